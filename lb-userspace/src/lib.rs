@@ -1,0 +1,1 @@
+//! The agent of ebb, as a library that its binary and the tests use.

@@ -1,0 +1,2 @@
+//! `ebb`: the agent and the command line.
+fn main() {}
