@@ -1,1 +1,4 @@
 //! The agent of ebb, as a library that its binary and the tests use.
+
+pub mod api;
+pub mod dataplane;

@@ -1,2 +1,2 @@
-//! `cargo xtask`. 
+//! `cargo xtask`.
 fn main() {}

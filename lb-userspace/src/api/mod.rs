@@ -1,0 +1,3 @@
+//! The doors into the control task: the admin API and its shapes.
+
+pub mod types;

@@ -1,0 +1,257 @@
+//! What the agent asks of the packet path, and what it hears back.
+//!
+//! Two implementations: the kernel (`bpf`) and memory (`memory`), which the
+//! tests of everything above this line use.
+//!
+//! A [`View`] is the whole wish; [`Dataplane::reconcile`] makes the kernel
+//! agree with it (used at start). After that the control task sends single
+//! [`Change`]s, made by the pure planner from the old and the new view. When a
+//! call returns, the change is in force for every packet that arrives later.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The index of a load balancer in the kernel's tables.
+pub type LbIndex = u16;
+/// The index of a backend in the kernel's tables. Not used again for another
+/// backend before the data plane says [`Event::Forgotten`].
+pub type BackendIndex = u16;
+/// A backend's generation. Raising it disowns all its flows at once.
+pub type Epoch = u32;
+
+/// How packets reach a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Both addresses are translated; replies come back through ebb.
+    Nat,
+    /// The MAC address is rewritten; the backend answers the client itself.
+    Dsr,
+    /// The packet is encapsulated; the backend answers the client itself.
+    Ipip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// What clients connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerKey {
+    pub protocol: Protocol,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LbView {
+    pub index: LbIndex,
+    pub name: String,
+    pub mode: Mode,
+    pub idle_timeout: Duration,
+    /// What a UDP flow may be silent for: before any answer, and after one.
+    pub udp_unreplied_timeout: Duration,
+    pub udp_replied_timeout: Duration,
+    /// Forced closes per second; 0 is no limit.
+    pub close_rate: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerView {
+    pub key: ListenerKey,
+    pub lb: LbIndex,
+    pub backend_port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendView {
+    pub index: BackendIndex,
+    pub epoch: Epoch,
+    pub lb: LbIndex,
+    pub address: IpAddr,
+    /// One write in the kernel; in force as soon as the call returns (P1).
+    pub takes_new: bool,
+}
+
+/// A member of a load balancer's Maglev table: every *registered* backend,
+/// in service or not. Those out of service have their slots filled by the
+/// others, without moving anybody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub backend: BackendIndex,
+    /// What the permutation is derived from: the same on every node.
+    pub id: String,
+    pub weight: u16,
+    pub in_service: bool,
+}
+
+/// Everything that the kernel should know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    pub lbs: BTreeMap<LbIndex, LbView>,
+    pub listeners: BTreeMap<ListenerKey, ListenerView>,
+    pub backends: BTreeMap<BackendIndex, BackendView>,
+    pub tables: BTreeMap<LbIndex, Vec<Member>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    PutLb(LbView),
+    RemoveLb(LbIndex),
+    PutListener(ListenerView),
+    RemoveListener(ListenerKey),
+    /// Adds a backend or changes its flag. The epoch only changes by `Disown`.
+    PutBackend(BackendView),
+    /// Builds the Maglev table anew and swaps it in whole.
+    PutTable(LbIndex, Vec<Member>),
+    /// Closes every flow of the backend: RST to both ends of a TCP flow, UDP
+    /// forgotten. Paced by the load balancer's `close_rate`. The backend goes
+    /// on under the new epoch. Ends with [`Event::Closed`].
+    Disown {
+        backend: BackendIndex,
+        epoch: Epoch,
+    },
+    /// The backend has no flows any more. Its lingering entries run out;
+    /// [`Event::Forgotten`] says when the index is free.
+    RemoveBackend(BackendIndex),
+}
+
+/// What the data plane has to say by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A `Disown` is done: that many flows were cut.
+    Closed {
+        backend: BackendIndex,
+        epoch: Epoch,
+        flows: u64,
+    },
+    /// Nothing in the kernel names this index any more.
+    Forgotten(BackendIndex),
+    /// The way to a backend is known, or not (with the reason). A backend with
+    /// no known way gets no new flows.
+    NextHop {
+        backend: BackendIndex,
+        way: Result<NextHop, String>,
+    },
+    /// opened − closed and the table disagree (P9).
+    BooksDiffer {
+        backend: BackendIndex,
+        counted: u64,
+        found: u64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    pub interface: String,
+    pub mac: String,
+}
+
+/// Counters of one backend. They only go up while the index is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendCounters {
+    /// From clients.
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    /// From the backend; 0 in modes where answers bypass ebb.
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    pub opened: u64,
+    pub closed: u64,
+}
+
+impl BackendCounters {
+    /// Flows in the table now.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub backends: BTreeMap<BackendIndex, BackendCounters>,
+    /// Packets by verdict, by the verdict's name.
+    pub verdicts: BTreeMap<&'static str, u64>,
+}
+
+/// What still ties clients to a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// Flows in the table.
+    pub flows: u64,
+    /// Handshakes begun less than three seconds ago and not yet finished.
+    pub handshakes: u64,
+}
+
+/// One flow, as `ebb flows` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowRecord {
+    pub protocol: Protocol,
+    pub client: (IpAddr, u16),
+    pub vip: (IpAddr, u16),
+    pub lb: LbIndex,
+    pub backend: BackendIndex,
+    pub state: &'static str,
+    pub age: Duration,
+    pub idle: Duration,
+    pub bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    #[error("{action} failed: {source}")]
+    Kernel {
+        action: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "the kernel's table of {what} is full ({max} entries); raise [tables] {key} and restart"
+    )]
+    Full {
+        what: &'static str,
+        max: u32,
+        key: &'static str,
+    },
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The packet path. Calls block (a few system calls each).
+pub trait Dataplane: Send {
+    /// Makes the kernel agree with `view`, keeping the flows of every backend
+    /// whose index, epoch and address are what they were.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what was applied before stays.
+    fn reconcile(&mut self, view: &View) -> Result<(), DataplaneError>;
+
+    /// # Errors
+    /// When the kernel refuses; the changes before the failing one stay.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), DataplaneError>;
+
+    /// # Errors
+    /// When a map cannot be read.
+    fn counters(&mut self) -> Result<Counters, DataplaneError>;
+
+    /// What still ties clients to `backend`. Exact when it says none.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn ties(&mut self, backend: BackendIndex) -> Result<Ties, DataplaneError>;
+
+    /// At most `limit` flows of a load balancer (and of one backend of it).
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn flows(
+        &mut self,
+        lb: LbIndex,
+        backend: Option<BackendIndex>,
+        limit: usize,
+    ) -> Result<Vec<FlowRecord>, DataplaneError>;
+}
