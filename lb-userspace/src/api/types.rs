@@ -1,7 +1,7 @@
 //! The shapes of the admin API: what the server sends, the CLI prints and the
 //! tests read. Times are seconds; dates are RFC 3339 in UTC.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +183,122 @@ pub struct Flow {
     pub age_seconds: f64,
     pub idle_seconds: f64,
     pub bytes: u64,
+}
+
+/// The answer of `GET /v1/load-balancers`, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancers {
+    pub load_balancers: Vec<LoadBalancer>,
+}
+
+/// The answer of `GET …/{lb}/backends`, by id: the registered ones and those
+/// that still drain or close.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    pub backends: Vec<Backend>,
+}
+
+/// The answer of `DELETE …/{lb}`: what went with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    pub name: String,
+    /// Ids of the backends that were deregistered.
+    pub backends: Vec<String>,
+    /// Flows that were open at that moment and are closed at both ends.
+    pub flows: u64,
+}
+
+/// The order of `GET …/{lb}/flows`: the longest, or the most, first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowSort {
+    #[default]
+    Age,
+    Idle,
+    Bytes,
+}
+
+/// The answer of `GET …/{lb}/flows`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flows {
+    pub flows: Vec<Flow>,
+    /// How many there are in all, by the counters; `flows` may be fewer.
+    pub total: u64,
+}
+
+/// The answer of `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub started: String,
+    pub uptime_seconds: u64,
+    pub interfaces: Vec<InterfaceStatus>,
+    pub load_balancers: u64,
+    pub backends: BackendTally,
+    /// Open flows of all load balancers.
+    pub flows: u64,
+    /// Packets by verdict (P9).
+    pub verdicts: BTreeMap<String, u64>,
+    /// What an operator should know and has not mended yet.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    pub name: String,
+    /// `driver` or `generic`.
+    pub xdp: String,
+}
+
+/// Every backend is counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendTally {
+    pub in_service: u64,
+    pub out_of_service: u64,
+    pub draining: u64,
+}
+
+/// The body of `POST /v1/apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// A configuration file, TOML, whole.
+    pub document: String,
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// The answer of `POST /v1/apply`: the plan, in the order of its steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// True when nothing was changed, only planned.
+    pub dry_run: bool,
+    /// None when everything already is as the file says.
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub action: StepAction,
+    pub load_balancer: String,
+    /// What of it: `backend web-1`, `listener tcp 10.0.0.100:80`, an
+    /// attribute's key. The load balancer itself when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// From what to what: `weight 1 → 5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepAction {
+    Add,
+    Change,
+    /// No new flows; removed when the last one has ended or at the deadline.
+    Drain,
+    Remove,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
