@@ -1,2 +1,19 @@
-//! What the kernel program and the agent share.
-#![no_std]
+//! What the kernel program and the agent of ebb share.
+//!
+//! - [`abi`]: the layouts of map keys and values that both sides see.
+//! - [`wire`]: header fields and numbers of the protocols on the wire.
+//! - [`checksum`]: the internet checksum, whole and by difference.
+//! - [`tcp`]: the life of a TCP flow, step by step.
+//! - [`hash`]: the hash that names a flow's slot.
+//! - [`maglev`]: the table of slots.
+//!
+//! Nothing here allocates, does I/O or asks for the time; all of it is tested
+//! on the host.
+#![cfg_attr(not(test), no_std)]
+
+pub mod abi;
+pub mod checksum;
+pub mod hash;
+pub mod maglev;
+pub mod tcp;
+pub mod wire;

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod maps;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// The kernel grants its GPL-only helpers to programs that name this licence.

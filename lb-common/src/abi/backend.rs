@@ -1,0 +1,69 @@
+//! Backends and load balancers, as the packet path sees them.
+
+use super::plain;
+
+/// One backend; the index is in the flow entries and in the Maglev table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Backend {
+    /// The destination MAC address and the source MAC address of a packet to
+    /// this backend, as an Ethernet header begins.
+    pub macs: [u16; 6],
+    /// The interface that leads there.
+    pub ifindex: u32,
+    pub epoch: u32,
+    /// [`TAKES_NEW`] and others.
+    pub flags: u32,
+    /// [`super::address::Address::words`] of its address.
+    pub address: [u32; 4],
+    /// The address that ebb uses towards it: the nat source where no pool is
+    /// configured, or the base of the tunnel's outer source.
+    pub source: [u32; 4],
+    pub lb: u16,
+    /// The MTU of the way there.
+    pub mtu: u16,
+    pub pad: u32,
+}
+
+plain!(Backend, LoadBalancer, Slots);
+const _: () = assert!(size_of::<Backend>() == 64);
+
+/// May take new flows.
+pub const TAKES_NEW: u32 = 1 << 0;
+/// The way there is known (MAC address and interface).
+pub const REACHABLE: u32 = 1 << 1;
+/// The forwarding mode, two bits.
+pub const MODE_SHIFT: u32 = 2;
+pub const MODE_MASK: u32 = 3 << MODE_SHIFT;
+pub const MODE_NAT: u32 = 0 << MODE_SHIFT;
+pub const MODE_DSR: u32 = 1 << MODE_SHIFT;
+pub const MODE_IPIP: u32 = 2 << MODE_SHIFT;
+/// `address` and `source` are IPv6.
+pub const V6: u32 = 1 << 4;
+
+/// What the packet path must know of a load balancer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LoadBalancer {
+    /// Mixed into the flow's hash; the same on all nodes that serve the VIP.
+    pub seed: u32,
+    /// The slots in use, a prime of at most [`crate::maglev::MAX_SLOTS`].
+    pub slots: u32,
+    /// The forwarding mode, as in [`Backend::flags`].
+    pub flags: u32,
+    pub pad: u32,
+}
+const _: () = assert!(size_of::<LoadBalancer>() == 16);
+
+/// A Maglev table: the single value of an inner map, so that it is written by
+/// one system call and swapped by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Slots(pub [u16; SLOTS_LEN]);
+
+/// [`crate::maglev::MAX_SLOTS`], rounded up to whole words.
+pub const SLOTS_LEN: usize = 65_540;
+const _: () = assert!(SLOTS_LEN >= crate::maglev::MAX_SLOTS && SLOTS_LEN.is_multiple_of(4));
+
+/// A slot that leads nowhere. No backend has this index.
+pub const NO_BACKEND: u16 = u16::MAX;

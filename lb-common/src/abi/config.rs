@@ -1,0 +1,37 @@
+//! Settings of the packet path, and the interfaces that it serves.
+
+use super::plain;
+
+/// The single value of its map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// The first and the last port that nat may use, in the host's order.
+    pub nat_port_first: u16,
+    pub nat_port_last: u16,
+    /// How many addresses the nat pools have; 0: use the backend's own source.
+    pub nat_pool_v4: u16,
+    pub nat_pool_v6: u16,
+    /// How many low bits of the outer source address of a tunnel vary by flow.
+    pub tunnel_bits_v4: u8,
+    pub tunnel_bits_v6: u8,
+    pub pad: [u8; 2],
+    /// Secret: where a flow begins to look for a nat port.
+    pub nat_seed: u32,
+}
+
+/// An interface that the program is attached to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interface {
+    pub ifindex: u32,
+    pub mac: [u16; 3],
+    pub mtu: u16,
+}
+
+plain!(Settings, Interface);
+const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Interface>() == 12);
+
+pub const MAX_INTERFACES: u32 = 64;
+pub const MAX_NAT_POOL: u32 = 256;

@@ -1,0 +1,94 @@
+//! The books: counters per backend and per verdict, on every CPU, that only go
+//! up.
+
+use super::plain;
+
+/// Of one backend. A forwarded packet is counted here and nowhere else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BackendCounters {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    /// Flows that came into the table of established ones.
+    pub opened: u64,
+    /// Flows that ended there (a lingering entry is not a flow any more).
+    pub closed: u64,
+    /// Flows whose client has closed, where the backend's side is not seen
+    /// (dsr, ipip); they end when they have been quiet for a moment.
+    pub closing: u64,
+    pub spare: u64,
+}
+plain!(BackendCounters);
+const _: () = assert!(size_of::<BackendCounters>() == 64);
+
+macro_rules! verdicts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What became of a packet that was not forwarded. Every packet is
+        /// counted under exactly one of these, or by its backend.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Verdict { $($(#[$doc])* $variant,)* }
+
+        impl Verdict {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in metrics and in `ebb status`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Not to a VIP and not from a backend to us: passed, untouched.
+    NotOurs = "pass_not_ours",
+    /// To a VIP, but to no listener of it: passed, untouched.
+    NoListener = "pass_no_listener",
+    /// Shorter than its headers say, or otherwise broken: passed, untouched.
+    Malformed = "pass_malformed",
+    /// An answer for the host itself on an address that nat uses: passed.
+    NotAFlow = "pass_no_flow",
+    /// No backend in service: RST.
+    ResetNoBackend = "reset_no_backend",
+    /// Not a SYN, and no flow knows it: RST.
+    ResetNoFlow = "reset_no_flow",
+    /// A flow that was taken from its backend: RST.
+    ResetDisowned = "reset_disowned",
+    /// The flow table is full: RST.
+    ResetFull = "reset_table_full",
+    /// No nat port is free: RST.
+    ResetNoPort = "reset_no_nat_port",
+    /// A stray RST or other packet that no answer is due to: dropped.
+    DropNoFlow = "drop_no_flow",
+    /// No backend in service: ICMP port unreachable.
+    UnreachableNoBackend = "unreachable_no_backend",
+    /// The flow table is full (UDP): ICMP port unreachable.
+    UnreachableFull = "unreachable_table_full",
+    /// No nat port is free (UDP): ICMP port unreachable.
+    UnreachableNoPort = "unreachable_no_nat_port",
+    /// Echo to a VIP, answered.
+    Echo = "echo_reply",
+    /// Too big for the way to the backend: ICMP fragmentation needed, or
+    /// packet too big.
+    TooBig = "icmp_too_big",
+    /// As above, but more than the rate limit: dropped.
+    DropTooBig = "drop_too_big",
+    /// A fragment whose first one was not seen: dropped.
+    DropFragment = "drop_unknown_fragment",
+    /// An ICMP error about no flow that we know: passed to the host.
+    IcmpNoFlow = "pass_icmp_no_flow",
+    /// The way to the backend, or back to the client, is not known: dropped.
+    DropNoWay = "drop_no_next_hop",
+    /// Its hops are used up: dropped.
+    DropTtl = "drop_ttl_expired",
+    /// The kernel refused a helper call: dropped.
+    DropInternal = "drop_internal_error",
+}
+
+/// How many verdicts there are.
+pub const VERDICTS: u32 = Verdict::ALL.len() as u32;

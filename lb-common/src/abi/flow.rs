@@ -1,0 +1,153 @@
+//! The flow tables: what a packet's 5-tuple says about where it goes.
+//!
+//! A nat flow has two entries, one under the client's tuple (client → VIP) and
+//! one under the backend's (backend → nat address), each with all that is
+//! needed to rewrite a packet of its direction. A dsr or ipip flow has the
+//! first only. Half-open flows lie in tables of their own, with the same keys
+//! and values.
+
+use super::{
+    address::{Addr4, Addr6, Address},
+    plain,
+};
+
+/// A source and a destination port as they lie in a TCP or UDP header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Ports(pub u32);
+
+impl Ports {
+    /// From port numbers in the host's order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(source: u16, destination: u16) -> Self {
+        let [a, b] = source.to_be_bytes();
+        let [c, d] = destination.to_be_bytes();
+        Self(u32::from_ne_bytes([a, b, c, d]))
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(self) -> u16 {
+        let [a, b, _, _] = self.0.to_ne_bytes();
+        u16::from_be_bytes([a, b])
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(self) -> u16 {
+        let [_, _, c, d] = self.0.to_ne_bytes();
+        u16::from_be_bytes([c, d])
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        Self(self.0.rotate_left(16))
+    }
+}
+
+/// A 5-tuple as a packet carries it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey<A> {
+    pub source: A,
+    pub destination: A,
+    pub ports: Ports,
+    /// The IP protocol number, widened so that nothing is padding.
+    pub protocol: u32,
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The tuple of a packet that goes the other way.
+    #[inline(always)]
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            ports: self.ports.swapped(),
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// One entry of a flow table.
+///
+/// The entry under the client's tuple is the *forward* entry; `state` there is
+/// the truth about the flow. The one under the backend's tuple (nat only) is the
+/// *reply* entry and has [`REPLY`] in its state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow<A: Address> {
+    /// Forward: the source address to write (nat). Reply: the client.
+    pub peer: A,
+    /// The ports to write: the new source and destination.
+    pub ports: Ports,
+    /// The listener that the client connected to; its address and port are what
+    /// a reply is made to come from.
+    pub listener: u16,
+    pub backend: u16,
+    /// The client's MAC address as its last packet had it.
+    pub client_mac: [u16; 3],
+    /// Where that packet came in: an index into the interfaces.
+    pub interface: u16,
+    /// Bits of [`crate::tcp`] and the flags below.
+    pub state: u32,
+    /// The backend's epoch when the flow began. Another one there: disowned.
+    pub epoch: u32,
+    /// When a packet of this direction was last seen, in ticks.
+    pub seen: u32,
+    /// When the flow began, in ticks.
+    pub born: u32,
+    /// The sequence number that follows what this direction has sent.
+    pub seq: u32,
+    /// What this direction has acknowledged: the other's next number.
+    pub ack: u32,
+    pub pad: A::FlowPad,
+    /// Bytes of this direction, from the IP header on.
+    pub bytes: u64,
+}
+
+/// `Flow::state`: this entry is under the backend's tuple.
+pub const REPLY: u32 = 1 << 16;
+/// `Flow::state`: the flow is translated, and so has a reply entry.
+pub const NAT: u32 = 1 << 17;
+/// `Flow::state`: the entry is, or was last seen, in the half-open table.
+pub const HALF_OPEN: u32 = 1 << 18;
+/// `Flow::state`: the agent has taken the flow back whatever its epoch says
+/// (paced closes).
+pub const DISOWNED: u32 = 1 << 19;
+/// `Flow::state`: UDP that has been answered (nat), or that has gone on for
+/// more than [`UDP_SETTLES`] (dsr, ipip).
+pub const ANSWERED: u32 = 1 << 20;
+
+plain!(
+    Ports,
+    FlowKey<Addr4>,
+    FlowKey<Addr6>,
+    Flow<Addr4>,
+    Flow<Addr6>
+);
+
+const _: () = assert!(size_of::<FlowKey<Addr4>>() == 16);
+const _: () = assert!(size_of::<FlowKey<Addr6>>() == 40);
+const _: () = assert!(size_of::<Flow<Addr4>>() == 56);
+const _: () = assert!(size_of::<Flow<Addr6>>() == 64);
+
+/// One tick in nanoseconds is 2 to this power: a tick is 1.048576 ms. Ticks are
+/// counted on CLOCK_MONOTONIC in 32 bits, which wrap after 52 days; they are
+/// only ever compared by wrapping difference.
+pub const TICK_SHIFT: u32 = 20;
+
+/// The ticks in so many milliseconds (rounded down).
+#[inline(always)]
+#[must_use]
+pub const fn ticks(milliseconds: u64) -> u32 {
+    ((milliseconds * 1_000_000) >> TICK_SHIFT) as u32
+}
+
+/// How long a half-open entry binds its ports: after that a new flow may take
+/// them.
+pub const HALF_OPEN_TICKS: u32 = ticks(60_000);
+
+/// A UDP conversation of which ebb sees one side only (dsr, ipip) counts as
+/// established once it has gone on for this long.
+pub const UDP_SETTLES: u32 = ticks(1_000);

@@ -1,0 +1,60 @@
+//! VIPs and listeners.
+
+use super::{
+    address::{Addr4, Addr6, Address},
+    plain,
+};
+
+/// What a packet is looked up by when no flow knows it. Protocol and port zero
+/// stand for the VIP itself (echo, fragments).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct VipKey<A> {
+    pub address: A,
+    /// As on the wire.
+    pub port: u16,
+    pub protocol: u16,
+}
+
+/// A listener's index, and [`VIP_ITSELF`] for a VIP without port.
+pub type ListenerIndex = u32;
+/// The value of the VIP's own entry.
+pub const VIP_ITSELF: ListenerIndex = ListenerIndex::MAX;
+/// The value of the entry of an address that ebb translates to (nat source).
+pub const NAT_SOURCE: ListenerIndex = ListenerIndex::MAX - 1;
+
+/// A listener by its index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Listener<A> {
+    pub address: A,
+    /// As on the wire.
+    pub port: u16,
+    /// As on the wire.
+    pub backend_port: u16,
+    pub lb: u16,
+    pub protocol: u16,
+}
+
+plain!(
+    VipKey<Addr4>,
+    VipKey<Addr6>,
+    Listener<Addr4>,
+    Listener<Addr6>
+);
+const _: () = assert!(size_of::<VipKey<Addr4>>() == 8 && size_of::<VipKey<Addr6>>() == 20);
+const _: () = assert!(size_of::<Listener<Addr4>>() == 12 && size_of::<Listener<Addr6>>() == 24);
+
+/// A bit per hash value of an address: unset means that no VIP and no nat source
+/// has it, which lets what is not ours go by after one look.
+pub const FILTER_BITS: u32 = 4096;
+/// The filter as the single value of its map.
+pub type Filter = [u64; FILTER_BITS as usize / 64];
+
+/// The bit of an address in the filter.
+#[inline(always)]
+#[must_use]
+pub fn filter_bit<A: Address>(address: A) -> u32 {
+    // Fibonacci hashing: the top bits of the product are the mixed ones.
+    address.mix().wrapping_mul(0x9E37_79B1) >> (32 - FILTER_BITS.trailing_zeros())
+}

@@ -1,0 +1,265 @@
+//! The Maglev table: which backend a new flow goes to.
+//!
+//! The table is built in two steps. [`populate`] gives every slot an *owner*
+//! among all registered members, as the Maglev paper does (Eisenbud et al.,
+//! NSDI 2016, section 3.4), weighted: only a member that joins or leaves, or
+//! changes its weight, moves slots of others. [`refill`] then hands the slots of
+//! members that are out of service to others, and **moves nobody else's**: each
+//! such slot walks a fixed sequence of other slots until it meets one whose
+//! owner is in service. When the member comes back, so do its slots, exactly.
+
+use crate::abi::backend::NO_BACKEND;
+
+/// The largest table; the default too. A prime, as the paper asks.
+pub const MAX_SLOTS: usize = 65_537;
+
+/// The largest weight. A weight is a share: 2 gets twice the slots of 1.
+pub const MAX_WEIGHT: u16 = 1000;
+
+/// How many other slots [`refill`] looks at before it picks any member in
+/// service. With a twentieth of the weight in service, one slot in a thousand
+/// gets that far.
+const WALK: u32 = 128;
+
+/// A member's way through the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    backend: u16,
+    weight: u16,
+    position: u32,
+    skip: u32,
+    credit: u32,
+}
+
+impl Member {
+    /// A member known by `id` on every node. `slots` is the table's length.
+    #[must_use]
+    pub fn new(backend: u16, id: &[u8], weight: u16, slots: usize) -> Self {
+        let slots = slots as u64;
+        // Two independent halves of one hash: where to begin, and the stride.
+        let hash = hash(id);
+        Self {
+            backend,
+            weight: weight.clamp(1, MAX_WEIGHT),
+            position: ((hash >> 32) % slots) as u32,
+            skip: ((hash & 0xFFFF_FFFF) % (slots - 1) + 1) as u32,
+            credit: 0,
+        }
+    }
+}
+
+/// FNV-1a in 64 bits with a finalizer.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+    spread(hash)
+}
+
+/// `SplitMix64`'s finalizer.
+const fn spread(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// Gives every slot an owner. The order of `members` is part of the result, so
+/// sort them by id first. With no members all slots are [`NO_BACKEND`].
+///
+/// # Panics
+/// If `owners` is shorter than 2: its length must be a prime.
+pub fn populate(members: &mut [Member], owners: &mut [u16]) {
+    assert!(
+        owners.len() >= 2,
+        "a Maglev table has a prime number of slots"
+    );
+    owners.fill(NO_BACKEND);
+    let Some(heaviest) = members.iter().map(|m| u32::from(m.weight)).max() else {
+        return;
+    };
+    let slots = owners.len() as u32;
+    let mut left = owners.len();
+    loop {
+        for member in &mut *members {
+            // The heaviest takes a slot each round, the others in proportion.
+            member.credit += u32::from(member.weight);
+            if member.credit < heaviest {
+                continue;
+            }
+            member.credit -= heaviest;
+            while owners[member.position as usize] != NO_BACKEND {
+                member.advance(slots);
+            }
+            owners[member.position as usize] = member.backend;
+            member.advance(slots);
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Member {
+    fn advance(&mut self, slots: u32) {
+        self.position += self.skip;
+        if self.position >= slots {
+            self.position -= slots;
+        }
+    }
+}
+
+/// Writes to `table` the owner of each slot if it is in service, and another
+/// member that is if not. With none in service all are [`NO_BACKEND`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn refill(owners: &[u16], in_service: impl Fn(u16) -> bool, table: &mut [u16]) {
+    assert_eq!(
+        owners.len(),
+        table.len(),
+        "owners and table are of one size"
+    );
+    let slots = owners.len() as u64;
+    let any = owners
+        .iter()
+        .copied()
+        .find(|b| *b != NO_BACKEND && in_service(*b));
+    for (slot, (owner, out)) in owners.iter().zip(table.iter_mut()).enumerate() {
+        *out = if *owner != NO_BACKEND && in_service(*owner) {
+            *owner
+        } else if any.is_none() {
+            NO_BACKEND
+        } else {
+            let walk =
+                |step| owners[(spread(slot as u64 ^ u64::from(step) << 32) % slots) as usize];
+            (1..=WALK)
+                .map(walk)
+                .find(|b| in_service(*b))
+                .or(any)
+                .unwrap_or(NO_BACKEND)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{format, string::String, vec, vec::Vec};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn owners(ids: &[(u16, String, u16)], slots: usize) -> Vec<u16> {
+        let mut members: Vec<_> = ids
+            .iter()
+            .map(|(b, id, w)| Member::new(*b, id.as_bytes(), *w, slots))
+            .collect();
+        let mut owners = vec![0; slots];
+        populate(&mut members, &mut owners);
+        owners
+    }
+
+    fn named(n: u16) -> Vec<(u16, String, u16)> {
+        (0..n).map(|i| (i, format!("web-{i:04}"), 1)).collect()
+    }
+
+    fn counts(table: &[u16], n: u16) -> Vec<u32> {
+        let mut counts = vec![0; usize::from(n)];
+        for b in table {
+            counts[usize::from(*b)] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn equal_weights_get_equal_shares() {
+        for n in [1_u16, 3, 10, 100, 1000] {
+            let counts = counts(&owners(&named(n), MAX_SLOTS), n);
+            let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(max - min <= 1, "{n} members: {min}..{max}");
+        }
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let ids: Vec<_> = [1_u16, 2, 3, 10]
+            .iter()
+            .enumerate()
+            .map(|(i, w)| (i as u16, format!("b{i}"), *w))
+            .collect();
+        let counts = counts(&owners(&ids, MAX_SLOTS), 4);
+        for ((_, _, weight), count) in ids.iter().zip(counts) {
+            let expected = f64::from(*weight) * MAX_SLOTS as f64 / 16.0;
+            let off = (f64::from(count) - expected).abs() / expected;
+            assert!(off < 0.01, "weight {weight}: {count}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn one_out_of_service_moves_no_slot_of_another() {
+        let owners = owners(&named(1000), MAX_SLOTS);
+        let mut table = vec![0; MAX_SLOTS];
+        refill(&owners, |b| b != 500, &mut table);
+        let foreign = owners
+            .iter()
+            .zip(&table)
+            .filter(|(o, t)| **o != 500 && o != t)
+            .count();
+        assert_eq!(foreign, 0);
+        assert!(!table.contains(&500));
+        // Its 65 or 66 slots are spread, not heaped on one neighbour.
+        let most = counts(&table, 1000).into_iter().max().unwrap();
+        assert!(most <= 66 + 5, "one member took {most} slots");
+    }
+
+    #[test]
+    fn a_member_that_leaves_moves_few_slots_of_others() {
+        let before = owners(&named(1000), MAX_SLOTS);
+        let mut without = named(1000);
+        without.remove(500);
+        let after = owners(&without, MAX_SLOTS);
+        let foreign = before
+            .iter()
+            .zip(&after)
+            .filter(|(b, a)| **b != 500 && b != a)
+            .count();
+        let share = foreign as f64 / MAX_SLOTS as f64;
+        assert!(share < 0.05, "{share}");
+    }
+
+    proptest! {
+        #[test]
+        fn only_members_in_service_are_in_the_table(
+            weights in prop::collection::vec(1..=MAX_WEIGHT, 0..20),
+            out in any::<u32>(),
+            slots in prop::sample::select(vec![2_usize, 3, 251, 1009]),
+        ) {
+            let ids: Vec<_> = weights.iter().enumerate().map(|(i, w)| (i as u16, format!("{i}"), *w)).collect();
+            let owners = owners(&ids, slots);
+            let in_service = |b: u16| b != NO_BACKEND && out & (1 << b) == 0;
+            let mut table = vec![0; slots];
+            refill(&owners, in_service, &mut table);
+            let any = owners.iter().any(|b| in_service(*b));
+            for (owner, slot) in owners.iter().zip(&table) {
+                if any { prop_assert!(in_service(*slot)); } else { prop_assert_eq!(*slot, NO_BACKEND); }
+                if in_service(*owner) { prop_assert_eq!(owner, slot); }
+            }
+        }
+
+        #[test]
+        fn going_out_one_after_the_other_moves_only_what_must(
+            n in 2_u16..40, first in any::<u16>(), second in any::<u16>(),
+        ) {
+            let (first, second) = (first % n, second % n);
+            prop_assume!(first != second);
+            let owners = owners(&named(n), 1009);
+            let (mut one, mut two) = (vec![0; 1009], vec![0; 1009]);
+            refill(&owners, |b| b != first, &mut one);
+            refill(&owners, |b| b != first && b != second, &mut two);
+            if n > 2 {
+                for (a, b) in one.iter().zip(&two) { prop_assert!(a == b || *a == second); }
+            }
+        }
+    }
+}

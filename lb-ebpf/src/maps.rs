@@ -1,0 +1,93 @@
+//! Every map, and nothing else.
+//!
+//! Sizes here are defaults: the agent sets those that the configuration names
+//! before it loads the program.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::abi::{
+    address::{Addr4, Addr6},
+    backend::{Backend, LoadBalancer, Slots},
+    config::{Interface, MAX_INTERFACES, MAX_NAT_POOL, Settings},
+    counter::{BackendCounters, VERDICTS},
+    flow::{Flow, FlowKey},
+    fragment::{FragmentKey, FragmentPorts},
+    vip::{Filter, Listener, ListenerIndex, VipKey},
+};
+
+/// Established flows. Plain hashes: they never evict (P6).
+#[btf_map]
+pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, 262_144> = HashMap::new();
+#[btf_map]
+pub(crate) static FLOWS_V6: HashMap<FlowKey<Addr6>, Flow<Addr6>, 262_144> = HashMap::new();
+
+/// Half-open and unanswered flows. They evict, and only each other.
+#[btf_map]
+pub(crate) static HALF_V4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, 65_536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static HALF_V6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, 65_536> = LruHashMap::new();
+
+/// What the fragments of a datagram follow.
+#[btf_map]
+pub(crate) static FRAGMENTS_V4: LruHashMap<FragmentKey<Addr4>, FragmentPorts, 16_384> =
+    LruHashMap::new();
+#[btf_map]
+pub(crate) static FRAGMENTS_V6: LruHashMap<FragmentKey<Addr6>, FragmentPorts, 16_384> =
+    LruHashMap::new();
+
+/// Which addresses may be ours at all.
+#[btf_map]
+pub(crate) static FILTER: Array<Filter, 1> = Array::new();
+
+/// VIPs, listeners and nat sources by address, port and protocol.
+#[btf_map]
+pub(crate) static VIPS_V4: HashMap<VipKey<Addr4>, ListenerIndex, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static VIPS_V6: HashMap<VipKey<Addr6>, ListenerIndex, 4096> = HashMap::new();
+
+/// Listeners by index.
+#[btf_map]
+pub(crate) static LISTENERS_V4: Array<Listener<Addr4>, 4096> = Array::new();
+#[btf_map]
+pub(crate) static LISTENERS_V6: Array<Listener<Addr6>, 4096> = Array::new();
+
+#[btf_map]
+pub(crate) static LBS: Array<LoadBalancer, 256> = Array::new();
+
+/// The Maglev tables, by load balancer; each is swapped whole.
+#[btf_map]
+pub(crate) static TABLES: ArrayOfMaps<Array<Slots, 1>, 256> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static BACKENDS: Array<Backend, 4096> = Array::new();
+
+/// One row per backend; the agent's own closes are in `CLOSED_BY_AGENT`.
+#[btf_map]
+pub(crate) static BACKEND_COUNTERS: PerCpuArray<BackendCounters, 4096> = PerCpuArray::new();
+
+/// Flows that the agent took out of the table, per backend. Only the agent
+/// writes here; it is a map so that it outlives the agent.
+#[btf_map]
+pub(crate) static CLOSED_BY_AGENT: Array<u64, 4096> = Array::new();
+
+#[btf_map]
+pub(crate) static VERDICT_COUNTERS: PerCpuArray<u64, { VERDICTS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// The interfaces that the program is attached to, by our own index.
+#[btf_map]
+pub(crate) static INTERFACES: Array<Interface, { MAX_INTERFACES as usize }> = Array::new();
+/// Our index of an interface, by the kernel's.
+#[btf_map]
+pub(crate) static INTERFACE_BY_IFINDEX: HashMap<u32, u32, { MAX_INTERFACES as usize }> =
+    HashMap::new();
+
+/// Source addresses for nat, where a pool is configured.
+#[btf_map]
+pub(crate) static NAT_POOL_V4: Array<Addr4, { MAX_NAT_POOL as usize }> = Array::new();
+#[btf_map]
+pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::new();
