@@ -1,5 +1,9 @@
 //! The agent of ebb, as a library that its binary and the tests use.
 
 pub mod api;
+pub mod config;
+pub mod control;
 pub mod dataplane;
 pub mod object;
+pub mod store;
+pub mod suggest;

@@ -92,6 +92,9 @@ pub struct LoadBalancer {
     pub attributes: Attributes,
     pub backends: Vec<Backend>,
     pub created: String,
+    /// Deleted, and gone when its last backend is.
+    #[serde(default)]
+    pub deleting: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,14 +201,17 @@ pub struct Backends {
     pub backends: Vec<Backend>,
 }
 
-/// The answer of `DELETE …/{lb}`: what went with it.
+/// The answer of `DELETE …/{lb}?timeout=N&now=true`: what goes with it. Its
+/// backends are deregistered, so their open flows drain as always.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     pub name: String,
     /// Ids of the backends that were deregistered.
     pub backends: Vec<String>,
-    /// Flows that were open at that moment and are closed at both ends.
+    /// Flows that were open at that moment.
     pub flows: u64,
+    /// False while backends drain or close; listeners are gone at once.
+    pub gone: bool,
 }
 
 /// The order of `GET …/{lb}/flows`: the longest, or the most, first.
@@ -265,6 +271,9 @@ pub struct BackendTally {
 pub struct Apply {
     /// A configuration file, TOML, whole.
     pub document: String,
+    /// The file's path, in errors and to know what it named the last time.
+    #[serde(default)]
+    pub source: Option<String>,
     #[serde(default)]
     pub dry_run: bool,
 }

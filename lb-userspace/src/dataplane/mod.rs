@@ -8,7 +8,7 @@
 //! [`Change`]s, made by the pure planner from the old and the new view. When a
 //! call returns, the change is in force for every packet that arrives later.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,9 @@ pub enum Change {
         epoch: Epoch,
     },
     /// The backend has no flows any more. Its lingering entries run out;
-    /// [`Event::Forgotten`] says when the index is free.
+    /// [`Event::Forgotten`] says when the index is free. An index that the
+    /// kernel does not know is answered so at once: after a restart, control
+    /// asks again for those that it has not heard of.
     RemoveBackend(BackendIndex),
 }
 
@@ -132,7 +134,9 @@ pub enum Event {
     /// Nothing in the kernel names this index any more.
     Forgotten(BackendIndex),
     /// The way to a backend is known, or not (with the reason). A backend with
-    /// no known way gets no new flows.
+    /// no known way gets no new flows: the data plane sees to that for one
+    /// whose way it has not found yet, and control takes `takes_new` and the
+    /// slots away when it hears that there is none.
     NextHop {
         backend: BackendIndex,
         way: Result<NextHop, String>,
@@ -144,6 +148,9 @@ pub enum Event {
         found: u64,
     },
 }
+
+/// Where a data plane puts its events. It never blocks.
+pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHop {

@@ -1,0 +1,347 @@
+//! The way in: what every door (admin API, ELB API, health, signals) holds.
+//!
+//! A [`Handle`] sends requests to the control thread and awaits the answers.
+//! An answer means: on disk and in force in the kernel.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, mpsc},
+};
+
+use tokio::sync::{broadcast, oneshot};
+
+use super::{error::Error, event::Event};
+use crate::{
+    api::types::{
+        Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, FlowSort, Flows,
+        HealthByHand, Listener, LoadBalancer, NewBackend, NewLoadBalancer, Status,
+    },
+    dataplane,
+};
+
+/// What a health check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthReport {
+    Healthy,
+    /// With the reason, for people.
+    Unhealthy(String),
+    /// Nothing is known any more, as before the first check.
+    Unknown,
+}
+
+/// Which flows, and how many of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowQuery {
+    /// Only those of this backend.
+    pub backend: Option<String>,
+    pub sort: FlowSort,
+    /// At most that many; `None` is the server's own limit.
+    pub limit: Option<usize>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A question and where its answer goes.
+#[derive(Debug)]
+pub enum Request {
+    Status(Reply<Status>),
+    LoadBalancers(Reply<Vec<LoadBalancer>>),
+    LoadBalancer(String, Reply<LoadBalancer>),
+    CreateLoadBalancer(NewLoadBalancer, Reply<LoadBalancer>),
+    DeleteLoadBalancer(String, Deregister, Reply<Deleted>),
+    AddListeners(String, Vec<Listener>, Reply<LoadBalancer>),
+    RemoveListeners(
+        String,
+        Vec<(dataplane::Protocol, IpAddr, u16)>,
+        Reply<LoadBalancer>,
+    ),
+    Backends(String, Reply<Vec<Backend>>),
+    Backend(String, String, Reply<Backend>),
+    Register(String, Vec<NewBackend>, Reply<Vec<Backend>>),
+    Deregister(String, Vec<String>, Deregister, Reply<Vec<Backend>>),
+    SetHealth(String, String, HealthByHand, Reply<Backend>),
+    ReportHealth(String, String, HealthReport, Reply<()>),
+    Attributes(String, Reply<Attributes>),
+    SetAttributes(String, AttributesPatch, Reply<Attributes>),
+    Flows(String, FlowQuery, Reply<Flows>),
+    Apply(Apply, Reply<Applied>),
+}
+
+/// Everything that can wake the control thread.
+#[derive(Debug)]
+pub enum Message {
+    Request { by: Arc<str>, request: Request },
+    Dataplane(dataplane::Event),
+    Stop,
+}
+
+/// Cheap to clone. Requests are carried out one after the other, in the order
+/// in which they were sent.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    messages: mpsc::Sender<Message>,
+    events: broadcast::Sender<Arc<Event>>,
+    by: Arc<str>,
+}
+
+/// The other end of a [`Handle`]: what the control thread reads.
+#[derive(Debug)]
+pub struct Inbox {
+    pub messages: mpsc::Receiver<Message>,
+    pub events: broadcast::Sender<Arc<Event>>,
+}
+
+/// How many events a slow listener may lag behind before it misses some.
+const EVENTS_KEPT: usize = 4096;
+
+/// A handle, and the inbox to build a control thread on.
+#[must_use]
+pub fn channel() -> (Handle, Inbox) {
+    let (sender, messages) = mpsc::channel();
+    let (events, _) = broadcast::channel(EVENTS_KEPT);
+    let handle = Handle {
+        messages: sender,
+        events: events.clone(),
+        by: "agent".into(),
+    };
+    (handle, Inbox { messages, events })
+}
+
+impl Handle {
+    /// The same handle, with every request in the name of `who`: the audit
+    /// line's and the events' `by`.
+    #[must_use]
+    pub fn by(&self, who: &str) -> Self {
+        Self {
+            by: who.into(),
+            ..self.clone()
+        }
+    }
+
+    /// Where the data plane says what it has to say by itself.
+    #[must_use]
+    pub fn dataplane_events(&self) -> dataplane::EventSink {
+        let messages = self.messages.clone();
+        // A control thread that is gone has no use for it.
+        Arc::new(move |event| drop(messages.send(Message::Dataplane(event))))
+    }
+
+    /// Everything that happens from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    /// Ends the control thread after the requests sent so far. The packets go
+    /// on being forwarded.
+    pub fn stop(&self) {
+        drop(self.messages.send(Message::Stop));
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Request {
+            by: Arc::clone(&self.by),
+            request: request(reply),
+        };
+        self.messages.send(message).map_err(|_| Error::Stopping)?;
+        answer.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// # Errors
+    /// [`Error::Dataplane`], [`Error::Stopping`].
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.ask(Request::Status).await
+    }
+
+    /// Sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::Dataplane`], [`Error::Stopping`].
+    pub async fn load_balancers(&self) -> Result<Vec<LoadBalancer>, Error> {
+        self.ask(Request::LoadBalancers).await
+    }
+
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub async fn load_balancer(&self, lb: &str) -> Result<LoadBalancer, Error> {
+        self.ask(|reply| Request::LoadBalancer(lb.to_owned(), reply))
+            .await
+    }
+
+    /// # Errors
+    /// [`Error::LoadBalancerExists`], [`Error::Invalid`].
+    pub async fn create_load_balancer(&self, new: NewLoadBalancer) -> Result<LoadBalancer, Error> {
+        self.ask(|reply| Request::CreateLoadBalancer(new, reply))
+            .await
+    }
+
+    /// Takes the listeners away at once and deregisters every backend as
+    /// `how` says. The load balancer is gone when the last of them is.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::Invalid`] for a timeout.
+    pub async fn delete_load_balancer(&self, lb: &str, how: Deregister) -> Result<Deleted, Error> {
+        self.ask(|reply| Request::DeleteLoadBalancer(lb.to_owned(), how, reply))
+            .await
+    }
+
+    /// All of them or none. One that is there already, with the same backend
+    /// port, is no error.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::Invalid`].
+    pub async fn add_listeners(
+        &self,
+        lb: &str,
+        listeners: Vec<Listener>,
+    ) -> Result<LoadBalancer, Error> {
+        self.ask(|reply| Request::AddListeners(lb.to_owned(), listeners, reply))
+            .await
+    }
+
+    /// All of them or none. Open flows go on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchListener`].
+    pub async fn remove_listeners(
+        &self,
+        lb: &str,
+        listeners: Vec<(dataplane::Protocol, IpAddr, u16)>,
+    ) -> Result<LoadBalancer, Error> {
+        self.ask(|reply| Request::RemoveListeners(lb.to_owned(), listeners, reply))
+            .await
+    }
+
+    /// Registered, draining and closing ones, sorted by id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub async fn backends(&self, lb: &str) -> Result<Vec<Backend>, Error> {
+        self.ask(|reply| Request::Backends(lb.to_owned(), reply))
+            .await
+    }
+
+    /// One backend; for an hour after it is gone too.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`].
+    pub async fn backend(&self, lb: &str, id: &str) -> Result<Backend, Error> {
+        self.ask(|reply| Request::Backend(lb.to_owned(), id.to_owned(), reply))
+            .await
+    }
+
+    /// Registers a backend, cancels its drain, or changes its weight.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::OtherAddress`],
+    /// [`Error::Invalid`].
+    pub async fn register(&self, lb: &str, new: NewBackend) -> Result<Backend, Error> {
+        let mut backends = self.register_all(lb, vec![new]).await?;
+        backends.pop().ok_or(Error::Stopping)
+    }
+
+    /// [`Handle::register`] for several: all of them or none. Answers in the
+    /// order asked.
+    ///
+    /// # Errors
+    /// As [`Handle::register`].
+    pub async fn register_all(
+        &self,
+        lb: &str,
+        new: Vec<NewBackend>,
+    ) -> Result<Vec<Backend>, Error> {
+        self.ask(|reply| Request::Register(lb.to_owned(), new, reply))
+            .await
+    }
+
+    /// From the answer on, no new flow reaches the backend (P1).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`],
+    /// [`Error::NotRegistered`], [`Error::Invalid`] for a timeout.
+    pub async fn deregister(&self, lb: &str, id: &str, how: Deregister) -> Result<Backend, Error> {
+        let mut backends = self.deregister_all(lb, vec![id.to_owned()], how).await?;
+        backends.pop().ok_or(Error::Stopping)
+    }
+
+    /// [`Handle::deregister`] for several: all of them or none. Answers in the
+    /// order asked.
+    ///
+    /// # Errors
+    /// As [`Handle::deregister`].
+    pub async fn deregister_all(
+        &self,
+        lb: &str,
+        ids: Vec<String>,
+        how: Deregister,
+    ) -> Result<Vec<Backend>, Error> {
+        self.ask(|reply| Request::Deregister(lb.to_owned(), ids, how, reply))
+            .await
+    }
+
+    /// Overrides what health checks say, or stops doing so.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`],
+    /// [`Error::NotRegistered`].
+    pub async fn set_health(
+        &self,
+        lb: &str,
+        id: &str,
+        health: HealthByHand,
+    ) -> Result<Backend, Error> {
+        self.ask(|reply| Request::SetHealth(lb.to_owned(), id.to_owned(), health, reply))
+            .await
+    }
+
+    /// What a health check found; control decides what follows.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`].
+    pub async fn report_health(
+        &self,
+        lb: &str,
+        id: &str,
+        report: HealthReport,
+    ) -> Result<(), Error> {
+        self.ask(|reply| Request::ReportHealth(lb.to_owned(), id.to_owned(), report, reply))
+            .await
+    }
+
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub async fn attributes(&self, lb: &str) -> Result<Attributes, Error> {
+        self.ask(|reply| Request::Attributes(lb.to_owned(), reply))
+            .await
+    }
+
+    /// Drains that run already keep their deadlines.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::Invalid`].
+    pub async fn set_attributes(
+        &self,
+        lb: &str,
+        patch: AttributesPatch,
+    ) -> Result<Attributes, Error> {
+        self.ask(|reply| Request::SetAttributes(lb.to_owned(), patch, reply))
+            .await
+    }
+
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`],
+    /// [`Error::Dataplane`].
+    pub async fn flows(&self, lb: &str, query: FlowQuery) -> Result<Flows, Error> {
+        self.ask(|reply| Request::Flows(lb.to_owned(), query, reply))
+            .await
+    }
+
+    /// Makes it so, or says what that would change.
+    ///
+    /// # Errors
+    /// [`Error::Document`] with everything that is wrong with it.
+    pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
+        self.ask(|reply| Request::Apply(apply, reply)).await
+    }
+}

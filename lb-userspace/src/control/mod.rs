@@ -1,0 +1,15 @@
+//! The control plane: one owner of the state, which everything else asks.
+//!
+//! - [`handle`]: the way in;
+//! - [`error`]: why a command was refused;
+//! - [`event`]: what happened;
+//! - [`vip`]: who puts VIPs on interfaces.
+
+pub mod error;
+pub mod event;
+pub mod handle;
+pub mod vip;
+
+pub use error::{Error, Kind};
+pub use event::Event;
+pub use handle::{FlowQuery, Handle, HealthReport, Inbox, channel};
