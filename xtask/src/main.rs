@@ -1,2 +1,57 @@
-//! `cargo xtask`.
-fn main() {}
+//! `cargo xtask`: everything that is done to ebb's source, one module per verb.
+
+mod build;
+mod clean_lab;
+mod command;
+mod demo;
+mod kernel;
+mod load;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows ebb.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what is missing for the other verbs; quick when nothing is.
+    Setup,
+    /// Build the kernel program, then `ebb` with it inside (release).
+    Build,
+    /// Build, then run the agent on this host, in the foreground.
+    BuildAndLoad(load::Args),
+    /// Run every test: unit, property, packet and network.
+    Test(test::Args),
+    /// Show a drain that nobody notices: a client, the balancer, three nginx servers.
+    Demo(demo::Args),
+    /// Remove the namespaces, processes and pins that a killed run left.
+    CleanLab,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Setup => setup::run(),
+        Verb::Build => build::run(),
+        Verb::BuildAndLoad(args) => load::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::CleanLab => clean_lab::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Building `lb-ebpf`: the objects that the kernel loads.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    command::{self, step},
+    setup::Toolchain,
+    workspace,
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// What the build made: one object per binary of `lb-ebpf`.
+pub(crate) struct Objects {
+    dir: PathBuf,
+}
+
+impl Objects {
+    /// The folder they are in.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The program that the agent carries.
+    pub(crate) fn agents(&self) -> Result<PathBuf> {
+        self.path("ebb-bpf")
+    }
+
+    /// The object of the binary called `name`.
+    pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
+        let object = self.dir.join(name);
+        ensure!(
+            object.is_file(),
+            "lb-ebpf has no binary called {name}: {} was not built",
+            object.display()
+        );
+        Ok(object)
+    }
+}
+
+/// Builds every binary of `lb-ebpf`.
+pub(crate) fn build(toolchain: &Toolchain) -> Result<Objects> {
+    let target_dir = workspace::target_dir().join("bpf");
+    step("building the kernel program", || {
+        command::run(&mut cargo(toolchain, &target_dir)?)
+    })?;
+    Ok(Objects {
+        dir: target_dir.join(TARGET).join("release"),
+    })
+}
+
+fn cargo(toolchain: &Toolchain, target_dir: &Path) -> Result<Command> {
+    let rustflags = [
+        // What aya-ebpf picks the layout of `pt_regs` by.
+        &format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        // BTF is made from it; the verifier's complaints quote source lines by it.
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        // 32-bit arithmetic and jumps, atomics that fetch: Linux 5.12 and later.
+        "-Ctarget-cpu=v3",
+        // Packet headers are where they are; the machines ebb runs on load them
+        // in one instruction.
+        "-Ctarget-feature=+allows-misaligned-mem-access",
+    ]
+    .join("\x1f");
+
+    let mut cargo = Command::new(toolchain.cargo());
+    // The cargo that runs xtask leaves its own toolchain in the environment.
+    // None of it may reach this build, nor may flags meant for the host.
+    for (name, _) in env::vars_os() {
+        if is_of_the_host_build(&name) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+        .current_dir(workspace::root())
+        .env("RUSTC", toolchain.rustc())
+        .env("RUSTC_BOOTSTRAP", "1") // build-std on a compiler that is not a nightly
+        .env("PATH", path_with(toolchain.linker_dir())?)
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
+        .args(["build", "--package", "lb-ebpf", "--bins", "--release"])
+        .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+        .arg(target_dir);
+    Ok(cargo)
+}
+
+/// Whether the variable steers a build for the host, or the choice of its
+/// toolchain. Where cargo finds crates (CARGO_HOME, proxies, registries) is
+/// the user's and stays.
+fn is_of_the_host_build(name: &OsStr) -> bool {
+    const NAMES: [&str; 12] = [
+        "CARGO",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_INCREMENTAL",
+        "CARGO_TARGET_DIR",
+        "LD_LIBRARY_PATH",
+        "RUSTC",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTDOC",
+        "RUSTFLAGS",
+        "RUSTUP_TOOLCHAIN",
+        "RUST_RECURSION_COUNT",
+    ];
+    command::is_of_this_package(name)
+        || name.to_str().is_some_and(|name| {
+            NAMES.contains(&name)
+                || [
+                    "CARGO_BUILD_",
+                    "CARGO_PROFILE_",
+                    "CARGO_TARGET_",
+                    "CARGO_UNSTABLE_",
+                ]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        })
+}
+
+fn path_with(first: &Path) -> Result<OsString> {
+    let rest = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(
+        [first.to_owned()]
+            .into_iter()
+            .chain(env::split_paths(&rest)),
+    )
+    .with_context(|| format!("{} cannot be on PATH", first.display()))
+}

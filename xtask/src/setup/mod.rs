@@ -1,0 +1,132 @@
+//! `cargo xtask setup`: what the other verbs need, and installing what is
+//! missing of it.
+//!
+//! Every part first looks, which takes milliseconds, and acts only on what it
+//! misses. As root on Debian or Ubuntu it installs; elsewhere, or without
+//! root, it stops and says exactly what to install.
+
+mod apt;
+mod linker;
+mod toolchain;
+
+use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{self, step},
+    workspace,
+};
+
+/// A compiler for BPF and the linker that goes with it.
+pub(crate) struct Toolchain {
+    compiler: toolchain::Compiler,
+    linker_dir: std::path::PathBuf,
+}
+
+impl Toolchain {
+    pub(crate) fn cargo(&self) -> std::path::PathBuf {
+        self.compiler.bin("cargo")
+    }
+
+    pub(crate) fn rustc(&self) -> std::path::PathBuf {
+        self.compiler.bin("rustc")
+    }
+
+    /// The folder of `bpf-linker`, for PATH.
+    pub(crate) fn linker_dir(&self) -> &std::path::Path {
+        &self.linker_dir
+    }
+}
+
+/// Programs that the lab runs, and the packages that have them.
+const LAB_PROGRAMS: [(&str, &str); 6] = [
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("ethtool", "ethtool"),
+    ("iperf3", "iperf3"),
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let toolchain = toolchain()?;
+    lab()?;
+    println!(
+        "ready: {}, {}",
+        toolchain.compiler.description,
+        toolchain.linker_dir.join("bpf-linker").display()
+    );
+    Ok(())
+}
+
+/// What compiles the kernel program.
+pub(crate) fn toolchain() -> Result<Toolchain> {
+    let compiler = toolchain::find_or_install()?;
+    let linker_dir = linker::find_or_build(&compiler)?;
+    Ok(Toolchain {
+        compiler,
+        linker_dir,
+    })
+}
+
+/// What the lab needs of the host: root, programs, and a place for pins.
+pub(crate) fn lab() -> Result<()> {
+    let missing: Vec<&str> = LAB_PROGRAMS
+        .iter()
+        .filter(|(program, _)| workspace::find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        apt::install("the lab's programs", &missing)?;
+    }
+    if !is_root() {
+        bail!(
+            "the lab makes network namespaces and loads programs into the kernel: run this as root"
+        );
+    }
+    bpffs()
+}
+
+/// Mounts the file system that pinned programs and maps live in.
+pub(crate) fn bpffs() -> Result<()> {
+    const PLACE: &str = "/sys/fs/bpf";
+    let mounts =
+        fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    if mounts.lines().any(|line| is_bpffs_at(line, PLACE)) {
+        return Ok(());
+    }
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "bpf", "bpf", PLACE]);
+    if !is_root() {
+        bail!("no bpffs at {PLACE}; as root: mount -t bpf bpf {PLACE}");
+    }
+    step(&format!("mounting bpffs at {PLACE}"), || {
+        command::run(&mut mount)
+    })
+}
+
+fn is_bpffs_at(mount: &str, place: &str) -> bool {
+    let mut fields = mount.split(' ').skip(1);
+    fields.next() == Some(place) && fields.next() == Some("bpf")
+}
+
+fn is_root() -> bool {
+    // The owner of our own folder in /proc is our effective user.
+    fs::metadata("/proc/self").is_ok_and(|of_us| of_us.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_bpffs_is_recognised() {
+        assert!(is_bpffs_at(
+            "bpf /sys/fs/bpf bpf rw,relatime,mode=700 0 0",
+            "/sys/fs/bpf"
+        ));
+        assert!(!is_bpffs_at("none /sys/fs/bpf tmpfs rw 0 0", "/sys/fs/bpf"));
+        assert!(!is_bpffs_at("bpf /sys/fs/bpf/tc bpf rw 0 0", "/sys/fs/bpf"));
+    }
+}

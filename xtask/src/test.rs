@@ -1,0 +1,93 @@
+//! `cargo xtask test`: every test there is, the quick ones first.
+
+use std::{ffi::OsString, thread};
+
+use anyhow::Result;
+
+use crate::{
+    build::{self, Built},
+    clean_lab,
+    command::{self, step},
+    setup,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run only the tests whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Run only this suite; may be given more than once.
+    #[arg(long, value_name = "SUITE")]
+    only: Vec<Suite>,
+    /// How many network tests run at a time. Each has its own namespaces, and
+    /// most of its time goes by waiting.
+    #[arg(long, value_name = "N", default_value_t = default_jobs())]
+    jobs: usize,
+    /// Passed on to the test programs.
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+/// What is run together.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// Unit and property tests of every crate.
+    Unit,
+    /// Packets through the kernel program, one at a time.
+    Packet,
+    /// The agent's control over a data plane in memory.
+    Model,
+    /// Real servers and clients in network namespaces.
+    Net,
+}
+
+fn default_jobs() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(4))
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::lab()?;
+    let built = build::build(&[])?;
+    clean_lab::run()?;
+    for suite in [Suite::Unit, Suite::Packet, Suite::Model, Suite::Net] {
+        if args.only.is_empty() || args.only.contains(&suite) {
+            step(suite.title(), || suite.run(args, &built))?;
+        }
+    }
+    Ok(())
+}
+
+impl Suite {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unit => "unit and property tests",
+            Self::Packet => "packet tests",
+            Self::Model => "model tests",
+            Self::Net => "network tests",
+        }
+    }
+
+    fn run(self, args: &Args, built: &Built) -> Result<()> {
+        let commands: &[&[&str]] = match self {
+            Self::Unit => &[
+                &["--workspace", "--exclude", "lb-ebpf", "--exclude", "tests"],
+                &["--package", "tests", "--lib"],
+            ],
+            Self::Packet => &[&["--package", "tests", "--test", "packet"]],
+            Self::Model => &[&["--package", "tests", "--test", "model"]],
+            Self::Net => &[&["--package", "tests", "--test", "net"]],
+        };
+        for what in commands {
+            let mut cargo = build::cargo("test", &built.objects)?;
+            cargo.env("EBB_BIN", &built.ebb).args(*what).arg("--");
+            // Tests that need root are marked as ignored, for those who type
+            // `cargo test`; here is where they are meant to run.
+            cargo.arg("--include-ignored");
+            if self == Self::Net {
+                cargo.arg(format!("--test-threads={}", args.jobs));
+            }
+            command::run(cargo.args(&args.filter).args(&args.args))?;
+        }
+        Ok(())
+    }
+}
