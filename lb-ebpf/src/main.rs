@@ -2,6 +2,11 @@
 #![no_std]
 #![no_main]
 
+// On the host the crate is only checked, never run; there std brings the panic
+// handler, because another member of the workspace may bring std.
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
 mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -16,7 +21,7 @@ fn ebb(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[cfg(not(test))]
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
