@@ -10,10 +10,12 @@
 //! Nothing here allocates, does I/O or asks for the time; all of it is tested
 //! on the host.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod checksum;
 pub mod hash;
 pub mod maglev;
 pub mod tcp;
+mod unaligned;
 pub mod wire;

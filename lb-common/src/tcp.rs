@@ -70,6 +70,14 @@ pub const fn after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 
+/// Whether `seq` can be of a stream whose next number is `next`: within the
+/// largest window without scaling, twice.
+#[inline(always)]
+#[must_use]
+pub const fn is_near(seq: u32, next: u32) -> bool {
+    seq.wrapping_sub(next).wrapping_add(0x1_FFFF) <= 0x3_FFFE
+}
+
 /// How long the entry of a closed flow lingers. Long enough for the last
 /// acknowledgement and its retransmissions; a new SYN ends it at once.
 pub const LINGER_MS: u64 = 10_000;

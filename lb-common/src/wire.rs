@@ -1,4 +1,8 @@
-//! Numbers of the protocols on the wire, each with its source.
+//! Numbers and headers of the protocols on the wire, each with its source.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{checksum, unaligned};
 
 /// Ethernet: two MAC addresses and a type (IEEE 802.3).
 pub const ETHERNET_LEN: usize = 14;
@@ -36,6 +40,9 @@ pub const IPV4_DF: u16 = 0x4000_u16.to_be();
 pub const IPV4_MF: u16 = 0x2000_u16.to_be();
 pub const IPV4_OFFSET: u16 = 0x1FFF_u16.to_be();
 
+/// The hops that a header of ours starts with (RFC 1700's default TTL).
+pub const HOPS: u8 = 64;
+
 /// A TCP header without options (RFC 9293).
 pub const TCP_LEN: usize = 20;
 /// A UDP header (RFC 768).
@@ -60,3 +67,294 @@ pub const ICMPV6_PARAMETER_PROBLEM: u8 = 4;
 pub const ICMPV6_ECHO: u8 = 128;
 pub const ICMPV6_ECHO_REPLY: u8 = 129;
 pub const ICMPV6_CODE_PORT: u8 = 4;
+
+/// A header as it lies in a packet: bytes, with an accessor for each field.
+/// Fields of more than a byte are as on the wire; where they lie is not aligned.
+macro_rules! header {
+    (
+        $(#[$doc:meta])*
+        $name:ident($len:expr) {
+            $($(#[$field_doc:meta])* $offset:literal $field:ident $set:ident: $kind:ident,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Zeroable, Pod)]
+        #[repr(transparent)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            $(
+                $(#[$field_doc])*
+                #[inline(always)]
+                #[must_use]
+                pub fn $field(&self) -> $kind {
+                    // A field beyond the end underflows, which does not compile.
+                    const _: usize = $len - $offset - size_of::<$kind>();
+                    unaligned::$kind::load::<$offset>(&self.0)
+                }
+
+                #[inline(always)]
+                pub fn $set(&mut self, value: $kind) {
+                    unaligned::$kind::store::<$offset>(&mut self.0, value);
+                }
+            )*
+        }
+    };
+}
+
+header! {
+    /// An Ethernet header.
+    Ethernet(ETHERNET_LEN) {
+        0 destination_high set_destination_high: u32,
+        4 destination_low set_destination_low: u16,
+        6 source_high set_source_high: u32,
+        10 source_low set_source_low: u16,
+        /// The twelve bytes of both addresses, by word.
+        0 macs_0 set_macs_0: u32,
+        4 macs_1 set_macs_1: u32,
+        8 macs_2 set_macs_2: u32,
+        12 kind set_kind: u16,
+    }
+}
+
+/// A MAC address as the map layouts have it.
+pub type Mac = [u16; 3];
+
+impl Ethernet {
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> Mac {
+        split(self.source_high(), self.source_low())
+    }
+
+    /// Writes destination and source.
+    #[inline(always)]
+    pub fn set_macs(&mut self, destination: Mac, source: Mac) {
+        self.set_destination_high(join(destination));
+        self.set_destination_low(destination[2]);
+        self.set_source_high(join(source));
+        self.set_source_low(source[2]);
+    }
+
+    /// Writes destination and source as [`crate::abi::backend::Backend::macs`]
+    /// has them.
+    #[inline(always)]
+    pub fn set_mac_words(&mut self, [a, b, c]: [u32; 3]) {
+        self.set_macs_0(a);
+        self.set_macs_1(b);
+        self.set_macs_2(c);
+    }
+
+    /// Makes it the header of the way back.
+    #[inline(always)]
+    pub fn turn(&mut self) {
+        let (high, low) = (self.destination_high(), self.destination_low());
+        self.set_destination_high(self.source_high());
+        self.set_destination_low(self.source_low());
+        self.set_source_high(high);
+        self.set_source_low(low);
+    }
+}
+
+#[inline(always)]
+fn split(high: u32, low: u16) -> Mac {
+    let [a, b, c, d] = high.to_ne_bytes();
+    [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]), low]
+}
+
+#[inline(always)]
+fn join(mac: Mac) -> u32 {
+    let ([a, b], [c, d]) = (mac[0].to_ne_bytes(), mac[1].to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+header! {
+    /// A VLAN tag and the type that follows it.
+    Vlan(VLAN_LEN) {
+        0 tag set_tag: u16,
+        2 kind set_kind: u16,
+    }
+}
+
+header! {
+    /// An IPv4 header without its options.
+    Ipv4(IPV4_LEN) {
+        0 version_ihl set_version_ihl: u8,
+        1 tos set_tos: u8,
+        2 total_len set_total_len: u16,
+        4 id set_id: u16,
+        6 fragment set_fragment: u16,
+        8 ttl set_ttl: u8,
+        9 protocol set_protocol: u8,
+        10 checksum set_checksum: u16,
+        12 source set_source: u32,
+        16 destination set_destination: u32,
+    }
+}
+
+impl Ipv4 {
+    /// Writes a whole header of ours, with its checksum: no options, not to be
+    /// fragmented. Lengths in the host's order, addresses as on the wire.
+    #[inline(always)]
+    pub fn begin(&mut self, total_len: u16, protocol: u8, source: u32, destination: u32) {
+        self.set_version_ihl(0x45);
+        self.set_tos(0);
+        self.set_total_len(total_len.to_be());
+        // An atomic datagram needs no identification (RFC 6864).
+        self.set_id(0);
+        self.set_fragment(IPV4_DF);
+        self.set_ttl(HOPS);
+        self.set_protocol(protocol);
+        self.set_source(source);
+        self.set_destination(destination);
+        let sum = u64::from(u16::from_ne_bytes([0x45, 0]))
+            + u64::from(total_len.to_be())
+            + u64::from(IPV4_DF)
+            + u64::from(u16::from_ne_bytes([HOPS, protocol]))
+            + u64::from(source)
+            + u64::from(destination);
+        self.set_checksum(!checksum::fold(sum));
+    }
+}
+
+header! {
+    /// An IPv6 header.
+    Ipv6(IPV6_LEN) {
+        0 version_class_label set_version_class_label: u32,
+        4 payload_len set_payload_len: u16,
+        6 next set_next: u8,
+        7 hops set_hops: u8,
+        8 source_0 set_source_0: u32,
+        12 source_1 set_source_1: u32,
+        16 source_2 set_source_2: u32,
+        20 source_3 set_source_3: u32,
+        24 destination_0 set_destination_0: u32,
+        28 destination_1 set_destination_1: u32,
+        32 destination_2 set_destination_2: u32,
+        36 destination_3 set_destination_3: u32,
+    }
+}
+
+impl Ipv6 {
+    /// Writes a whole header of ours. Lengths in the host's order, addresses as
+    /// on the wire.
+    #[inline(always)]
+    pub fn begin(&mut self, payload_len: u16, next: u8, source: [u32; 4], destination: [u32; 4]) {
+        self.set_version_class_label(0x6000_0000_u32.to_be());
+        self.set_payload_len(payload_len.to_be());
+        self.set_next(next);
+        self.set_hops(HOPS);
+        self.set_source(source);
+        self.set_destination(destination);
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> [u32; 4] {
+        [
+            self.source_0(),
+            self.source_1(),
+            self.source_2(),
+            self.source_3(),
+        ]
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> [u32; 4] {
+        [
+            self.destination_0(),
+            self.destination_1(),
+            self.destination_2(),
+            self.destination_3(),
+        ]
+    }
+
+    #[inline(always)]
+    pub fn set_source(&mut self, [a, b, c, d]: [u32; 4]) {
+        self.set_source_0(a);
+        self.set_source_1(b);
+        self.set_source_2(c);
+        self.set_source_3(d);
+    }
+
+    #[inline(always)]
+    pub fn set_destination(&mut self, [a, b, c, d]: [u32; 4]) {
+        self.set_destination_0(a);
+        self.set_destination_1(b);
+        self.set_destination_2(c);
+        self.set_destination_3(d);
+    }
+}
+
+header! {
+    /// An IPv6 fragment header (RFC 8200, section 4.5).
+    FragmentHeader(8) {
+        0 next set_next: u8,
+        /// Offset in the upper 13 bits, more-fragments in the lowest.
+        2 offset set_offset: u16,
+        4 id set_id: u32,
+    }
+}
+
+header! {
+    /// A TCP header without its options.
+    Tcp(TCP_LEN) {
+        /// Source, then destination.
+        0 ports set_ports: u32,
+        4 seq set_seq: u32,
+        8 ack set_ack: u32,
+        /// The header's length in words, in the upper half.
+        12 data_offset set_data_offset: u8,
+        13 flags set_flags: u8,
+        14 window set_window: u16,
+        16 checksum set_checksum: u16,
+        18 urgent set_urgent: u16,
+    }
+}
+
+header! {
+    /// A UDP header.
+    Udp(UDP_LEN) {
+        /// Source, then destination.
+        0 ports set_ports: u32,
+        4 length set_length: u16,
+        6 checksum set_checksum: u16,
+    }
+}
+
+header! {
+    /// An ICMP or ICMPv6 header.
+    Icmp(ICMP_LEN) {
+        0 kind set_kind: u8,
+        1 code set_code: u8,
+        2 checksum set_checksum: u16,
+        /// Depends on the type.
+        4 rest set_rest: u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_where_its_rfc_puts_it() {
+        let mut ip = Ipv4([0; IPV4_LEN]);
+        ip.set_source(u32::from_ne_bytes([10, 0, 0, 1]));
+        ip.set_total_len(40_u16.to_be());
+        assert_eq!(ip.0[12..16], [10, 0, 0, 1]);
+        assert_eq!(ip.0[2..4], [0, 40]);
+        assert_eq!(ip.source(), u32::from_ne_bytes([10, 0, 0, 1]));
+    }
+
+    #[test]
+    fn a_turned_frame_goes_back() {
+        let mut frame = Ethernet([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 0]);
+        frame.turn();
+        assert_eq!(frame.0, [7, 8, 9, 10, 11, 12, 1, 2, 3, 4, 5, 6, 8, 0]);
+        let mut written = Ethernet([0; ETHERNET_LEN]);
+        written.set_macs([0x0102, 0x0304, 0x0506].map(u16::to_be), frame.source());
+        assert_eq!(written.0[..12], [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6]);
+    }
+}

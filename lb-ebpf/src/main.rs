@@ -1,27 +1,131 @@
-//! The kernel program of ebb.
+//! The kernel program of ebb: one straight way for a packet.
+//!
+//! - [`cursor`]: bounds-checked access; all pointer arithmetic is there.
+//! - [`fast`]: the hit path, and what is not ours.
+//! - [`slow`]: everything else, in order: [`parse`], [`flow`], [`classify`],
+//!   [`select`].
+//! - [`rewrite`], [`emit`]: what is done to a packet, and out it goes.
+//! - [`reset`], [`icmp`]: answers made of the packet itself.
+//! - [`atomic`]: the one atomic operation.
+//! - [`scratch`]: room for what the stack has not.
+//! - [`maps`], [`family`]: the tables, and which of them a family uses.
+//!
+//! A step returns what it found, or the [`Verdict`] that ends the way.
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a key that is passed by value is copied, and the stack is 512 bytes"
+)]
 
-// On the host the crate is only checked, never run; there std brings the panic
-// handler, because another member of the workspace may bring std.
-#[cfg(not(target_arch = "bpf"))]
-extern crate std;
-
+mod atomic;
+mod classify;
+mod cursor;
+mod emit;
+mod family;
+mod fast;
+mod flow;
+mod icmp;
 mod maps;
+mod parse;
+mod reset;
+mod rewrite;
+mod scratch;
+mod select;
+mod slow;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        counter::{Verdict, What},
+    },
+    wire,
+};
+
+use crate::{cursor::Cursor, family::Family, fast::Fast};
 
 /// The kernel grants its GPL-only helpers to programs that name this licence.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
+/// The program: forwards what is of a flow or begins one, leaves the rest.
 #[xdp]
-fn ebb(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn ebb(context: XdpContext) -> u32 {
+    // SAFETY: this is the context that the kernel passed.
+    let cursor = unsafe { Cursor::new(context.ctx) };
+    let Ok(ethernet) = cursor.read::<wire::Ethernet>(0) else {
+        return end(Verdict::Malformed);
+    };
+    match ethernet.kind() {
+        wire::ETHERTYPE_IPV4 => match fast::way::<Addr4>(cursor) {
+            Ok(Fast::Done(action)) => action,
+            Ok(Fast::Look) => slow_v4(context.ctx),
+            Err(verdict) => end(verdict),
+        },
+        wire::ETHERTYPE_IPV6 => match fast::way::<Addr6>(cursor) {
+            Ok(Fast::Done(action)) => action,
+            Ok(Fast::Look) => slow_v6(context.ctx),
+            Err(verdict) => end(verdict),
+        },
+        wire::ETHERTYPE_VLAN | wire::ETHERTYPE_QINQ => match parse::link(&cursor) {
+            Ok((_, wire::ETHERTYPE_IPV4)) => slow_v4(context.ctx),
+            Ok((_, wire::ETHERTYPE_IPV6)) => slow_v6(context.ctx),
+            Ok(_) => end(Verdict::NotOurs),
+            Err(verdict) => end(verdict),
+        },
+        _ => end(Verdict::NotOurs),
+    }
 }
 
-#[cfg(target_arch = "bpf")]
+// The slow ways are functions of their own, verified by themselves: the hit
+// path stays small, and its stack too. `extern "C"` with the bare context is
+// the form that the verifier accepts.
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn slow_v4(context: *mut xdp_md) -> u32 {
+    slow::<Addr4>(context)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn slow_v6(context: *mut xdp_md) -> u32 {
+    slow::<Addr6>(context)
+}
+
+#[inline(always)]
+fn slow<A: Family>(context: *mut xdp_md) -> u32 {
+    if context.is_null() {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: `ebb` passes its own context on.
+    let cursor = unsafe { Cursor::new(context) };
+    slow::way::<A>(cursor).unwrap_or_else(end)
+}
+
+/// Counts a verdict and gives the action that it stands for.
+#[inline(always)]
+fn end(verdict: Verdict) -> u32 {
+    if let Some(counter) = maps::VERDICT_COUNTERS.get_ptr_mut(verdict as u32) {
+        // SAFETY: this CPU's own counter; XDP is not preempted by itself.
+        unsafe { *counter += 1 };
+    }
+    match verdict.what() {
+        What::Pass => xdp_action::XDP_PASS,
+        What::Drop => xdp_action::XDP_DROP,
+        What::Answer => xdp_action::XDP_TX,
+    }
+}
+
+#[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -17,6 +17,8 @@ use lb_common::abi::{
     vip::{Filter, Listener, ListenerIndex, VipKey},
 };
 
+use crate::scratch::Room;
+
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
 pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, 262_144> = HashMap::new();
@@ -91,3 +93,9 @@ pub(crate) static INTERFACE_BY_IFINDEX: HashMap<u32, u32, { MAX_INTERFACES as us
 pub(crate) static NAT_POOL_V4: Array<Addr4, { MAX_NAT_POOL as usize }> = Array::new();
 #[btf_map]
 pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::new();
+
+/// Room for the slow way; nothing in it outlives a packet.
+#[btf_map]
+pub(crate) static ROOM_V4: PerCpuArray<Room<Addr4>, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static ROOM_V6: PerCpuArray<Room<Addr6>, 1> = PerCpuArray::new();

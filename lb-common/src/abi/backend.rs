@@ -6,9 +6,9 @@ use super::plain;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Backend {
-    /// The destination MAC address and the source MAC address of a packet to
-    /// this backend, as an Ethernet header begins.
-    pub macs: [u16; 6],
+    /// The first twelve bytes of a frame to this backend: the destination's MAC
+    /// address and the source's (see [`macs`]).
+    pub macs: [u32; 3],
     /// The interface that leads there.
     pub ifindex: u32,
     pub epoch: u32,
@@ -23,6 +23,17 @@ pub struct Backend {
     /// The MTU of the way there.
     pub mtu: u16,
     pub pad: u32,
+}
+
+/// [`Backend::macs`] for a frame from `source` to `destination`.
+#[must_use]
+pub const fn macs(destination: [u8; 6], source: [u8; 6]) -> [u32; 3] {
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination, source);
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+    ]
 }
 
 plain!(Backend, LoadBalancer, Slots);
@@ -61,7 +72,8 @@ const _: () = assert!(size_of::<LoadBalancer>() == 16);
 #[repr(C, align(8))]
 pub struct Slots(pub [u16; SLOTS_LEN]);
 
-/// [`crate::maglev::MAX_SLOTS`], rounded up to whole words.
+/// More than [`crate::maglev::MAX_SLOTS`], because the verifier rounds an
+/// index up to the next odd byte; and whole words.
 pub const SLOTS_LEN: usize = 65_540;
 const _: () = assert!(SLOTS_LEN >= crate::maglev::MAX_SLOTS && SLOTS_LEN.is_multiple_of(4));
 

@@ -24,7 +24,7 @@ plain!(BackendCounters);
 const _: () = assert!(size_of::<BackendCounters>() == 64);
 
 macro_rules! verdicts {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $what:ident $name:literal,)*) => {
         /// What became of a packet that was not forwarded. Every packet is
         /// counted under exactly one of these, or by its backend.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +35,13 @@ macro_rules! verdicts {
             /// All of them, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// What happens to the packet.
+            #[must_use]
+            #[inline(always)]
+            pub const fn what(self) -> What {
+                match self { $(Self::$variant => What::$what,)* }
+            }
+
             /// The name in metrics and in `ebb status`.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -44,50 +51,62 @@ macro_rules! verdicts {
     };
 }
 
+/// What a verdict does to its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// On to the host, byte for byte as it came.
+    Pass,
+    /// Gone.
+    Drop,
+    /// Turned into the answer to itself, and sent back.
+    Answer,
+}
+
 verdicts! {
     /// Not to a VIP and not from a backend to us: passed, untouched.
-    NotOurs = "pass_not_ours",
+    NotOurs = Pass "pass_not_ours",
     /// To a VIP, but to no listener of it: passed, untouched.
-    NoListener = "pass_no_listener",
-    /// Shorter than its headers say, or otherwise broken: passed, untouched.
-    Malformed = "pass_malformed",
+    NoListener = Pass "pass_no_listener",
+    /// Shorter than its headers say, or with more headers than ebb reads: passed,
+    /// untouched.
+    Malformed = Pass "pass_malformed",
     /// An answer for the host itself on an address that nat uses: passed.
-    NotAFlow = "pass_no_flow",
+    NotAFlow = Pass "pass_no_flow",
     /// No backend in service: RST.
-    ResetNoBackend = "reset_no_backend",
+    ResetNoBackend = Answer "reset_no_backend",
     /// Not a SYN, and no flow knows it: RST.
-    ResetNoFlow = "reset_no_flow",
+    ResetNoFlow = Answer "reset_no_flow",
     /// A flow that was taken from its backend: RST.
-    ResetDisowned = "reset_disowned",
+    ResetDisowned = Answer "reset_disowned",
     /// The flow table is full: RST.
-    ResetFull = "reset_table_full",
+    ResetFull = Answer "reset_table_full",
     /// No nat port is free: RST.
-    ResetNoPort = "reset_no_nat_port",
+    ResetNoPort = Answer "reset_no_nat_port",
     /// A stray RST or other packet that no answer is due to: dropped.
-    DropNoFlow = "drop_no_flow",
+    DropNoFlow = Drop "drop_no_flow",
     /// No backend in service: ICMP port unreachable.
-    UnreachableNoBackend = "unreachable_no_backend",
+    UnreachableNoBackend = Answer "unreachable_no_backend",
     /// The flow table is full (UDP): ICMP port unreachable.
-    UnreachableFull = "unreachable_table_full",
+    UnreachableFull = Answer "unreachable_table_full",
     /// No nat port is free (UDP): ICMP port unreachable.
-    UnreachableNoPort = "unreachable_no_nat_port",
+    UnreachableNoPort = Answer "unreachable_no_nat_port",
     /// Echo to a VIP, answered.
-    Echo = "echo_reply",
+    Echo = Answer "echo_reply",
     /// Too big for the way to the backend: ICMP fragmentation needed, or
     /// packet too big.
-    TooBig = "icmp_too_big",
+    TooBig = Answer "icmp_too_big",
     /// As above, but more than the rate limit: dropped.
-    DropTooBig = "drop_too_big",
+    DropTooBig = Drop "drop_too_big",
     /// A fragment whose first one was not seen: dropped.
-    DropFragment = "drop_unknown_fragment",
+    DropFragment = Drop "drop_unknown_fragment",
     /// An ICMP error about no flow that we know: passed to the host.
-    IcmpNoFlow = "pass_icmp_no_flow",
+    IcmpNoFlow = Pass "pass_icmp_no_flow",
     /// The way to the backend, or back to the client, is not known: dropped.
-    DropNoWay = "drop_no_next_hop",
+    DropNoWay = Drop "drop_no_next_hop",
     /// Its hops are used up: dropped.
-    DropTtl = "drop_ttl_expired",
+    DropTtl = Drop "drop_ttl_expired",
     /// The kernel refused a helper call: dropped.
-    DropInternal = "drop_internal_error",
+    DropInternal = Drop "drop_internal_error",
 }
 
 /// How many verdicts there are.

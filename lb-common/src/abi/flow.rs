@@ -77,6 +77,12 @@ impl<A: Address> FlowKey<A> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow<A: Address> {
+    /// Bits of [`crate::tcp`] and the flags below. With `epoch` it makes one
+    /// aligned 64-bit word, the only kind that the kernel target can change
+    /// atomically.
+    pub state: u32,
+    /// The backend's epoch when the flow began. Another one there: disowned.
+    pub epoch: u32,
     /// Forward: the source address to write (nat). Reply: the client.
     pub peer: A,
     /// The ports to write: the new source and destination.
@@ -89,10 +95,6 @@ pub struct Flow<A: Address> {
     pub client_mac: [u16; 3],
     /// Where that packet came in: an index into the interfaces.
     pub interface: u16,
-    /// Bits of [`crate::tcp`] and the flags below.
-    pub state: u32,
-    /// The backend's epoch when the flow began. Another one there: disowned.
-    pub epoch: u32,
     /// When a packet of this direction was last seen, in ticks.
     pub seen: u32,
     /// When the flow began, in ticks.
@@ -115,9 +117,11 @@ pub const HALF_OPEN: u32 = 1 << 18;
 /// `Flow::state`: the agent has taken the flow back whatever its epoch says
 /// (paced closes).
 pub const DISOWNED: u32 = 1 << 19;
-/// `Flow::state`: UDP that has been answered (nat), or that has gone on for
-/// more than [`UDP_SETTLES`] (dsr, ipip).
+/// `Flow::state`: the backend has answered: with a SYN-ACK, or at all (UDP).
+/// Of one side only (dsr, ipip): the flow has gone on for [`SETTLES`].
 pub const ANSWERED: u32 = 1 << 20;
+/// `Flow::state`: we came to know the flow in its middle (dsr, ipip).
+pub const ADOPTED: u32 = 1 << 21;
 
 plain!(
     Ports,
@@ -148,6 +152,7 @@ pub const fn ticks(milliseconds: u64) -> u32 {
 /// them.
 pub const HALF_OPEN_TICKS: u32 = ticks(60_000);
 
-/// A UDP conversation of which ebb sees one side only (dsr, ipip) counts as
-/// established once it has gone on for this long.
-pub const UDP_SETTLES: u32 = ticks(1_000);
+/// Where ebb sees one side only (dsr, ipip), a UDP conversation or an adopted
+/// TCP flow counts as established once it has gone on for this long: a flood of
+/// single packets never gets there (P6).
+pub const SETTLES: u32 = ticks(1_000);

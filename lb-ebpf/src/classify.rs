@@ -1,0 +1,61 @@
+//! Is it for a VIP, and for which listener of it?
+
+use lb_common::abi::{
+    counter::Verdict,
+    flow::FlowKey,
+    vip::{Listener, NAT_SOURCE, VIP_ITSELF, VipKey},
+};
+
+use crate::family::Family;
+
+/// What an address is to us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ours {
+    No,
+    Vip,
+    NatSource,
+}
+
+/// What `address` is, whatever the port.
+#[inline(always)]
+pub(crate) fn address<A: Family>(address: A) -> Ours {
+    let key = VipKey {
+        address,
+        port: 0,
+        protocol: 0,
+    };
+    match index(&key) {
+        Some(VIP_ITSELF) => Ours::Vip,
+        Some(NAT_SOURCE) => Ours::NatSource,
+        _ => Ours::No,
+    }
+}
+
+/// The listener that the packet is for, with its index.
+#[inline(always)]
+pub(crate) fn listener<A: Family>(
+    key: &FlowKey<A>,
+) -> Result<(u16, &'static Listener<A>), Verdict> {
+    let vip = VipKey {
+        address: key.destination,
+        port: key.ports.destination().to_be(),
+        protocol: key.protocol as u16,
+    };
+    match index(&vip) {
+        Some(index) => {
+            let listener = A::listeners().get(index).ok_or(Verdict::DropInternal)?;
+            Ok((index as u16, listener))
+        }
+        None => Err(match address(key.destination) {
+            Ours::Vip => Verdict::NoListener,
+            Ours::NatSource => Verdict::NotAFlow,
+            Ours::No => Verdict::NotOurs,
+        }),
+    }
+}
+
+#[inline(always)]
+fn index<A: Family>(key: &VipKey<A>) -> Option<u32> {
+    // SAFETY: the value is copied at once, and is one aligned word.
+    unsafe { A::vips().get(key) }.copied()
+}

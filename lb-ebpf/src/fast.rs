@@ -1,0 +1,98 @@
+//! The hit path: a packet without anything unusual, of an established flow.
+//! One hash look-up, one backend entry, one row of counters.
+
+use lb_common::{
+    abi::{
+        backend::{MODE_MASK, MODE_NAT},
+        counter::Verdict,
+        flow::DISOWNED,
+        vip::{FILTER_BITS, filter_bit},
+    },
+    tcp, wire,
+};
+
+use crate::{
+    cursor::Cursor,
+    family::{Family, IpHeader},
+    flow::{self, Entry},
+    maps,
+    parse::{self, Packet},
+    rewrite,
+};
+
+/// What the hit path says of a packet.
+pub(crate) enum Fast {
+    /// It is done with: the action to take.
+    Done(u32),
+    /// It wants a closer look. Nothing was written.
+    Look,
+}
+
+/// The fast way of one family. `Err` without a closer look only for what is
+/// surely not ours, or malformed.
+#[inline(always)]
+pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
+    const L3: usize = wire::ETHERNET_LEN;
+    let ip: &A::Header = cursor.read(L3)?;
+    if !ip.is_plain() {
+        return Ok(Fast::Look);
+    }
+    let l4 = L3 + A::HEADER_LEN;
+    let mut packet = Packet::default();
+    let place = (L3 as u8, l4 as u8, ip.payload_protocol());
+    if !parse::transport::<A>(&cursor, ip, place, true, &mut packet)? {
+        return if maybe_ours(ip.to()) {
+            Ok(Fast::Look)
+        } else {
+            Err(Verdict::NotOurs)
+        };
+    }
+    let Some(entry) = Entry::established(&packet.key) else {
+        return if maybe_ours(ip.to()) {
+            Ok(Fast::Look)
+        } else {
+            Err(Verdict::NotOurs)
+        };
+    };
+    let index = entry.get(|f| f.backend);
+    let backend = maps::BACKENDS
+        .get(index as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let state = entry.state();
+    let unusual = packet.has(tcp::SYN | tcp::FIN | tcp::RST)
+        || state & (tcp::CLOSED | tcp::CLIENT_FIN | DISOWNED) != 0
+        || entry.get(|f| f.epoch) != backend.epoch;
+    if unusual {
+        return Ok(Fast::Look);
+    }
+    if entry.is_reply() {
+        let action = rewrite::to_client(cursor, &packet, entry)?;
+        entry.note(&packet, flow::now());
+        flow::count_out(index, &packet);
+        return Ok(Fast::Done(action));
+    }
+    if !rewrite::fits(&packet, backend) {
+        return Ok(Fast::Look);
+    }
+    // Only nat answers by way of the client's MAC address.
+    if backend.flags & MODE_MASK == MODE_NAT {
+        let ethernet = cursor.header::<wire::Ethernet>(0)?;
+        if ethernet.source() != entry.get(|f| f.client_mac) {
+            return Ok(Fast::Look);
+        }
+    }
+    let action = rewrite::to_backend(cursor, &packet, entry.target(), backend)?;
+    entry.note(&packet, flow::now());
+    flow::count_in(index, &packet);
+    Ok(Fast::Done(action))
+}
+
+/// False if no VIP and no nat source can have this address.
+#[inline(always)]
+pub(crate) fn maybe_ours<A: Family>(address: A) -> bool {
+    let bit = filter_bit(address) & (FILTER_BITS - 1);
+    maps::FILTER
+        .get(0)
+        .and_then(|filter| filter.get((bit / 64) as usize))
+        .is_some_and(|word| word >> (bit % 64) & 1 != 0)
+}

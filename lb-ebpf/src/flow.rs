@@ -1,0 +1,210 @@
+//! Entries of the flow tables, and their life.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::bpf_ktime_get_coarse_ns,
+};
+use lb_common::{
+    abi::{
+        backend::Backend,
+        counter::{BackendCounters, Verdict},
+        flow::{self, Flow, FlowKey, Ports},
+    },
+    tcp,
+};
+
+use crate::{atomic, family::Family, maps, parse::Packet};
+
+/// The time in ticks. The coarse clock costs a few loads and moves every 1 to
+/// 4 ms, which is what flows need.
+#[inline(always)]
+pub(crate) fn now() -> u32 {
+    // SAFETY: the helper takes nothing and always works.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> flow::TICK_SHIFT) as u32
+}
+
+/// An entry of a flow table, in place.
+///
+/// Other CPUs may work on the same entry. Each field is one aligned word; what
+/// two CPUs write at once (times, sequence numbers, byte counts) is as good from
+/// either. `state` alone decides something, and is changed atomically.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<A: Family>(*mut Flow<A>);
+
+impl<A: Family> Entry<A> {
+    #[inline(always)]
+    pub(crate) fn established(key: &FlowKey<A>) -> Option<Self> {
+        A::flows().get_ptr_mut(key).map(Self)
+    }
+
+    #[inline(always)]
+    pub(crate) fn half_open(key: &FlowKey<A>) -> Option<Self> {
+        A::half_open().get_ptr_mut(key).map(Self)
+    }
+
+    /// A field, as it is now.
+    #[inline(always)]
+    pub(crate) fn get<T: Copy>(self, field: impl FnOnce(&Flow<A>) -> T) -> T {
+        // SAFETY: a map value stays mapped while the program runs, even when
+        // its entry is deleted; see the type for concurrent writes.
+        field(unsafe { &*self.0 })
+    }
+
+    #[inline(always)]
+    fn set(self, change: impl FnOnce(&mut Flow<A>)) {
+        // SAFETY: as in `get`.
+        change(unsafe { &mut *self.0 });
+    }
+
+    #[inline(always)]
+    pub(crate) fn state(self) -> u32 {
+        self.get(|f| f.state)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_reply(self) -> bool {
+        self.state() & flow::REPLY != 0
+    }
+
+    /// Notes a packet of this direction.
+    #[inline(always)]
+    pub(crate) fn note(self, packet: &Packet<A>, now: u32) {
+        self.set(|f| {
+            f.seen = now;
+            f.bytes += packet.len as u64;
+            if packet.is_tcp() {
+                // Retransmissions and keep-alive probes lie behind.
+                if tcp::after(packet.next_seq, f.seq) {
+                    f.seq = packet.next_seq;
+                }
+                if tcp::after(packet.ack, f.ack) {
+                    f.ack = packet.ack;
+                }
+            }
+        });
+    }
+
+    /// Where the client was last heard of.
+    #[inline(always)]
+    pub(crate) fn set_client(self, mac: [u16; 3], interface: u16) {
+        self.set(|f| {
+            f.client_mac = mac;
+            f.interface = interface;
+        });
+    }
+
+    /// Adds bits to the state and returns what it was.
+    #[inline(always)]
+    pub(crate) fn add_state(self, bits: u32) -> u32 {
+        let shift = if cfg!(target_endian = "little") {
+            0
+        } else {
+            32
+        };
+        // SAFETY: `state` and `epoch` are the first, aligned word of the value;
+        // the epoch is not written after the entry is in the map.
+        (unsafe { atomic::fetch_or(self.0.cast(), (bits as u64) << shift) } >> shift) as u32
+    }
+
+    /// Writes the key of the entry for the other direction (nat only).
+    #[inline(always)]
+    pub(crate) fn other_key(
+        self,
+        key: &FlowKey<A>,
+        backend: &Backend,
+        other: &mut FlowKey<A>,
+    ) -> Result<(), Verdict> {
+        let (peer, ports) = self.target();
+        *other = if self.is_reply() {
+            let listener = A::listeners()
+                .get(self.get(|f| f.listener) as u32)
+                .ok_or(Verdict::DropInternal)?;
+            FlowKey {
+                source: peer,
+                destination: listener.address,
+                ports: ports.swapped(),
+                protocol: key.protocol,
+            }
+        } else {
+            reply_key(A::from_words(backend.address), peer, ports, key.protocol)
+        };
+        Ok(())
+    }
+
+    /// What nat writes into a packet of this direction.
+    #[inline(always)]
+    pub(crate) fn target(self) -> (A, Ports) {
+        self.get(|f| (f.peer, f.ports))
+    }
+
+    /// The mark of the half-open table comes off before the entry moves on.
+    #[inline(always)]
+    pub(crate) fn leave_half_open(self) {
+        self.set(|f| f.state &= !flow::HALF_OPEN);
+    }
+
+    /// Copies the entry into the table of established flows; false if that is
+    /// full.
+    #[inline(always)]
+    pub(crate) fn establish(self, key: &FlowKey<A>) -> bool {
+        self.get(|f| A::flows().insert(key, f, BPF_ANY as u64).is_ok())
+    }
+}
+
+/// The tuple of a backend's packets, where nat writes `ports` and `source` into
+/// the client's.
+#[inline(always)]
+pub(crate) fn reply_key<A: Family>(
+    backend: A,
+    source: A,
+    ports: Ports,
+    protocol: u32,
+) -> FlowKey<A> {
+    FlowKey {
+        source: backend,
+        destination: source,
+        ports: ports.swapped(),
+        protocol,
+    }
+}
+
+/// Puts an entry into the half-open table, over what is there.
+#[inline(always)]
+pub(crate) fn half_establish<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
+    A::half_open().insert(key, value, BPF_ANY as u64).is_ok()
+}
+
+/// As above, but only where nothing is.
+#[inline(always)]
+pub(crate) fn half_establish_new<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
+    A::half_open()
+        .insert(key, value, BPF_NOEXIST as u64)
+        .is_ok()
+}
+
+/// Counts a packet from a client, and so as forwarded.
+#[inline(always)]
+pub(crate) fn count_in<A>(backend: u16, packet: &Packet<A>) {
+    count(backend, |row| {
+        row.packets_in += 1;
+        row.bytes_in += packet.len as u64;
+    });
+}
+
+/// Counts a packet from a backend, and so as forwarded.
+#[inline(always)]
+pub(crate) fn count_out<A>(backend: u16, packet: &Packet<A>) {
+    count(backend, |row| {
+        row.packets_out += 1;
+        row.bytes_out += packet.len as u64;
+    });
+}
+
+/// A change to the row of a backend.
+#[inline(always)]
+pub(crate) fn count(backend: u16, change: impl FnOnce(&mut BackendCounters)) {
+    if let Some(row) = maps::BACKEND_COUNTERS.get_ptr_mut(backend as u32) {
+        // SAFETY: this CPU's own row; XDP is not preempted by itself.
+        change(unsafe { &mut *row });
+    }
+}

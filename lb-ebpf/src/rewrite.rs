@@ -1,0 +1,178 @@
+//! What the flow says is done to the packet: nat, dsr, ipip.
+
+use lb_common::{
+    abi::{
+        backend::{Backend, MODE_DSR, MODE_IPIP, MODE_MASK, V6},
+        counter::Verdict,
+        flow::Ports,
+    },
+    checksum, hash, wire,
+};
+
+use crate::{
+    cursor::Cursor,
+    emit,
+    family::{Family, IpHeader},
+    flow::Entry,
+    maps,
+    parse::Packet,
+};
+
+/// A client's packet, on to its backend; nat makes it come from `source` and
+/// `ports`.
+#[inline(always)]
+pub(crate) fn to_backend<A: Family>(
+    mut cursor: Cursor,
+    packet: &Packet<A>,
+    (source, ports): (A, Ports),
+    backend: &Backend,
+) -> Result<u32, Verdict> {
+    match backend.flags & MODE_MASK {
+        MODE_DSR => {}
+        MODE_IPIP => cursor = encapsulate(cursor, packet, backend)?,
+        _ => translate(
+            &mut cursor,
+            packet,
+            source,
+            A::from_words(backend.address),
+            ports,
+        )?,
+    }
+    cursor
+        .header::<wire::Ethernet>(0)?
+        .set_mac_words(backend.macs);
+    Ok(emit::out(&cursor, backend.ifindex))
+}
+
+/// A backend's packet, back to the client (nat only).
+#[inline(always)]
+pub(crate) fn to_client<A: Family>(
+    mut cursor: Cursor,
+    packet: &Packet<A>,
+    entry: Entry<A>,
+) -> Result<u32, Verdict> {
+    let listener = A::listeners()
+        .get(entry.get(|f| f.listener) as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let interface = maps::INTERFACES
+        .get(entry.get(|f| f.interface) as u32)
+        .ok_or(Verdict::DropNoWay)?;
+    translate(
+        &mut cursor,
+        packet,
+        listener.address,
+        entry.get(|f| f.peer),
+        entry.get(|f| f.ports),
+    )?;
+    cursor
+        .header::<wire::Ethernet>(0)?
+        .set_macs(entry.get(|f| f.client_mac), interface.mac);
+    Ok(emit::out(&cursor, interface.ifindex))
+}
+
+/// Writes new addresses and ports; the checksums follow by difference, so that
+/// one that was wrong stays wrong and the receiver finds it.
+#[inline(always)]
+fn translate<A: Family>(
+    cursor: &mut Cursor,
+    packet: &Packet<A>,
+    source: A,
+    destination: A,
+    ports: Ports,
+) -> Result<(), Verdict> {
+    if packet.hops <= 1 {
+        return Err(Verdict::DropTtl);
+    }
+    let addresses = cursor
+        .header::<A::Header>(packet.l3 as usize)?
+        .translate(source, destination);
+    if !packet.has_l4 {
+        return Ok(());
+    }
+    let difference = addresses + checksum::difference(packet.key.ports.0 as u64, ports.0 as u64, 1);
+    if packet.is_tcp() {
+        let header = cursor.header::<wire::Tcp>(packet.l4 as usize)?;
+        header.set_ports(ports.0);
+        header.set_checksum(checksum::updated(header.checksum(), difference));
+    } else {
+        let header = cursor.header::<wire::Udp>(packet.l4 as usize)?;
+        header.set_ports(ports.0);
+        // Zero says that there is none (RFC 768), and is sent as all ones.
+        if header.checksum() != 0 {
+            let sum = checksum::updated(header.checksum(), difference);
+            header.set_checksum(if sum == 0 { 0xFFFF } else { sum });
+        }
+    }
+    Ok(())
+}
+
+/// The length of the outer header on the way to a backend (ipip).
+#[inline(always)]
+fn outer_len(backend: &Backend) -> usize {
+    if backend.flags & V6 != 0 {
+        wire::IPV6_LEN
+    } else {
+        wire::IPV4_LEN
+    }
+}
+
+/// What a datagram to this backend may be long; only an outer header makes one
+/// longer than it came.
+#[inline(always)]
+pub(crate) fn room(backend: &Backend) -> u32 {
+    (backend.mtu as u32).saturating_sub(outer_len(backend) as u32)
+}
+
+/// Whether the packet fits the way to its backend.
+#[inline(always)]
+pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
+    backend.flags & MODE_MASK != MODE_IPIP || packet.len <= room(backend)
+}
+
+/// Puts an outer header before the packet: IPv4 in IPv4, IPv6 in IPv6 or IPv4
+/// in IPv6 (RFC 2003, RFC 2473).
+#[inline(always)]
+fn encapsulate<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    backend: &Backend,
+) -> Result<Cursor, Verdict> {
+    let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
+    let outer_len = outer_len(backend);
+    // A tag of the client's side stays behind: the way to the backend is
+    // untagged.
+    let kind = if A::V6 { wire::IPV6_IN } else { wire::IPIP };
+    let grow = outer_len as i32 + wire::ETHERNET_LEN as i32 - packet.l3 as i32;
+    let mut cursor = cursor.grow_front(grow)?;
+    let hash = hash::flow(&packet.key, settings.nat_seed);
+    if backend.flags & V6 != 0 {
+        cursor
+            .header::<wire::Ethernet>(0)?
+            .set_kind(wire::ETHERTYPE_IPV6);
+        let [a, b, c, d] = backend.source;
+        let varied = (hash & low_bits(settings.tunnel_bits_v6)).to_be();
+        cursor.header::<wire::Ipv6>(wire::ETHERNET_LEN)?.begin(
+            packet.len as u16,
+            kind,
+            [a, b, c, d | varied],
+            backend.address,
+        );
+    } else {
+        cursor
+            .header::<wire::Ethernet>(0)?
+            .set_kind(wire::ETHERTYPE_IPV4);
+        let varied = (hash & low_bits(settings.tunnel_bits_v4)).to_be();
+        cursor.header::<wire::Ipv4>(wire::ETHERNET_LEN)?.begin(
+            packet.len as u16 + wire::IPV4_LEN as u16,
+            kind,
+            backend.source[0] | varied,
+            backend.address[0],
+        );
+    }
+    Ok(cursor)
+}
+
+#[inline(always)]
+fn low_bits(bits: u8) -> u32 {
+    ((1_u64 << (bits & 31)) - 1) as u32
+}

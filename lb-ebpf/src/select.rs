@@ -1,0 +1,49 @@
+//! Which backend a new flow goes to.
+
+use lb_common::{
+    abi::{
+        backend::{Backend, LoadBalancer, NO_BACKEND, REACHABLE, TAKES_NEW},
+        flow::FlowKey,
+    },
+    hash,
+    maglev::MAX_SLOTS,
+};
+
+use crate::{family::Family, maps};
+
+/// How many slots are tried. The table names backends in service only, so that
+/// the first try holds but for the moment between a backend's flag and its
+/// table.
+const TRIES: u32 = 8;
+
+/// The backend of a new flow, with its index: one that takes new flows, or
+/// none.
+#[inline(always)]
+pub(crate) fn backend<A: Family>(
+    key: &FlowKey<A>,
+    index: u16,
+    lb: &LoadBalancer,
+) -> Option<(u16, &'static Backend)> {
+    let table = maps::TABLES.get_value(index as u32, &0)?;
+    if lb.slots == 0 {
+        return None;
+    }
+    let mut hash = hash::flow(key, lb.seed);
+    for _ in 0..TRIES {
+        let slot = hash::below(hash, lb.slots) as usize;
+        if slot >= MAX_SLOTS {
+            return None;
+        }
+        let candidate = table.0[slot];
+        if candidate != NO_BACKEND
+            && let Some(backend) = maps::BACKENDS.get(candidate as u32)
+        {
+            let ready = TAKES_NEW | REACHABLE;
+            if backend.flags & ready == ready {
+                return Some((candidate, backend));
+            }
+        }
+        hash = hash::again(hash);
+    }
+    None
+}

@@ -1,0 +1,588 @@
+//! Everything but the hit path: handshakes, ends, first packets, refusals.
+//!
+//!     parse → established? ──yes→ live → out
+//!               └no→ half-open? ──yes→ half_open → (promoted?) → out
+//!                      └no→ classify → admit → select → insert → out
+
+use lb_common::{
+    abi::{
+        backend::{Backend, LoadBalancer, MODE_MASK, MODE_NAT},
+        counter::Verdict,
+        flow::{
+            ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, HALF_OPEN_TICKS, NAT, Ports, REPLY,
+            SETTLES,
+        },
+        vip::Listener,
+    },
+    hash, tcp, wire,
+};
+
+use crate::{
+    classify,
+    cursor::Cursor,
+    family::Family,
+    flow::{self, Entry},
+    icmp, maps,
+    parse::{self, Found, Packet},
+    reset, rewrite,
+    scratch::{self, Room, Scratch},
+    select,
+};
+
+/// The whole way of one family, for packets of any shape.
+#[inline(always)]
+pub(crate) fn way<A: Family>(cursor: Cursor) -> Result<u32, Verdict> {
+    let Room {
+        datagram,
+        packet,
+        fragment,
+        scratch,
+    } = scratch::room::<A>()?;
+    match parse::datagram(&cursor, datagram, packet, fragment)? {
+        Found::Transport => connection(cursor, packet, scratch),
+        Found::Icmp => icmp::way(cursor, datagram),
+        Found::Other => Err(match classify::address(datagram.destination) {
+            classify::Ours::Vip => Verdict::NoListener,
+            _ => Verdict::NotOurs,
+        }),
+    }
+}
+
+/// A TCP or UDP packet.
+#[inline(always)]
+fn connection<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    scratch: &mut Scratch<A>,
+) -> Result<u32, Verdict> {
+    let now = flow::now();
+    if let Some(entry) = Entry::established(&packet.key) {
+        let backend = backend_of(entry)?;
+        if is_disowned(entry, backend) {
+            if packet.is_tcp() && !packet.opens() {
+                return Err(answer_tcp(cursor, packet, Verdict::ResetDisowned));
+            }
+            retire(entry, packet, backend, scratch)?;
+        } else if packet.opens() && entry.state() & (tcp::CLOSED | REPLY) == tcp::CLOSED {
+            retire(entry, packet, backend, scratch)?;
+        } else {
+            return live(cursor, packet, entry, backend, scratch, now);
+        }
+    }
+    if let Some(entry) = Entry::half_open(&packet.key) {
+        let backend = backend_of(entry)?;
+        if !is_disowned(entry, backend) {
+            return half_open(cursor, packet, entry, backend, scratch, now);
+        }
+        forget(entry, packet, backend, scratch)?;
+    }
+    admit(cursor, packet, scratch, now)
+}
+
+#[inline(always)]
+fn backend_of<A: Family>(entry: Entry<A>) -> Result<&'static Backend, Verdict> {
+    maps::BACKENDS
+        .get(entry.get(|f| f.backend) as u32)
+        .ok_or(Verdict::DropInternal)
+}
+
+/// The flow was taken from its backend: all at once by a new epoch, or by
+/// itself.
+#[inline(always)]
+fn is_disowned<A: Family>(entry: Entry<A>, backend: &Backend) -> bool {
+    entry.get(|f| f.epoch) != backend.epoch || entry.state() & DISOWNED != 0
+}
+
+/// A packet of an established flow (or of one that lingers).
+#[inline(always)]
+fn live<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<u32, Verdict> {
+    if packet.is_tcp() {
+        step(packet, entry, backend, scratch)?;
+    }
+    forward(cursor, packet, entry, backend, scratch, now)
+}
+
+/// Takes the flow's state on by what the packet's flags say.
+#[inline(always)]
+fn step<A: Family>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    let index = entry.get(|f| f.backend);
+    let sees_both = entry.state() & NAT != 0;
+    let one_more = !sees_both
+        && tcp::acknowledges_fin(
+            entry.state(),
+            packet.flags,
+            entry.get(|f| f.ack),
+            packet.ack,
+        );
+    if !packet.has(tcp::FIN | tcp::RST) && !one_more {
+        return Ok(());
+    }
+    // A RST from nowhere near is forwarded, but believed by its receiver only.
+    if packet.has(tcp::RST) && !tcp::is_near(packet.seq, entry.get(|f| f.seq)) {
+        return Ok(());
+    }
+    let truth = if entry.is_reply() {
+        entry.other_key(&packet.key, backend, &mut scratch.other)?;
+        match Entry::established(&scratch.other) {
+            Some(forward) => forward,
+            None => return Ok(()),
+        }
+    } else {
+        entry
+    };
+    let from = if entry.is_reply() {
+        tcp::From::Backend
+    } else {
+        tcp::From::Client
+    };
+    let mut add = tcp::step(truth.state(), packet.flags, from, sees_both);
+    if one_more {
+        add |= tcp::CLOSED;
+    }
+    let new = add & !truth.add_state(add);
+    if new & tcp::CLOSED != 0 {
+        flow::count(index, |row| row.closed += 1);
+    }
+    if new & tcp::CLIENT_FIN != 0 && !sees_both {
+        flow::count(index, |row| row.closing += 1);
+    }
+    Ok(())
+}
+
+/// On its way, in the entry's direction; counts it.
+#[inline(always)]
+fn forward<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<u32, Verdict> {
+    let index = entry.get(|f| f.backend);
+    if entry.is_reply() {
+        let action = rewrite::to_client(cursor, packet, entry)?;
+        entry.note(packet, now);
+        flow::count_out(index, packet);
+        return Ok(action);
+    }
+    if !rewrite::fits(packet, backend) {
+        return Err(icmp::too_big(cursor, packet, backend));
+    }
+    if entry.state() & NAT != 0 {
+        follow_client(&cursor, packet, entry, backend, scratch)?;
+    }
+    let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
+    entry.note(packet, now);
+    flow::count_in(index, packet);
+    Ok(action)
+}
+
+/// The client, or the router before it, may have moved to another MAC address
+/// or interface: answers follow.
+#[inline(always)]
+fn follow_client<A: Family>(
+    cursor: &Cursor,
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    let mac = cursor.read::<wire::Ethernet>(0)?.source();
+    if mac == entry.get(|f| f.client_mac) {
+        return Ok(());
+    }
+    let interface = interface_of(cursor)?;
+    entry.set_client(mac, interface);
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    if let Some(reply) = Entry::established(&scratch.other) {
+        reply.set_client(mac, interface);
+    }
+    if let Some(reply) = Entry::half_open(&scratch.other) {
+        reply.set_client(mac, interface);
+    }
+    Ok(())
+}
+
+/// Our index of the interface that the packet came in by.
+#[inline(always)]
+fn interface_of(cursor: &Cursor) -> Result<u16, Verdict> {
+    // SAFETY: the value is copied at once, and is one aligned word.
+    match unsafe { maps::INTERFACE_BY_IFINDEX.get(cursor.ifindex()) } {
+        Some(index) => Ok(*index as u16),
+        None => Err(Verdict::DropNoWay),
+    }
+}
+
+/// Takes an ended or disowned flow out of the table, so that its tuple may
+/// begin anew. Whoever removes the forward entry counts.
+#[inline(always)]
+fn retire<A: Family>(
+    entry: Entry<A>,
+    packet: &Packet<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    let (state, index) = (entry.state(), entry.get(|f| f.backend));
+    let mut truth = state;
+    if state & NAT != 0 {
+        entry.other_key(&packet.key, backend, &mut scratch.other)?;
+        if state & REPLY != 0 {
+            truth = Entry::established(&scratch.other).map_or(tcp::CLOSED, Entry::state);
+        }
+    }
+    let here = A::flows().remove(&packet.key).is_ok();
+    let there = state & NAT != 0 && A::flows().remove(&scratch.other).is_ok();
+    let removed = if state & REPLY != 0 { there } else { here };
+    if removed && truth & tcp::CLOSED == 0 {
+        flow::count(index, |row| row.closed += 1);
+    }
+    Ok(())
+}
+
+/// Takes a half-open flow out of its table.
+#[inline(always)]
+fn forget<A: Family>(
+    entry: Entry<A>,
+    packet: &Packet<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    if entry.state() & NAT != 0 {
+        entry.other_key(&packet.key, backend, &mut scratch.other)?;
+        // Gone already is as good; so below.
+        let _ = A::half_open().remove(&scratch.other);
+    }
+    let _ = A::half_open().remove(&packet.key);
+    Ok(())
+}
+
+/// A packet of a handshake, or of a conversation not yet answered.
+#[inline(always)]
+fn half_open<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<u32, Verdict> {
+    match handshake(packet, entry, backend, scratch, now)? {
+        Step::Forward => forward(cursor, packet, entry, backend, scratch, now),
+        Step::Forget => {
+            let action = forward(cursor, packet, entry, backend, scratch, now)?;
+            forget(entry, packet, backend, scratch)?;
+            Ok(action)
+        }
+        Step::Promote => match promote(packet, entry, backend, scratch)? {
+            Some(entry) => live(cursor, packet, entry, backend, scratch, now),
+            None => Err(refuse(
+                cursor,
+                packet,
+                Verdict::ResetFull,
+                Verdict::UnreachableFull,
+            )),
+        },
+        Step::Refuse => Err(answer_tcp(cursor, packet, Verdict::ResetNoFlow)),
+    }
+}
+
+/// What a packet means to a half-open flow.
+enum Step {
+    /// On its way; the flow stays half-open.
+    Forward,
+    /// The last of the flow: on its way, and the flow is forgotten.
+    Forget,
+    /// The flow is established.
+    Promote,
+    /// No part of this handshake.
+    Refuse,
+}
+
+#[inline(always)]
+fn handshake<A: Family>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<Step, Verdict> {
+    let nat = entry.state() & NAT != 0;
+    if !packet.has_l4 {
+        return Ok(Step::Forward);
+    }
+    if packet.has(tcp::RST) {
+        return Ok(Step::Forget);
+    }
+    if entry.is_reply() {
+        // A SYN-ACK, or what follows it before the client has spoken; any
+        // answer at all, for UDP.
+        if packet.has(tcp::SYN) {
+            entry.add_state(ANSWERED);
+        }
+        return Ok(if packet.is_tcp() {
+            Step::Forward
+        } else {
+            Step::Promote
+        });
+    }
+    if packet.is_tcp() && !packet.opens() {
+        let proven = if nat {
+            acknowledges_answer(packet, entry, backend, scratch)?
+        } else if entry.state() & ADOPTED != 0 && !settled(entry, now) {
+            return Ok(Step::Forward);
+        } else {
+            packet.has(tcp::ACK)
+        };
+        return Ok(if proven { Step::Promote } else { Step::Refuse });
+    }
+    if nat {
+        mend_reply(packet, entry, backend, scratch)?;
+        return Ok(Step::Forward);
+    }
+    let talks = !packet.is_tcp() && settled(entry, now);
+    Ok(if talks { Step::Promote } else { Step::Forward })
+}
+
+#[inline(always)]
+fn settled<A: Family>(entry: Entry<A>, now: u32) -> bool {
+    now.wrapping_sub(entry.get(|f| f.born)) >= SETTLES
+}
+
+/// The client's ACK proves that it has seen the backend's SYN-ACK: a forged one
+/// has to guess the number.
+#[inline(always)]
+fn acknowledges_answer<A: Family>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<bool, Verdict> {
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    Ok(Entry::half_open(&scratch.other).is_some_and(|reply| {
+        let behind = reply.get(|f| f.seq).wrapping_sub(packet.ack);
+        packet.has(tcp::ACK) && reply.state() & ANSWERED != 0 && behind < 0x1_0000
+    }))
+}
+
+/// The two halves of a half-open nat flow are evicted apart; a packet of the
+/// client brings a lost reply entry back.
+#[inline(always)]
+fn mend_reply<A: Family>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    if Entry::half_open(&scratch.other).is_none() {
+        entry.get(|f| write_reply(f, packet, &mut scratch.reply));
+        if !flow::half_establish(&scratch.other, &scratch.reply) {
+            return Err(Verdict::DropInternal);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the reply entry that belongs to a forward one.
+#[inline(always)]
+fn write_reply<A: Family>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flow<A>) {
+    *reply = *forward;
+    reply.peer = packet.key.source;
+    reply.ports = packet.key.ports.swapped();
+    reply.state |= REPLY;
+    reply.seq = 0;
+    reply.ack = 0;
+    reply.bytes = 0;
+}
+
+/// From the half-open table to the established one. `None` if that is full.
+#[inline(always)]
+fn promote<A: Family>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<Option<Entry<A>>, Verdict> {
+    let index = entry.get(|f| f.backend);
+    let nat = entry.state() & NAT != 0;
+    if nat {
+        entry.other_key(&packet.key, backend, &mut scratch.other)?;
+        let other = Entry::half_open(&scratch.other).ok_or(Verdict::DropInternal)?;
+        other.leave_half_open();
+        if !other.establish(&scratch.other) {
+            return Ok(None);
+        }
+    }
+    entry.leave_half_open();
+    if !entry.establish(&packet.key) {
+        if nat {
+            let _ = A::flows().remove(&scratch.other);
+        }
+        return Ok(None);
+    }
+    flow::count(index, |row| row.opened += 1);
+    if nat {
+        let _ = A::half_open().remove(&scratch.other);
+    }
+    let _ = A::half_open().remove(&packet.key);
+    Ok(Entry::established(&packet.key))
+}
+
+/// A packet that no flow knows.
+#[inline(always)]
+fn admit<A: Family>(
+    cursor: Cursor,
+    packet: &Packet<A>,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<u32, Verdict> {
+    let (listener_index, listener) = classify::listener(&packet.key)?;
+    if !packet.has_l4 {
+        return Err(Verdict::DropFragment);
+    }
+    let lb = maps::LBS
+        .get(listener.lb as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let nat = lb.flags & MODE_MASK == MODE_NAT;
+    let adopted = packet.is_tcp() && !packet.opens();
+    if adopted && (nat || packet.has(tcp::RST | tcp::SYN)) {
+        return Err(answer_tcp(cursor, packet, Verdict::ResetNoFlow));
+    }
+    let Some((index, backend)) = select::backend(&packet.key, listener.lb, lb) else {
+        return Err(refuse(
+            cursor,
+            packet,
+            Verdict::ResetNoBackend,
+            Verdict::UnreachableNoBackend,
+        ));
+    };
+    if !rewrite::fits(packet, backend) {
+        return Err(icmp::too_big(cursor, packet, backend));
+    }
+    let value = &mut scratch.value;
+    *value = Flow {
+        listener: listener_index,
+        backend: index,
+        client_mac: cursor.read::<wire::Ethernet>(0)?.source(),
+        interface: interface_of(&cursor)?,
+        state: if adopted {
+            HALF_OPEN | ADOPTED
+        } else {
+            HALF_OPEN
+        },
+        epoch: backend.epoch,
+        seen: now,
+        born: now,
+        seq: packet.next_seq,
+        ack: packet.ack,
+        bytes: packet.len as u64,
+        ..Flow::default()
+    };
+    if nat {
+        value.state |= NAT;
+        if !bind(packet, scratch, listener, lb, backend, now) {
+            return Err(refuse(
+                cursor,
+                packet,
+                Verdict::ResetNoPort,
+                Verdict::UnreachableNoPort,
+            ));
+        }
+    }
+    let value = &scratch.value;
+    if !flow::half_establish(&packet.key, value) {
+        return Err(Verdict::DropInternal);
+    }
+    let action = rewrite::to_backend(cursor, packet, (value.peer, value.ports), backend)?;
+    flow::count_in(index, packet);
+    Ok(action)
+}
+
+/// How many ports are tried for a new nat flow.
+const PORT_TRIES: u32 = 48;
+
+/// Finds a free source port towards the backend, and binds it by the reply
+/// entry. Writes the new source into the forward entry.
+#[inline(always)]
+fn bind<A: Family>(
+    packet: &Packet<A>,
+    scratch: &mut Scratch<A>,
+    listener: &Listener<A>,
+    lb: &LoadBalancer,
+    backend: &Backend,
+    now: u32,
+) -> bool {
+    let Some(settings) = maps::SETTINGS.get(0) else {
+        return false;
+    };
+    let mut hash = hash::flow(&packet.key, settings.nat_seed ^ lb.seed);
+    let pool = if A::V6 {
+        settings.nat_pool_v6
+    } else {
+        settings.nat_pool_v4
+    } as u32;
+    scratch.value.peer = if pool == 0 {
+        A::from_words(backend.source)
+    } else {
+        match A::nat_pool().get(hash::below(hash, pool) as u32) {
+            Some(address) => *address,
+            None => return false,
+        }
+    };
+    let first = settings.nat_port_first as u32;
+    let span = (settings.nat_port_last as u32).saturating_sub(first) + 1;
+    let to = u16::from_be(listener.backend_port);
+    let address = A::from_words(backend.address);
+    write_reply(&scratch.value, packet, &mut scratch.reply);
+    for _ in 0..PORT_TRIES {
+        hash = hash::again(hash);
+        let ports = Ports::new(first as u16 + hash::below(hash, span) as u16, to);
+        scratch.other = flow::reply_key(address, scratch.value.peer, ports, packet.key.protocol);
+        scratch.value.ports = ports;
+        if Entry::established(&scratch.other).is_some() {
+            continue;
+        }
+        if flow::half_establish_new(&scratch.other, &scratch.reply) {
+            return true;
+        }
+        let stale = Entry::half_open(&scratch.other)
+            .is_some_and(|e| now.wrapping_sub(e.get(|f| f.seen)) > HALF_OPEN_TICKS);
+        if stale && flow::half_establish(&scratch.other, &scratch.reply) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Refuses a new flow so that the client learns at once.
+#[inline(always)]
+fn refuse<A: Family>(cursor: Cursor, packet: &Packet<A>, tcp: Verdict, udp: Verdict) -> Verdict {
+    if packet.is_tcp() {
+        answer_tcp(cursor, packet, tcp)
+    } else {
+        icmp::unreachable(cursor, packet, udp)
+    }
+}
+
+/// A RST, if there is a TCP header to make it of.
+#[inline(always)]
+fn answer_tcp<A: Family>(cursor: Cursor, packet: &Packet<A>, verdict: Verdict) -> Verdict {
+    if packet.has_l4 {
+        reset::answer(cursor, packet, verdict)
+    } else {
+        Verdict::DropFragment
+    }
+}
