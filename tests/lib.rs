@@ -1,1 +1,3 @@
-//! The lab: hosts in network namespaces, real servers, real clients.
+//! The lab, for the network tests and the demo alike.
+
+pub mod lab;

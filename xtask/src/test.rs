@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, the quick ones first.
 
-use std::{ffi::OsString, thread};
+use std::{env, ffi::OsString, thread};
 
 use anyhow::Result;
 
@@ -79,7 +79,12 @@ impl Suite {
         };
         for what in commands {
             let mut cargo = build::cargo("test", &built.objects)?;
-            cargo.env("EBB_BIN", &built.ebb).args(*what).arg("--");
+            cargo.env("EBB_BIN", &built.ebb);
+            if env::var_os("RUST_LIB_BACKTRACE").is_none() {
+                // A test's error says where it comes from in words.
+                cargo.env("RUST_LIB_BACKTRACE", "0");
+            }
+            cargo.args(*what).arg("--");
             // Tests that need root are marked as ignored, for those who type
             // `cargo test`; here is where they are meant to run.
             cargo.arg("--include-ignored");

@@ -1,0 +1,353 @@
+//! The site: which hosts there are, on which LANs, with which addresses.
+//!
+//! ```text
+//!  two LANs (nat)                          one LAN (dsr)
+//!
+//!  client ── clients' LAN ── c0 balancer   client ─┬─ LAN ── c0 balancer
+//!                               s0 │               │
+//!  web-1 ─┬─ servers' LAN ─────────┘       web-1 ──┤
+//!  web-2 ─┤                                web-2 ──┤
+//!  web-3 ─┘                                web-3 ──┘
+//! ```
+//!
+//! A LAN is a bridge in a namespace of its own, the switch. The balancer does
+//! not route: what gets from one LAN to the other went through ebb.
+
+use std::{
+    env, fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use lb_userspace::dataplane::Mode;
+
+use super::{
+    host::Host,
+    labels,
+    namespace::{Namespace, output},
+    nginx::Nginx,
+    talker::Talker,
+};
+
+/// Where the talkers listen, on backends and on the VIP.
+pub const TALKER: u16 = 7;
+
+/// The VIP, in the clients' LAN.
+pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+/// The VIP, in the clients' LAN.
+pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xa, 0, 0, 0, 0, 0, 0x100);
+
+/// The size of the file that backends serve.
+pub const FILE_SIZE: usize = 16 << 20;
+
+/// A backend and its servers; the host's name is the backend's id.
+#[derive(Debug)]
+pub struct Backend {
+    // Before the host: servers end before their namespace does.
+    pub nginx: Nginx,
+    pub talker: Talker,
+    pub host: Host,
+}
+
+/// All of it. Everything goes when it is dropped, in the order of the fields.
+#[derive(Debug)]
+pub struct Site {
+    pub mode: Mode,
+    pub backends: Vec<Backend>,
+    pub balancer: Host,
+    /// Shared with the threads that act on it.
+    pub client: Arc<Host>,
+    /// What every backend serves as `/file`.
+    pub file: Vec<u8>,
+    _switch: Namespace,
+    scratch: Scratch,
+}
+
+/// Where a host is plugged in.
+#[derive(Clone, Copy)]
+enum Lan {
+    Clients,
+    Servers,
+}
+
+impl Lan {
+    fn bridge(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Servers => "servers",
+        }
+    }
+
+    fn v4(self, host: u8) -> Ipv4Addr {
+        match self {
+            Self::Clients => Ipv4Addr::new(10, 0, 0, host),
+            Self::Servers => Ipv4Addr::new(10, 0, 1, host),
+        }
+    }
+
+    fn v6(self, host: u8) -> Ipv6Addr {
+        let lan = match self {
+            Self::Clients => 0xa,
+            Self::Servers => 0xb,
+        };
+        Ipv6Addr::new(0xfd00, lan, 0, 0, 0, 0, 0, host.into())
+    }
+}
+
+impl Site {
+    /// Three backends, laid out as the forwarding mode needs it: `nat` has
+    /// them on a LAN of their own, the others on the clients'.
+    pub fn new(mode: Mode) -> Result<Self> {
+        Self::with_backends(mode, 3)
+    }
+
+    /// As [`Site::new`], with `web-1` to `web-<count>`.
+    pub fn with_backends(mode: Mode, count: u8) -> Result<Self> {
+        let name = labels::next();
+        let scratch = Scratch::create(&name)?;
+        let file = pseudorandom(FILE_SIZE);
+        let file_path = scratch.dir.join("file");
+        fs::write(&file_path, &file)?;
+
+        let switch = Namespace::create(format!("{name}-switch"))?;
+        switch.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+        switch.ip(&[Lan::Clients, Lan::Servers].map(bridge).concat())?;
+
+        let client = host(&name, "client", Lan::Clients, 2)?;
+        client.plug("eth0", &switch, Lan::Clients, 2)?;
+
+        let balancer = host(&name, "balancer", Lan::Clients, 1)?;
+        balancer.sysctl("net/ipv4/ip_forward", "0")?;
+        balancer.plug("c0", &switch, Lan::Clients, 1)?;
+        let servers = match mode {
+            Mode::Nat => {
+                balancer.plug("s0", &switch, Lan::Servers, 1)?;
+                Lan::Servers
+            }
+            _ => Lan::Clients,
+        };
+
+        let mut backends = Vec::new();
+        for n in 1..=count {
+            let host = host(&name, &format!("web-{n}"), servers, 10 + n)?;
+            host.plug("eth0", &switch, servers, 10 + n)?;
+            if mode != Mode::Nat {
+                host.own_vips()?;
+            }
+            let nginx = Nginx::start(&host, &scratch.dir.join(&host.name), &file_path)?;
+            let talker = Talker::start(&host, TALKER)?;
+            backends.push(Backend {
+                nginx,
+                talker,
+                host,
+            });
+        }
+        for backend in &mut backends {
+            backend.nginx.wait_ready(&backend.host)?;
+        }
+        Ok(Self {
+            mode,
+            backends,
+            balancer,
+            client: Arc::new(client),
+            file,
+            _switch: switch,
+            scratch,
+        })
+    }
+
+    /// Its own folder for files.
+    pub fn dir(&self) -> &Path {
+        &self.scratch.dir
+    }
+
+    /// Its own folder for pinned programs and maps, not made yet.
+    pub fn pins(&self) -> &Path {
+        &self.scratch.pins
+    }
+
+    pub fn backend(&self, id: &str) -> Result<&Backend> {
+        let found = self.backends.iter().find(|backend| backend.host.name == id);
+        found.with_context(|| format!("the site has no backend {id}"))
+    }
+
+    /// The balancer's interfaces that ebb attaches to.
+    pub fn interfaces(&self) -> &'static [&'static str] {
+        match self.mode {
+            Mode::Nat => &["c0", "s0"],
+            _ => &["c0"],
+        }
+    }
+
+    /// The VIP's port that leads to the talkers.
+    pub fn talkers(&self) -> SocketAddr {
+        (VIP_V4, TALKER).into()
+    }
+
+    /// The VIP's port that leads to the nginx servers.
+    pub fn web(&self) -> SocketAddr {
+        (VIP_V4, 80).into()
+    }
+
+    /// A URL that the client can ask for through the VIP.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{VIP_V4}{path}")
+    }
+
+    /// Lets the balancer route like any host of two legs, for tests of the
+    /// site itself.
+    pub fn route(&self) -> Result<()> {
+        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+            self.balancer.sysctl(key, "1")?;
+        }
+        let (here, there) = (Lan::Clients, Lan::Servers);
+        self.client.add_route(there, here)?;
+        for backend in &self.backends {
+            backend.host.add_route(here, there)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that helps to find what went wrong.
+    pub fn describe(&self) -> String {
+        let hosts = [&*self.client, &self.balancer].into_iter();
+        let hosts = hosts.chain(self.backends.iter().map(|backend| &backend.host));
+        hosts.map(Host::describe).collect()
+    }
+}
+
+/// A bridge that forwards from the start and keeps to itself.
+fn bridge(lan: Lan) -> String {
+    let name = lan.bridge();
+    format!(
+        "link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+         link set {name} up\n"
+    )
+}
+
+fn host(site: &str, name: &str, lan: Lan, number: u8) -> Result<Host> {
+    let namespace = Namespace::create(format!("{site}-{name}"))?;
+    // Addresses are given, none are made up; and no host but the routers of
+    // `Site::route` forwards.
+    namespace.sysctl("net/ipv6/conf/default/accept_ra", "0")?;
+    namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+    namespace.ip("link set lo up\n")?;
+    Ok(Host {
+        name: name.to_owned(),
+        v4: lan.v4(number),
+        v6: lan.v6(number),
+        namespace,
+    })
+}
+
+impl Host {
+    /// Connects it to a LAN by an interface called `name`.
+    fn plug(&self, name: &str, switch: &Namespace, lan: Lan, number: u8) -> Result<()> {
+        let port = format!(
+            "{}-{}",
+            self.name,
+            lan.bridge().chars().take(1).collect::<String>()
+        );
+        switch.ip(&format!(
+            "link add {port} type veth peer name {name} netns {}\n\
+             link set {port} master {} up\n",
+            self.namespace.name(),
+            lan.bridge(),
+        ))?;
+        // XDP reads packets as they are on the wire, and a veth would leave
+        // checksums and segments for a wire that never comes. And what XDP
+        // sends into a veth arrives only if the other end polls, as it does
+        // with GRO.
+        output(self.command("ethtool").args(["-K", name, "tx", "off"]))?;
+        output(
+            switch
+                .command("ethtool")
+                .args(["-K", &port, "tx", "off", "gro", "on"]),
+        )?;
+        self.namespace.ip(&format!(
+            "link set {name} up\n\
+             address add {}/24 dev {name}\n\
+             address add {}/64 dev {name} nodad\n",
+            lan.v4(number),
+            lan.v6(number),
+        ))
+    }
+
+    /// For the DSR modes: has the VIPs, so that packets for them are its own,
+    /// but never says so to the LAN.
+    fn own_vips(&self) -> Result<()> {
+        self.sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
+        self.sysctl("net/ipv4/conf/all/arp_announce", "2")?;
+        self.namespace.ip(&format!(
+            "address add {VIP_V4}/32 dev lo\n\
+             address add {VIP_V6}/128 dev lo nodad\n"
+        ))
+    }
+
+    fn add_route(&self, to: Lan, from: Lan) -> Result<()> {
+        self.namespace.ip(&format!(
+            "route add {}/24 via {}\n\
+             route add {}/64 via {}\n",
+            to.v4(0),
+            from.v4(1),
+            to.v6(0),
+            from.v6(1),
+        ))
+    }
+
+    /// Its address of the same family as `like`.
+    pub fn address(&self, like: IpAddr) -> IpAddr {
+        match like {
+            IpAddr::V4(_) => self.v4.into(),
+            IpAddr::V6(_) => self.v6.into(),
+        }
+    }
+}
+
+/// The site's places in the file system; removed when dropped.
+#[derive(Debug)]
+struct Scratch {
+    dir: PathBuf,
+    pins: PathBuf,
+}
+
+impl Scratch {
+    fn create(name: &str) -> Result<Self> {
+        let dir = env::temp_dir().join(name);
+        fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(Self {
+            dir,
+            pins: Path::new("/sys/fs/bpf").join(name),
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for place in [&self.pins, &self.dir] {
+            match fs::remove_dir_all(place) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    eprintln!("lab: cannot remove {}: {error}", place.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Bytes that no truncation, reordering or repetition leaves the same.
+fn pseudorandom(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(|| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    let mut bytes: Vec<u8> = words.take(length.div_ceil(8)).flatten().collect();
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,152 @@
+//! A server whose connections can be looked into from both ends: it greets
+//! with its name and the address it sees, then says everything back.
+
+use std::{
+    io::{self, Write as _},
+    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    conversation::{End, Watch},
+    host::Host,
+};
+
+/// Said to it, it makes the server close first.
+pub(super) const BYE: &[u8] = b"bye\n";
+
+/// The server, over TCP and UDP alike; stopped when dropped.
+#[derive(Debug)]
+pub struct Talker {
+    tcp: TcpListener,
+    udp: UdpSocket,
+    accepted: Arc<Mutex<Vec<Accepted>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    /// The client's end, as we see it.
+    peer: SocketAddr,
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl Talker {
+    pub(super) fn start(host: &Host, port: u16) -> Result<Self> {
+        // One IPv6 socket takes IPv4 as well.
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let sockets =
+            host.enter(|| io::Result::Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?)))?;
+        let (tcp, udp) =
+            sockets.with_context(|| format!("{} cannot listen on {port}", host.name))?;
+        let accepted = Arc::default();
+        let threads = vec![
+            thread::spawn({
+                let (tcp, name, accepted) =
+                    (tcp.try_clone()?, host.name.clone(), Arc::clone(&accepted));
+                move || accept_all(&tcp, &name, &accepted)
+            }),
+            thread::spawn({
+                let (udp, name) = (udp.try_clone()?, host.name.clone());
+                move || answer_all(&udp, &name)
+            }),
+        ];
+        Ok(Self {
+            tcp,
+            udp,
+            accepted,
+            threads,
+        })
+    }
+
+    /// How many connections it has ever taken.
+    pub fn accepted(&self) -> usize {
+        lock(&self.accepted).len()
+    }
+
+    /// How the latest connection from `peer` ended, if it has.
+    pub fn end_of(&self, peer: SocketAddr) -> Option<End> {
+        self.watch(peer)?.end()
+    }
+
+    /// Waits for the end of the latest connection from `peer`.
+    pub fn wait_end_of(&self, peer: SocketAddr, within: Duration) -> Result<End> {
+        self.watch(peer)
+            .with_context(|| format!("there was no connection from {peer}"))?
+            .wait_end(within)
+            .with_context(|| format!("the connection from {peer} is still open after {within:?}"))
+    }
+
+    fn watch(&self, peer: SocketAddr) -> Option<Arc<Watch>> {
+        let all = lock(&self.accepted);
+        let latest = all.iter().rev().find(|accepted| accepted.peer == peer)?;
+        Some(Arc::clone(&latest.watch))
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        // On Linux this wakes a thread that waits in accept() or recv(). It
+        // reports ENOTCONN for a UDP socket, and wakes it all the same.
+        let _ = rustix::net::shutdown(&self.tcp, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.udp, rustix::net::Shutdown::Both);
+        for accepted in lock(&self.accepted).iter() {
+            let _ = accepted.stream.shutdown(Shutdown::Both);
+        }
+        for thread in self.threads.drain(..) {
+            // A panic in there has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept_all(listener: &TcpListener, name: &str, accepted: &Mutex<Vec<Accepted>>) {
+    while let Ok((stream, peer)) = listener.accept() {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        // The client may be gone again, which is its right.
+        let Ok(watch) = serve(&stream, peer, name) else {
+            continue;
+        };
+        lock(accepted).push(Accepted {
+            peer,
+            stream,
+            watch,
+        });
+    }
+}
+
+fn serve(stream: &TcpStream, peer: SocketAddr, name: &str) -> io::Result<Arc<Watch>> {
+    stream.set_nodelay(true)?;
+    let watch = Arc::new(Watch::default());
+    let (reader, mut writer, ours) = (stream.try_clone()?, stream.try_clone()?, Arc::clone(&watch));
+    writer.write_all(format!("{name} {peer}\n").as_bytes())?;
+    thread::spawn(move || {
+        ours.read(reader, |said| match said {
+            BYE => writer.shutdown(Shutdown::Write),
+            _ => writer.write_all(said),
+        });
+        // Our side is done too, however it ended.
+        let _ = writer.shutdown(Shutdown::Both);
+    });
+    Ok(watch)
+}
+
+/// Answers every datagram with our name and what it said.
+fn answer_all(socket: &UdpSocket, name: &str) {
+    let mut buffer = [0; 2048];
+    // After shutdown() an empty datagram without a sender is "received".
+    while let Ok((length @ 1.., peer)) = socket.recv_from(&mut buffer) {
+        let answer = [name.as_bytes(), b" ", &buffer[..length]].concat();
+        // The client may be gone.
+        let _ = socket.send_to(&answer, peer);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
