@@ -1,6 +1,7 @@
 //! The agent of ebb, as a library that its binary and the tests use.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;

@@ -1,3 +1,4 @@
 //! The doors into the control task: the admin API and its shapes.
 
+pub mod client;
 pub mod types;

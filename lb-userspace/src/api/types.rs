@@ -194,6 +194,14 @@ pub struct LoadBalancers {
     pub load_balancers: Vec<LoadBalancer>,
 }
 
+/// The body of `POST …/{lb}/backends` for several: all of them or none. A
+/// single [`NewBackend`] is a body, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBackends {
+    pub backends: Vec<NewBackend>,
+}
+
 /// The answer of `GET …/{lb}/backends`, by id: the registered ones and those
 /// that still drain or close.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

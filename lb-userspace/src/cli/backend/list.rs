@@ -1,0 +1,32 @@
+//! `ebb backend list`.
+
+use crate::{
+    api::client::Client,
+    cli::{Exit, error::CliError, ui::Ui},
+};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The load balancer's name
+    #[arg(value_name = "LB")]
+    lb: String,
+}
+
+pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    let all = client.backends(&args.lb).await?;
+    ui.result(&all, || {
+        if all.backends.is_empty() {
+            String::new()
+        } else {
+            super::table(&all.backends)
+        }
+    })?;
+    if all.backends.is_empty() {
+        let lb = &args.lb;
+        ui.note(&format!(
+            "{lb} has no backends: clients are refused until \
+             `ebb backend register {lb} [ID=]ADDRESS`"
+        ));
+    }
+    Ok(Exit::Done)
+}

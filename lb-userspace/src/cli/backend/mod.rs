@@ -1,0 +1,132 @@
+//! `ebb backend`: backends of a load balancer.
+
+mod deregister;
+mod health;
+mod list;
+mod register;
+mod show;
+mod spec;
+mod wait;
+
+use anstyle::Style;
+use clap::Subcommand;
+
+pub(super) use self::{deregister::timeout, spec::BackendSpec};
+use super::{
+    Exit,
+    error::CliError,
+    table::{Cell, Table},
+    ui::{BAD, CAUTION, FAINT, GOOD, Ui},
+    words,
+};
+use crate::api::{
+    client::Client,
+    types::{Backend, Drain, DrainOutcome, State},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the backends of a load balancer, those that drain too
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Show one backend; after it is gone, for an hour, how its drain ended
+    Show(show::Args),
+    /// Register backends; one that drains is taken back, with its flows
+    Register(register::Args),
+    /// Take a backend out: no new flows from now, the open ones may end
+    Deregister(deregister::Args),
+    /// Set a backend's health by hand, or give it back to the health check
+    Health(health::Args),
+}
+
+pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    match command {
+        Command::List(args) => list::run(&args, client, ui).await,
+        Command::Show(args) => show::run(&args, client, ui).await,
+        Command::Register(args) => register::run(args, client, ui).await,
+        Command::Deregister(args) => deregister::run(&args, client, ui).await,
+        Command::Health(args) => health::run(&args, client, ui).await,
+    }
+}
+
+/// One word for where a backend is in its life.
+fn state(backend: &Backend) -> (&str, Style) {
+    match (backend.registration.as_str(), backend.state) {
+        ("draining", _) => ("draining", CAUTION),
+        ("closing", _) => ("closing", CAUTION),
+        ("gone", _) => ("gone", FAINT),
+        (_, State::InService) if backend.takes_new => ("in service", GOOD),
+        (_, State::InService) => ("in service", BAD),
+        (_, State::OutOfService) => ("out of service", BAD),
+        (_, State::Unknown) => ("unknown", BAD),
+    }
+}
+
+/// Why it is there, or how far it got.
+fn note(backend: &Backend) -> String {
+    let mut notes = Vec::new();
+    if let Some(drain) = &backend.drain {
+        notes.push(progress(drain));
+    } else if !matches!(backend.description.as_str(), "" | "N/A") {
+        notes.push(backend.description.trim_end_matches('.').to_owned());
+    }
+    if backend.health_by_hand {
+        notes.push(format!("set {} by hand", backend.health));
+    }
+    if let Some(error) = &backend.next_hop_error {
+        notes.push(format!("gets no new flows, no way there: {error}"));
+    }
+    notes.join("; ")
+}
+
+/// How far a drain got, or how it ended.
+fn progress(drain: &Drain) -> String {
+    match &drain.outcome {
+        None => format!(
+            "{} of {} left, {} to the deadline",
+            words::count(drain.flows_left),
+            words::counted(drain.flows_at_start.max(drain.flows_left), "flow"),
+            words::duration(drain.seconds_left.into())
+        ),
+        Some(DrainOutcome::Ended) => "every flow ended by itself".to_owned(),
+        Some(DrainOutcome::Cut { flows: 1 }) => "1 flow was cut".to_owned(),
+        Some(DrainOutcome::Cut { flows }) => format!("{} flows were cut", words::count(*flows)),
+        Some(DrainOutcome::Cancelled) => "the drain was cancelled".to_owned(),
+    }
+}
+
+pub(super) fn table(backends: &[Backend]) -> String {
+    let mut table = Table::new(["BACKEND", "ADDRESS", ">WEIGHT", "STATE", ">FLOWS", "NOTE"]);
+    for backend in backends {
+        let (word, style) = state(backend);
+        table.row([
+            backend.id.as_str().into(),
+            backend.address.to_string().into(),
+            backend.weight.to_string().into(),
+            Cell::styled(word, style),
+            words::count(backend.flows).into(),
+            note(backend).into(),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples;
+
+    #[test]
+    fn the_table_says_where_each_backend_is_and_why() {
+        assert_eq!(
+            samples::plain(&table(&samples::load_balancer().backends)),
+            "\
+BACKEND  ADDRESS    WEIGHT  STATE           FLOWS  NOTE
+web-1    10.0.1.11       1  draining           12  12 of 40 flows left, 4m32s to the deadline
+web-2    10.0.1.12       3  in service      1,134
+web-3    10.0.1.13       1  out of service      0  Instance has failed at least the UnhealthyThreshold number of health checks consecutively; set unhealthy by hand
+web-4    10.0.1.14       1  in service          0  gets no new flows, no way there: no answer to ARP on eth1
+"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! `ebb backend register`.
+
+use super::spec::BackendSpec;
+use crate::{
+    api::{client::Client, types::NewBackends},
+    cli::{Exit, error::CliError, ui::Ui},
+};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The load balancer's name
+    #[arg(value_name = "LB")]
+    lb: String,
+
+    /// The servers, all of them or none; the id is the address when left out,
+    /// the weight (1 to 1000) is 1
+    #[arg(value_name = "[ID=]ADDRESS[@WEIGHT]", required = true)]
+    backends: Vec<BackendSpec>,
+}
+
+pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    let new = NewBackends {
+        backends: args.backends.into_iter().map(Into::into).collect(),
+    };
+    let registered = client.register(&args.lb, &new).await?;
+    ui.result(&registered, || super::table(&registered.backends))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,73 @@
+//! Why a verb failed, in words and in the API's shape.
+
+use std::{io, path::PathBuf};
+
+use crate::api::{client::ClientError, types::ErrorBody};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is longer than {limit} bytes, the most that the agent takes", path.display())]
+    TooLong { path: PathBuf, limit: usize },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+    #[error("not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("{backend} of {lb} was registered again: the drain is cancelled and its flows stay")]
+    DrainCancelled { lb: String, backend: String },
+    #[error("stopped waiting; {backend} of {lb} goes on draining")]
+    Interrupted { lb: String, backend: String },
+}
+
+impl CliError {
+    /// The same in the API's shape, with what to do about it.
+    pub(super) fn body(&self) -> ErrorBody {
+        let (code, hint) = match self {
+            Self::Client(e) => return e.body(),
+            Self::Read { .. } => ("cannot_read", None),
+            Self::TooLong { .. } => ("too_long", None),
+            Self::Write { .. } => ("cannot_write", None),
+            Self::Print(_) => ("cannot_print", None),
+            Self::Json(_) => ("not_json", None),
+            Self::Runtime(_) => ("cannot_start", None),
+            Self::DrainCancelled { .. } => ("drain_cancelled", None),
+            Self::Interrupted { lb, backend } => (
+                "interrupted",
+                Some(format!(
+                    "`ebb backend deregister {lb} {backend} --wait` waits again; \
+                     `ebb backend register` cancels the drain"
+                )),
+            ),
+        };
+        ErrorBody {
+            code: code.to_owned(),
+            message: self.to_string(),
+            hint,
+        }
+    }
+}
+
+/// Wrong usage in the API's shape: clap's words without its layout.
+pub(super) fn usage(e: &clap::Error) -> ErrorBody {
+    let text = e.render().to_string();
+    let mut parts = text
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = parts.next().unwrap_or_default();
+    let hint = parts.find_map(|part| part.strip_prefix("tip: ").map(str::to_owned));
+    ErrorBody {
+        code: "usage".to_owned(),
+        message: message
+            .strip_prefix("error: ")
+            .unwrap_or(&message)
+            .to_owned(),
+        hint,
+    }
+}

@@ -1,0 +1,79 @@
+//! `ebb lb delete`.
+
+use crate::{
+    api::{
+        client::Client,
+        types::{Deleted, Deregister},
+    },
+    cli::{Exit, backend, error::CliError, ui::Ui, words},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The listeners are gone at once: clients are refused, and the addresses are free
+for another load balancer. The backends are deregistered, so open flows may end
+as `ebb backend deregister` lets them; the load balancer is gone when the last
+backend is.")]
+pub(in crate::cli) struct Args {
+    /// The load balancer's name
+    #[arg(value_name = "LB")]
+    lb: String,
+
+    /// How long open flows may live: 1 to 3600 seconds; when left out, the
+    /// attribute connection-draining.timeout
+    #[arg(long, value_name = "SECONDS", value_parser = backend::timeout, conflicts_with = "now")]
+    timeout: Option<u32>,
+
+    /// Close every open flow at once, at both ends
+    #[arg(long)]
+    now: bool,
+}
+
+pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    let how = Deregister {
+        timeout: args.timeout,
+        now: args.now,
+    };
+    let deleted = client.delete(&args.lb, &how).await?;
+    ui.result(&deleted, || describe(&deleted, args.now))?;
+    Ok(Exit::Done)
+}
+
+fn describe(deleted: &Deleted, now: bool) -> String {
+    let name = &deleted.name;
+    if deleted.gone {
+        return format!("{name} is gone");
+    }
+    format!(
+        "{name} takes no clients any more; {} of {} {}",
+        words::counted(deleted.flows, "open flow"),
+        words::counted(deleted.backends.len() as u64, "backend"),
+        if now {
+            "are being closed"
+        } else {
+            "may end by themselves (`ebb backend list` shows how long)"
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleting_says_what_becomes_of_the_flows() {
+        let mut deleted = Deleted {
+            name: "web".to_owned(),
+            backends: vec!["web-1".to_owned(), "web-2".to_owned()],
+            flows: 12,
+            gone: false,
+        };
+        assert!(
+            describe(&deleted, false)
+                .starts_with("web takes no clients any more; 12 open flows of 2 backends may end")
+        );
+        assert!(describe(&deleted, true).ends_with("2 backends are being closed"));
+        deleted.gone = true;
+        assert_eq!(describe(&deleted, false), "web is gone");
+    }
+}

@@ -1,0 +1,68 @@
+//! `ebb lb`: load balancers.
+
+mod create;
+mod delete;
+mod list;
+mod show;
+
+use clap::Subcommand;
+
+use super::{Exit, error::CliError, ui::Ui};
+use crate::{
+    api::{client::Client, types::Listener},
+    dataplane::{Mode, Protocol},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the load balancers
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Show one load balancer: listeners, attributes, backends
+    Show(show::Args),
+    /// Create a load balancer
+    Create(Box<create::Args>),
+    /// Delete a load balancer: clients are refused from now, open flows drain
+    #[command(visible_alias = "rm")]
+    Delete(delete::Args),
+}
+
+pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    match command {
+        Command::List(_) => list::run(client, ui).await,
+        Command::Show(args) => show::run(&args, client, ui).await,
+        Command::Create(args) => create::run(*args, client, ui).await,
+        Command::Delete(args) => delete::run(&args, client, ui).await,
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Nat => "nat",
+        Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+    }
+}
+
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// As it is typed for `lb create`: `tcp:10.0.0.100:80`, and where it leads.
+fn listener(listener: &Listener) -> String {
+    let Listener {
+        address,
+        port,
+        backend_port,
+        ..
+    } = listener;
+    let protocol = protocol(listener.protocol);
+    let socket = std::net::SocketAddr::new(*address, *port);
+    match backend_port {
+        Some(to) if to != port => format!("{protocol}:{socket} -> {to}"),
+        _ => format!("{protocol}:{socket}"),
+    }
+}

@@ -1,0 +1,181 @@
+//! The command line: nouns, then verbs, one file per verb.
+//!
+//! Each verb has its arguments as typed (a clap struct), asks the agent over
+//! the socket, and prints: a table for people, or with `--json` the API's own
+//! document. What only people see (notes, progress, errors) goes to stderr.
+
+mod apply;
+mod attributes;
+mod backend;
+mod completions;
+mod error;
+mod flows;
+mod lb;
+mod man;
+#[cfg(test)]
+mod samples;
+mod status;
+mod table;
+mod ui;
+mod words;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::{error::CliError, ui::Ui};
+use crate::api::client::Client;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused, or failed
+  2  wrong usage: nothing was asked of the agent
+  3  `backend deregister --wait`: the drain is over, and some flows were cut";
+
+/// A Layer-4 load balancer that lets connections end well.
+#[derive(Debug, Parser)]
+#[command(name = "ebb", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Args {
+    /// The agent's socket
+    #[arg(
+        long,
+        global = true,
+        env = "EBB_SOCKET",
+        default_value = "/run/ebb/ebb.sock",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    socket: PathBuf,
+
+    /// Print JSON, errors too; its form is that of the admin API
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load balancers: list, show, create, delete
+    #[command(subcommand)]
+    Lb(lb::Command),
+    /// Backends: list, show, register, deregister, health
+    #[command(subcommand)]
+    Backend(backend::Command),
+    /// Attributes of a load balancer: show, set
+    #[command(subcommand, visible_alias = "attribute")]
+    Attributes(attributes::Command),
+    /// Show the agent and its totals
+    Status(status::Args),
+    /// Show who is connected, the longest first
+    Flows(flows::Args),
+    /// Make it so: apply the load balancers of a configuration file
+    Apply(apply::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+/// How a verb ended; an error is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    Usage = 2,
+    DrainCut = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The whole of the binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let args = match Args::try_parse_from(&typed) {
+        Ok(args) => args,
+        Err(e) => return not_parsed(&e, &typed),
+    };
+    let ui = Ui::new(args.json);
+    match run(args, &ui) {
+        Ok(exit) => exit.into(),
+        Err(e) => {
+            ui.error(&e.body());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version are no errors; anything else is wrong usage.
+fn not_parsed(e: &clap::Error, typed: &[OsString]) -> ExitCode {
+    if e.use_stderr() && typed.iter().any(|arg| arg == "--json") {
+        Ui::new(true).error(&error::usage(e));
+    } else if e.print().is_err() {
+        // Nobody reads the help any more; there is nobody to tell, either.
+    }
+    if e.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Done.into()
+    }
+}
+
+fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
+    let client = Client::new(args.socket);
+    match args.command {
+        Command::Lb(command) => wait_for(lb::run(command, &client, ui)),
+        Command::Backend(command) => wait_for(backend::run(command, &client, ui)),
+        Command::Attributes(command) => wait_for(attributes::run(command, &client, ui)),
+        Command::Status(args) => wait_for(status::run(&args, &client, ui)),
+        Command::Flows(args) => wait_for(flows::run(&args, &client, ui)),
+        Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
+        Command::Completions(args) => completions::run(&args, Args::command(), ui),
+        Command::Man(args) => man::run(&args, Args::command(), ui),
+    }
+}
+
+/// Runs a verb that talks to the agent.
+fn wait_for(verb: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?
+        .block_on(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no description",
+                command.get_name()
+            );
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} of {} has no help",
+                    argument.get_id(),
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Args::command());
+    }
+}

@@ -1,0 +1,103 @@
+//! `ebb status`.
+
+use super::{
+    Exit,
+    error::CliError,
+    table,
+    ui::{CAUTION, STRONG, Ui},
+    words,
+};
+use crate::api::{client::Client, types::Status};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show the verdicts that were never given, too
+    #[arg(long, short)]
+    all: bool,
+}
+
+pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
+    let status = client.status().await?;
+    ui.result(&status, || render(&status, args.all))?;
+    Ok(Exit::Done)
+}
+
+fn render(status: &Status, all: bool) -> String {
+    let interfaces: Vec<_> = status
+        .interfaces
+        .iter()
+        .map(|interface| format!("{} ({} XDP)", interface.name, interface.xdp))
+        .collect();
+    let tally = &status.backends;
+    let facts = [
+        ("pid", status.pid.to_string()),
+        (
+            "up",
+            format!(
+                "{}, since {}",
+                words::duration(status.uptime_seconds),
+                status.started
+            ),
+        ),
+        ("interfaces", interfaces.join(", ")),
+        ("load balancers", words::count(status.load_balancers)),
+        (
+            "backends",
+            format!(
+                "{} in service, {} draining, {} out of service",
+                words::count(tally.in_service),
+                words::count(tally.draining),
+                words::count(tally.out_of_service)
+            ),
+        ),
+        ("flows", format!("{} open", words::count(status.flows))),
+    ];
+    let mut text = format!(
+        "{STRONG}ebb {}{STRONG:#}\n{}",
+        status.version,
+        table::facts(facts)
+    );
+    let verdicts: Vec<_> = status
+        .verdicts
+        .iter()
+        .filter(|(_, n)| all || **n > 0)
+        .collect();
+    if !verdicts.is_empty() {
+        let mut rows = table::Table::new(["VERDICT", ">PACKETS"]);
+        for (verdict, packets) in verdicts {
+            rows.row([verdict.as_str().into(), words::count(*packets).into()]);
+        }
+        text.push_str(&format!("\n{}", rows.render()));
+    }
+    for warning in &status.warnings {
+        text.push_str(&format!("\n{CAUTION}warning:{CAUTION:#} {warning}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples;
+
+    #[test]
+    fn the_status_fits_a_screen() {
+        assert_eq!(
+            samples::plain(&render(&samples::status(), false)),
+            "\
+ebb 0.1.0
+  pid             42
+  up              1h1m, since 2026-01-02T03:04:05Z
+  interfaces      eth0 (driver XDP), eth1 (generic XDP)
+  load balancers  1
+  backends        2 in service, 1 draining, 1 out of service
+  flows           1,146 open
+
+VERDICT  PACKETS
+forward    5,000
+
+warning: eth1 has no XDP in its driver: every packet costs several times more
+"
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Where words go: results to stdout, notes and errors to stderr, colours only
+//! where somebody sees them.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::error::CliError;
+use crate::api::types::{Error, ErrorBody};
+
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const CAUTION: Style = AnsiColor::Yellow.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default();
+pub(super) const STRONG: Style = Style::new().bold();
+pub(super) const FAINT: Style = Style::new().dimmed();
+
+/// The terminal, or the pipe.
+#[derive(Debug)]
+pub(super) struct Ui {
+    json: bool,
+}
+
+impl Ui {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A person watches stderr: a progress bar makes sense.
+    pub(super) fn watched(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
+    /// Prints the result: `value` for programs, `text` for people.
+    pub(super) fn result<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        let text = if self.json {
+            serde_json::to_string_pretty(value)?
+        } else {
+            text()
+        };
+        self.raw(&text)
+    }
+
+    /// Prints text as it is, with a line end if it has none.
+    pub(super) fn raw(&self, text: &str) -> Result<(), CliError> {
+        let mut out = anstream::stdout().lock();
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+            // `ebb … | head` has what it wants.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(CliError::Print),
+        }
+    }
+
+    /// Tells a person something that is not the result.
+    pub(super) fn note(&self, text: &str) {
+        if !self.json {
+            let mut err = anstream::stderr().lock();
+            // A note that nobody can read is no reason to fail.
+            let _unread = writeln!(err, "{text}");
+        }
+    }
+
+    pub(super) fn error(&self, body: &ErrorBody) {
+        let text = if self.json {
+            let error = Error {
+                error: body.clone(),
+            };
+            serde_json::to_string(&error).unwrap_or_else(|_| body.message.clone())
+        } else {
+            let mut text = format!("{BAD}{STRONG}error:{STRONG:#}{BAD:#} {}", body.message);
+            if let Some(hint) = &body.hint {
+                text.push_str(&format!("\n {STRONG}hint:{STRONG:#} {hint}"));
+            }
+            text
+        };
+        let _unread = writeln!(anstream::stderr().lock(), "{text}");
+    }
+}
