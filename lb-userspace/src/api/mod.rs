@@ -1,4 +1,5 @@
-//! The doors into the control task: the admin API and its shapes.
+//! The doors into the control task: the admin API, its shapes, and its client.
 
+pub mod admin;
 pub mod client;
 pub mod types;

@@ -1,8 +1,12 @@
 //! An attribute as typed: `connection-draining.timeout=300`.
 
-use std::str::FromStr;
+use std::{ops::RangeInclusive, str::FromStr};
 
-use crate::{api::types::AttributesPatch, suggest::nearest};
+use crate::{
+    api::types::AttributesPatch,
+    config::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    suggest::nearest,
+};
 
 const KEYS: [&str; 4] = [
     "connection-draining.enabled",
@@ -30,12 +34,12 @@ pub(in crate::cli) enum AssignmentError {
     },
     #[error("\"{0}\" is neither true nor false")]
     Flag(String),
-    #[error("\"{value}\" is not a whole number from {least} to {most}{}", if *seconds { " (seconds)" } else { "" })]
+    #[error("\"{value}\" is not a whole number from {least} to {most}{unit}")]
     Number {
         value: String,
         least: u32,
         most: u32,
-        seconds: bool,
+        unit: &'static str,
     },
 }
 
@@ -54,9 +58,11 @@ impl FromStr for Assignment {
         // The configuration file writes underscores.
         match key.replace('_', "-").as_str() {
             "connection-draining.enabled" => flag(value).map(Self::DrainingEnabled),
-            "connection-draining.timeout" => seconds(value, 3600).map(Self::DrainingTimeout),
-            "idle-timeout" => seconds(value, 4000).map(Self::IdleTimeout),
-            "close-rate" => number(value, 0, u32::MAX, false).map(Self::CloseRate),
+            "connection-draining.timeout" => {
+                number(value, DRAIN_TIMEOUT, " (seconds)").map(Self::DrainingTimeout)
+            }
+            "idle-timeout" => number(value, IDLE_TIMEOUT, " (seconds)").map(Self::IdleTimeout),
+            "close-rate" => number(value, 0..=u32::MAX, "").map(Self::CloseRate),
             unknown => Err(AssignmentError::UnknownKey {
                 key: key.to_owned(),
                 nearest: nearest(unknown, KEYS),
@@ -71,20 +77,20 @@ fn flag(value: &str) -> Result<bool, AssignmentError> {
         .map_err(|_| AssignmentError::Flag(value.to_owned()))
 }
 
-fn seconds(value: &str, most: u32) -> Result<u32, AssignmentError> {
-    number(value, 1, most, true)
-}
-
-fn number(value: &str, least: u32, most: u32, seconds: bool) -> Result<u32, AssignmentError> {
+fn number(
+    value: &str,
+    range: RangeInclusive<u32>,
+    unit: &'static str,
+) -> Result<u32, AssignmentError> {
     value
         .parse()
         .ok()
-        .filter(|n| (least..=most).contains(n))
+        .filter(|n| range.contains(n))
         .ok_or_else(|| AssignmentError::Number {
             value: value.to_owned(),
-            least,
-            most,
-            seconds,
+            least: *range.start(),
+            most: *range.end(),
+            unit,
         })
 }
 

@@ -7,6 +7,7 @@ use crate::{
         types::{Backend, Deregister, DrainOutcome},
     },
     cli::{Exit, error::CliError, ui::Ui, words},
+    config::DRAIN_TIMEOUT,
 };
 
 #[derive(Debug, clap::Args)]
@@ -42,10 +43,17 @@ pub(in crate::cli) struct Args {
 
 /// A drain's timeout as typed.
 pub(in crate::cli) fn timeout(typed: &str) -> Result<u32, String> {
-    match typed.parse() {
-        Ok(seconds @ 1..=3600) => Ok(seconds),
-        _ => Err("it must be a whole number of seconds from 1 to 3600".to_owned()),
-    }
+    typed
+        .parse()
+        .ok()
+        .filter(|seconds| DRAIN_TIMEOUT.contains(seconds))
+        .ok_or_else(|| {
+            format!(
+                "it must be a whole number of seconds from {} to {}",
+                DRAIN_TIMEOUT.start(),
+                DRAIN_TIMEOUT.end()
+            )
+        })
 }
 
 pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {

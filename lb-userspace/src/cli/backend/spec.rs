@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr};
 
-use crate::api::types::NewBackend;
+use crate::{api::types::NewBackend, config::WEIGHT};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct BackendSpec {
@@ -19,7 +19,7 @@ pub(in crate::cli) enum BackendSpecError {
     Address(String),
     #[error("a backend has no port of its own; it is the listener's BACKEND_PORT")]
     Port,
-    #[error("\"{0}\" is not a weight; 1 to 1000 are")]
+    #[error("\"{0}\" is not a weight; {least} to {most} are", least = WEIGHT.start(), most = WEIGHT.end())]
     Weight(String),
     #[error("the id before \"=\" is empty; leave out both, and the address is the id")]
     EmptyId,
@@ -69,10 +69,11 @@ impl FromStr for BackendSpec {
 }
 
 fn weight(typed: &str) -> Result<u16, BackendSpecError> {
-    match typed.parse() {
-        Ok(weight @ 1..=1000) => Ok(weight),
-        _ => Err(BackendSpecError::Weight(typed.to_owned())),
-    }
+    typed
+        .parse()
+        .ok()
+        .filter(|weight| WEIGHT.contains(weight))
+        .ok_or_else(|| BackendSpecError::Weight(typed.to_owned()))
 }
 
 #[cfg(test)]

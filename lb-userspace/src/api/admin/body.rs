@@ -1,0 +1,132 @@
+//! What was sent: bounded in size and in time, JSON or nothing.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{StatusCode, request::Parts},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::refusal::Refusal;
+
+/// What any command fits into.
+pub(super) const COMMAND: usize = 64 << 10;
+/// What a configuration file fits into.
+pub(super) const DOCUMENT: usize = 1 << 20;
+
+/// The whole body must be here by then.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A JSON body of at most `LIMIT` bytes, whatever its content type says.
+#[derive(Debug)]
+pub(super) struct Sent<T, const LIMIT: usize = COMMAND>(pub(super) T);
+
+impl<T, S, const LIMIT: usize> FromRequest<S> for Sent<T, LIMIT>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = read(request.into_body(), LIMIT).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| not_understood(&e, bytes.is_empty()))
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<hyper::body::Bytes, Refusal> {
+    let whole = Limited::new(body, limit).collect();
+    match tokio::time::timeout(TIMEOUT, whole).await {
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            format!("the body was not here within {} s", TIMEOUT.as_secs()),
+        )),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is larger than {limit} bytes"),
+        )),
+        Ok(Err(e)) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "broken_body",
+            format!("the body broke off: {e}"),
+        )),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+    }
+}
+
+/// JSON that is none is 400; JSON that means nothing here is 422.
+fn not_understood(e: &serde_json::Error, empty: bool) -> Refusal {
+    if empty {
+        return Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "no_body",
+            "there is no body, and this needs one in JSON",
+        );
+    }
+    match e.classify() {
+        Category::Data => Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_body",
+            format!("the body is not what this takes: {e}"),
+        ),
+        Category::Syntax | Category::Eof | Category::Io => Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "not_json",
+            format!("the body is not JSON: {e}"),
+        ),
+    }
+}
+
+/// The names in a path.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) T);
+
+impl<T, S> FromRequestParts<S> for Named<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(e) => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "bad_path",
+                e.body_text(),
+            )),
+        }
+    }
+}
+
+/// What follows the `?`.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T, S> FromRequestParts<S> for Asked<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(e) => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "bad_query",
+                e.body_text(),
+            )),
+        }
+    }
+}

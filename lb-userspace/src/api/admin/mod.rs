@@ -1,0 +1,25 @@
+//! The admin API: HTTP/1.1 and JSON over a Unix socket, under `/v1`.
+//!
+//! - [`socket`]: the socket file: who may connect, and whether another agent
+//!   has it;
+//! - [`serve`]: connections and their limits;
+//! - [`routes`]: the endpoints, each a call of [`control::Handle`];
+//! - [`peer`]: who asks, by what the kernel says about the other end;
+//! - [`body`]: what was sent, bounded in size and in time;
+//! - [`refusal`]: every "no" as JSON with its status.
+//!
+//! [`control::Handle`]: crate::control::Handle
+
+mod body;
+mod deadline;
+mod peer;
+mod refusal;
+mod routes;
+mod serve;
+mod socket;
+
+pub use self::{
+    routes::router,
+    serve::serve,
+    socket::{Socket, SocketError},
+};

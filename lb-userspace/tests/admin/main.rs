@@ -1,0 +1,13 @@
+//! The admin API and the command line, through a real socket and the real
+//! binary, on a control task that answers as a test tells it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the lint does not see that a test's helpers are tests"
+)]
+
+mod cli;
+mod fake;
+mod limits;
+mod requests;
+mod wait;
