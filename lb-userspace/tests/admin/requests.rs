@@ -91,7 +91,7 @@ fn play(request: Request) {
             new.iter().map(|_| backend("web-1")).collect()
         }))),
         Request::Deregister(lb, ids, _, reply) => {
-            drop(reply.send(known(&lb, |_| ids.iter().map(|id| backend(id)).collect())))
+            drop(reply.send(known(&lb, |_| ids.iter().map(|id| backend(id)).collect())));
         }
         Request::SetHealth(lb, id, _, reply) => drop(reply.send(known(&lb, |_| backend(&id)))),
         Request::ReportHealth(_, _, _, reply) => drop(reply.send(Ok(()))),

@@ -9,7 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -19,6 +19,9 @@ use super::{deadline::WriteDeadline, peer::Peer, refusal::Refusal, socket::Socke
 
 /// More than any fleet of operators and scripts has open on one host.
 const CONNECTIONS: usize = 64;
+
+/// How long someone who is turned away has to take the answer.
+const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From the last answer, or the connect, to the end of the next head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +38,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Answers on `socket` until `stop` is done; then lets what is under way end.
 pub async fn serve(socket: Socket, router: Router, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let doorstep = Arc::new(Semaphore::new(CONNECTIONS));
     let (stopping, _) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -65,7 +69,17 @@ pub async fn serve(socket: Socket, router: Router, stop: impl Future<Output = ()
                     drop(place);
                 });
             }
-            Err(_) => turn_away(stream),
+            // Beyond the second limit there is not even an answer.
+            Err(_) => {
+                if let Ok(place) = Arc::clone(&doorstep).try_acquire_owned() {
+                    tracing::warn!("turning an admin connection away: {CONNECTIONS} are open");
+                    connections.spawn(async move {
+                        // Whether they heard it is their affair.
+                        drop(tokio::time::timeout(DOORSTEP_TIMEOUT, turn_away(stream)).await);
+                        drop(place);
+                    });
+                }
+            }
         }
     }
     // No new connections; and the file is gone before the answers are.
@@ -111,24 +125,24 @@ enum Broken {
     Http(#[from] hyper::Error),
 }
 
-/// Says that there is no place, without waiting for anything.
-fn turn_away(stream: UnixStream) {
-    tracing::warn!("turning an admin connection away: {CONNECTIONS} are open");
+/// Says that there is no place.
+async fn turn_away(mut stream: UnixStream) -> io::Result<()> {
     let refusal = Refusal::new(
         hyper::StatusCode::SERVICE_UNAVAILABLE,
         "too_many_connections",
         format!("{CONNECTIONS} connections are open already"),
     )
     .hint("try again in a moment".to_owned());
-    let body = serde_json::to_string(&refusal.into_body()).unwrap_or_default();
+    let body = serde_json::to_string(&refusal.into_body())?;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    tokio::spawn(async move {
-        let mut stream = stream;
-        // It fits into the socket's buffer, so this does not wait.
-        drop(stream.write_all(answer.as_bytes()).await);
-    });
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // Closing on an unread request would take the answer back.
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
