@@ -1,0 +1,149 @@
+//! dsr and ipip: only the client's packets pass by.
+
+use crate::{
+    frame::{ACK, FIN, PSH, SYN, Segment, ends},
+    world::{Mode, OUR_MAC, REDIRECT, TX, VIP4, VIP6, World, backend_mac},
+};
+
+#[test]
+fn dsr_changes_the_mac_addresses_and_nothing_else() {
+    for v6 in [false, true] {
+        let mut world = World::new(Mode::Dsr, 4);
+        let client = if v6 {
+            ends("[fd00::9]:40000", &format!("[{VIP6}]:80"))
+        } else {
+            ends("10.0.0.9:40000", &format!("{VIP4}:80"))
+        };
+        let mut backend = None;
+        for (flags, seq, ack, payload) in [
+            (SYN, 1000, 0, 0),
+            (ACK, 1001, 5001, 0),
+            (ACK | PSH, 1001, 5001, 500),
+        ] {
+            let segment = Segment {
+                ends: client,
+                flags,
+                seq,
+                ack,
+                payload,
+            };
+            let out = world.tcp(segment);
+            let seen = out.seen();
+            assert_eq!(
+                (seen.tcp, seen.hops),
+                (Some(segment), 64),
+                "{}",
+                world.state()
+            );
+            assert!(matches!(out.action, TX | REDIRECT));
+            assert_eq!(seen.macs.1, OUR_MAC);
+            assert_eq!(
+                *backend.get_or_insert(seen.macs.0),
+                seen.macs.0,
+                "the flow moved"
+            );
+        }
+        assert_eq!(world.established(v6), 1);
+        let index = (0..4)
+            .map(|b| World::index(b, v6))
+            .find(|i| Some(backend_mac(*i)) == backend)
+            .expect("one of ours");
+        let counters = world.counters(index);
+        assert_eq!(
+            (counters.packets_in, counters.opened, counters.closed),
+            (3, 1, 0)
+        );
+    }
+}
+
+#[test]
+fn a_dsr_flow_ends_by_the_acknowledgement_of_the_backends_fin() {
+    let mut world = World::new(Mode::Dsr, 1);
+    let client = ends("10.0.0.9:40000", "10.0.0.100:80");
+    let mut send = |flags, seq, ack| {
+        world.tcp(Segment {
+            ends: client,
+            flags,
+            seq,
+            ack,
+            payload: 0,
+        });
+        world.counters(0)
+    };
+    send(SYN, 1000, 0);
+    send(ACK, 1001, 5001);
+    let fin = send(FIN | ACK, 1001, 5001);
+    assert_eq!((fin.closing, fin.closed), (1, 0));
+    assert_eq!(
+        send(ACK, 1002, 6001).closed,
+        0,
+        "data may still come from the backend"
+    );
+    assert_eq!(send(ACK, 1002, 6002).closed, 1);
+    assert_eq!(send(ACK, 1002, 6002).closed, 1, "counted once");
+}
+
+#[test]
+fn a_dsr_flow_that_we_do_not_know_is_adopted_by_the_table() {
+    let mut world = World::new(Mode::Dsr, 4);
+    let client = ends("10.0.0.9:40000", "10.0.0.100:80");
+    let first = world
+        .tcp(Segment {
+            ends: client,
+            flags: ACK,
+            seq: 9,
+            ack: 8,
+            payload: 3,
+        })
+        .seen();
+    let second = world
+        .tcp(Segment {
+            ends: client,
+            flags: ACK,
+            seq: 12,
+            ack: 8,
+            payload: 3,
+        })
+        .seen();
+    assert_eq!(first.macs, second.macs);
+    assert_eq!(
+        world.established(false),
+        0,
+        "one packet is no proof of a flow"
+    );
+    assert!(world.verdicts().is_empty());
+}
+
+#[test]
+fn ipip_puts_an_outer_header_before_the_untouched_packet() {
+    for v6 in [false, true] {
+        let mut world = World::new(Mode::Ipip, 4);
+        let client = if v6 {
+            ends("[fd00::9]:40000", &format!("[{VIP6}]:80"))
+        } else {
+            ends("10.0.0.9:40000", &format!("{VIP4}:80"))
+        };
+        for (flags, seq, ack, payload) in [
+            (SYN, 1000, 0, 0),
+            (ACK, 1001, 5001, 0),
+            (ACK | PSH, 1001, 5001, 500),
+        ] {
+            let segment = Segment {
+                ends: client,
+                flags,
+                seq,
+                ack,
+                payload,
+            };
+            let inner = crate::frame::tcp((crate::world::CLIENT_MAC, OUR_MAC), segment);
+            let out = world.run(&inner);
+            let outer = if v6 { 40 } else { 20 };
+            assert_eq!(out.frame[14 + outer..], inner[14..], "{}", world.state());
+            let seen = out.seen();
+            assert!((0..4).any(|b| World::backend_address(b, v6) == seen.ends.to.ip()));
+            let protocol = out.frame[if v6 { 14 + 6 } else { 14 + 9 }];
+            assert_eq!(protocol, if v6 { 41 } else { 4 });
+        }
+        assert_eq!(world.established(v6), 1);
+    }
+}

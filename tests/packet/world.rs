@@ -1,0 +1,485 @@
+//! The program with its maps filled, and nothing attached.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::abi::{
+    address::{Addr4, Addr6, words_of},
+    backend::{self, Backend, LoadBalancer, Slots},
+    config::{Interface, Settings},
+    counter::{BackendCounters, Verdict},
+    flow::{Flow, FlowKey},
+    vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+};
+
+use crate::frame::{self, Mac, Seen, Segment};
+
+/// XDP actions (`linux/bpf.h`).
+pub(crate) const DROP: u32 = 1;
+pub(crate) const PASS: u32 = 2;
+pub(crate) const TX: u32 = 3;
+pub(crate) const REDIRECT: u32 = 4;
+
+/// `BPF_PROG_TEST_RUN` has packets come in by the loopback device.
+const IFINDEX: u32 = 1;
+/// Backends with an odd index are reached by another interface.
+const OTHER_IFINDEX: u32 = 7;
+
+pub(crate) const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xC1];
+pub(crate) const OUR_MAC: Mac = [2, 0, 0, 0, 0, 0x0B];
+
+/// The MAC address of a backend.
+pub(crate) fn backend_mac(index: u16) -> Mac {
+    let [a, b] = index.to_be_bytes();
+    [2, 0, 0, 0xBE, a, b]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Nat,
+    Dsr,
+    Ipip,
+}
+
+/// The VIPs of every world, by family.
+pub(crate) const VIP4: &str = "10.0.0.100";
+pub(crate) const VIP6: &str = "fd00::100";
+/// The listeners' port, and the backends'.
+pub(crate) const PORT: u16 = 80;
+
+pub(crate) struct World {
+    ebpf: Ebpf,
+    pub(crate) mode: Mode,
+    backends: u16,
+}
+
+/// What became of a packet.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Out {
+    /// The packet as it left, with right checksums.
+    pub(crate) fn seen(&self) -> Seen {
+        frame::read(&self.frame)
+    }
+
+    pub(crate) fn segment(&self) -> Segment {
+        self.seen().tcp.expect("a TCP segment")
+    }
+}
+
+fn sized(loader: &mut EbpfLoader<'_>) {
+    // Small tables: a test loads its own, and fills some of them up.
+    for (name, size) in [
+        ("FLOWS_V4", 64),
+        ("FLOWS_V6", 64),
+        ("HALF_V4", 1024),
+        ("HALF_V6", 1024),
+    ] {
+        loader.map_max_entries(name, size);
+    }
+}
+
+impl World {
+    /// One load balancer with a TCP and a UDP listener on port 80 of each VIP,
+    /// and `backends` backends in service: 10.0.1.1 and on, fd00:1::1 and on.
+    pub(crate) fn new(mode: Mode, backends: u16) -> Self {
+        assert!(
+            lb_userspace::object::is_embedded(),
+            "built without the kernel program: run `cargo xtask test`"
+        );
+        let mut loader = EbpfLoader::new();
+        sized(&mut loader);
+        let mut ebpf = loader
+            .load(lb_userspace::object::OBJECT)
+            .expect("the object is well-formed");
+        let program: &mut Xdp = ebpf
+            .program_mut("ebb")
+            .expect("the program")
+            .try_into()
+            .expect("is XDP");
+        program.load().expect("the verifier accepts the program");
+        let mut world = Self {
+            ebpf,
+            mode,
+            backends,
+        };
+        world.fill();
+        world
+    }
+
+    fn array<T: aya::Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .unwrap_or_else(|| panic!("no map {name}"));
+        map.try_into().unwrap_or_else(|e| panic!("map {name}: {e}"))
+    }
+
+    fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .unwrap_or_else(|| panic!("no map {name}"));
+        map.try_into().unwrap_or_else(|e| panic!("map {name}: {e}"))
+    }
+
+    fn fill(&mut self) {
+        let (vip4, vip6): (IpAddr, IpAddr) = (VIP4.parse().unwrap(), VIP6.parse().unwrap());
+        let (IpAddr::V4(vip4), IpAddr::V6(vip6)) = (vip4, vip6) else {
+            unreachable!()
+        };
+        let (vip4, vip6) = (Addr4::from(vip4), Addr6::from(vip6));
+        let mode = match self.mode {
+            Mode::Nat => backend::MODE_NAT,
+            Mode::Dsr => backend::MODE_DSR,
+            Mode::Ipip => backend::MODE_IPIP,
+        };
+        let settings = Settings {
+            nat_port_first: 1024,
+            nat_port_last: 32_767,
+            tunnel_bits_v4: 16,
+            tunnel_bits_v6: 32,
+            nat_seed: 7,
+            ..Settings::default()
+        };
+        self.array("SETTINGS").set(0, settings, 0).unwrap();
+        self.array("INTERFACES")
+            .set(
+                0,
+                Interface {
+                    ifindex: IFINDEX,
+                    mac: bytemuck::cast(OUR_MAC),
+                    mtu: 1500,
+                },
+                0,
+            )
+            .unwrap();
+        self.hash::<u32, u32>("INTERFACE_BY_IFINDEX")
+            .insert(IFINDEX, 0, 0)
+            .unwrap();
+
+        let port = PORT.to_be();
+        let mut filter: Filter = [0; 64];
+        let mut mark = |bit: u32| filter[(bit / 64) as usize] |= 1 << (bit % 64);
+        mark(filter_bit(vip4));
+        mark(filter_bit(vip6));
+        for (lb, v6) in [(0_u16, false), (1, true)] {
+            for (i, protocol) in [6_u16, 17].into_iter().enumerate() {
+                let index = i as u32;
+                if v6 {
+                    self.hash("VIPS_V6")
+                        .insert(
+                            VipKey {
+                                address: vip6,
+                                port,
+                                protocol,
+                            },
+                            index,
+                            0,
+                        )
+                        .unwrap();
+                    self.array("LISTENERS_V6")
+                        .set(
+                            index,
+                            Listener {
+                                address: vip6,
+                                port,
+                                backend_port: port,
+                                lb,
+                                protocol,
+                            },
+                            0,
+                        )
+                        .unwrap();
+                } else {
+                    self.hash("VIPS_V4")
+                        .insert(
+                            VipKey {
+                                address: vip4,
+                                port,
+                                protocol,
+                            },
+                            index,
+                            0,
+                        )
+                        .unwrap();
+                    self.array("LISTENERS_V4")
+                        .set(
+                            index,
+                            Listener {
+                                address: vip4,
+                                port,
+                                backend_port: port,
+                                lb,
+                                protocol,
+                            },
+                            0,
+                        )
+                        .unwrap();
+                }
+            }
+            self.array("LBS")
+                .set(
+                    u32::from(lb),
+                    LoadBalancer {
+                        seed: 1,
+                        slots: 251,
+                        flags: mode,
+                        pad: 0,
+                    },
+                    0,
+                )
+                .unwrap();
+        }
+        self.hash("VIPS_V4")
+            .insert(
+                VipKey {
+                    address: vip4,
+                    port: 0,
+                    protocol: 0,
+                },
+                VIP_ITSELF,
+                0,
+            )
+            .unwrap();
+        self.hash("VIPS_V6")
+            .insert(
+                VipKey {
+                    address: vip6,
+                    port: 0,
+                    protocol: 0,
+                },
+                VIP_ITSELF,
+                0,
+            )
+            .unwrap();
+        for v6 in [false, true] {
+            let source = self.nat_source(v6);
+            match source {
+                IpAddr::V4(a) => {
+                    mark(filter_bit(Addr4::from(a)));
+                    self.hash("VIPS_V4")
+                        .insert(
+                            VipKey {
+                                address: Addr4::from(a),
+                                port: 0,
+                                protocol: 0,
+                            },
+                            NAT_SOURCE,
+                            0,
+                        )
+                        .unwrap();
+                }
+                IpAddr::V6(a) => {
+                    mark(filter_bit(Addr6::from(a)));
+                    self.hash("VIPS_V6")
+                        .insert(
+                            VipKey {
+                                address: Addr6::from(a),
+                                port: 0,
+                                protocol: 0,
+                            },
+                            NAT_SOURCE,
+                            0,
+                        )
+                        .unwrap();
+                }
+            }
+        }
+        self.array::<Filter>("FILTER").set(0, filter, 0).unwrap();
+        for index in 0..self.backends {
+            for v6 in [false, true] {
+                self.put_backend(index, v6, |_| {});
+            }
+        }
+        self.swap_tables(|_| true);
+    }
+
+    /// The index of a backend: those of IPv6 begin at 100.
+    pub(crate) fn index(backend: u16, v6: bool) -> u16 {
+        if v6 { backend + 100 } else { backend }
+    }
+
+    pub(crate) fn nat_source(&self, v6: bool) -> IpAddr {
+        if v6 {
+            "fd00:1::fe".parse().unwrap()
+        } else {
+            "10.0.1.254".parse().unwrap()
+        }
+    }
+
+    pub(crate) fn backend_address(backend: u16, v6: bool) -> IpAddr {
+        let n = backend + 1;
+        if v6 {
+            format!("fd00:1::{n:x}")
+        } else {
+            format!("10.0.1.{n}")
+        }
+        .parse()
+        .unwrap()
+    }
+
+    /// Writes a backend's entry, changed by `change`.
+    pub(crate) fn put_backend(
+        &mut self,
+        backend: u16,
+        v6: bool,
+        change: impl FnOnce(&mut Backend),
+    ) {
+        let index = Self::index(backend, v6);
+        let mode = match self.mode {
+            Mode::Nat => backend::MODE_NAT,
+            Mode::Dsr => backend::MODE_DSR,
+            Mode::Ipip => backend::MODE_IPIP,
+        };
+        let mut entry = Backend {
+            macs: backend::macs(backend_mac(index), OUR_MAC),
+            ifindex: if backend % 2 == 0 {
+                IFINDEX
+            } else {
+                OTHER_IFINDEX
+            },
+            epoch: 1,
+            flags: backend::TAKES_NEW
+                | backend::REACHABLE
+                | mode
+                | if v6 { backend::V6 } else { 0 },
+            address: words_of(Self::backend_address(backend, v6)),
+            source: words_of(self.nat_source(v6)),
+            lb: u16::from(v6),
+            mtu: 1500,
+            pad: 0,
+        };
+        change(&mut entry);
+        self.array("BACKENDS")
+            .set(u32::from(index), entry, 0)
+            .unwrap();
+    }
+
+    /// Builds the Maglev tables of the backends that `in_service` names.
+    pub(crate) fn swap_tables(&mut self, in_service: impl Fn(u16) -> bool) {
+        for v6 in [false, true] {
+            let mut members: Vec<_> = (0..self.backends)
+                .filter(|b| in_service(*b))
+                .map(|b| {
+                    lb_common::maglev::Member::new(Self::index(b, v6), &b.to_be_bytes(), 1, 251)
+                })
+                .collect();
+            let mut slots = Slots([backend::NO_BACKEND; backend::SLOTS_LEN]);
+            lb_common::maglev::populate(&mut members, &mut slots.0[..251]);
+            let mut inner = Array::<MapData, Slots>::create(1, 0).expect("an inner map");
+            inner.set(0, slots, 0).unwrap();
+            let map = self.ebpf.map_mut("TABLES").expect("no map TABLES");
+            let mut tables: ArrayOfMaps<&mut MapData, Array<MapData, Slots>> =
+                map.try_into().expect("an array of maps");
+            tables.set(u32::from(v6), &inner, 0).unwrap();
+        }
+    }
+
+    /// Runs the program on a frame that came from the client's side.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> Out {
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut("ebb")
+            .expect("the program")
+            .try_into()
+            .expect("is XDP");
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = program
+            .test_run(options)
+            .expect("the kernel runs the program");
+        let len = result.data_size_out as usize;
+        out.truncate(len);
+        Out {
+            action: result.return_value,
+            frame: out,
+        }
+    }
+
+    /// A TCP segment from the client's side.
+    pub(crate) fn tcp(&mut self, segment: Segment) -> Out {
+        let frame = frame::tcp((CLIENT_MAC, OUR_MAC), segment);
+        self.run(&frame)
+    }
+
+    /// The verdicts that were counted, by name, without zeros.
+    pub(crate) fn verdicts(&mut self) -> BTreeMap<&'static str, u64> {
+        let map = self.ebpf.map("VERDICT_COUNTERS").expect("no map");
+        let counters: PerCpuArray<_, u64> = map.try_into().expect("a per-CPU array");
+        Verdict::ALL
+            .iter()
+            .map(|v| {
+                (
+                    v.name(),
+                    counters.get(&(*v as u32), 0).unwrap().iter().sum(),
+                )
+            })
+            .filter(|(_, n)| *n > 0)
+            .collect()
+    }
+
+    /// The counters of a backend, over all CPUs.
+    pub(crate) fn counters(&mut self, index: u16) -> BackendCounters {
+        let map = self.ebpf.map("BACKEND_COUNTERS").expect("no map");
+        let counters: PerCpuArray<_, BackendCounters> = map.try_into().expect("a per-CPU array");
+        let mut sum = BackendCounters::default();
+        for row in counters.get(&u32::from(index), 0).unwrap().iter() {
+            sum.packets_in += row.packets_in;
+            sum.bytes_in += row.bytes_in;
+            sum.packets_out += row.packets_out;
+            sum.bytes_out += row.bytes_out;
+            sum.opened += row.opened;
+            sum.closed += row.closed;
+            sum.closing += row.closing;
+        }
+        sum
+    }
+
+    /// The entries of a flow table: `FLOWS_V4`, `HALF_V4`.
+    pub(crate) fn flows4(&mut self, table: &str) -> Vec<(FlowKey<Addr4>, Flow<Addr4>)> {
+        self.hash(table)
+            .iter()
+            .map(|e| e.expect("a readable table"))
+            .collect()
+    }
+
+    /// As [`Self::flows4`], for IPv6.
+    pub(crate) fn flows6(&mut self, table: &str) -> Vec<(FlowKey<Addr6>, Flow<Addr6>)> {
+        self.hash(table)
+            .iter()
+            .map(|e| e.expect("a readable table"))
+            .collect()
+    }
+
+    /// How many entries the established table of a family has.
+    pub(crate) fn established(&mut self, v6: bool) -> usize {
+        if v6 {
+            self.flows6("FLOWS_V6").len()
+        } else {
+            self.flows4("FLOWS_V4").len()
+        }
+    }
+
+    /// Everything that a failing test wants to see.
+    pub(crate) fn state(&mut self) -> String {
+        format!(
+            "verdicts {:?}\nFLOWS_V4 {:#?}\nHALF_V4 {:#?}\nFLOWS_V6 {:#?}\nHALF_V6 {:#?}",
+            self.verdicts(),
+            self.flows4("FLOWS_V4"),
+            self.flows4("HALF_V4"),
+            self.flows6("FLOWS_V6"),
+            self.flows6("HALF_V6"),
+        )
+    }
+}
