@@ -24,11 +24,11 @@ pub enum Invalid {
     #[error("port 0 is not a port: {what} takes 1 to 65535")]
     PortZero { what: &'static str },
     #[error("a drain's timeout is {} to {} seconds, not {given}", DRAIN_TIMEOUT.start(), DRAIN_TIMEOUT.end())]
-    DrainTimeout { given: u32 },
+    DrainTimeout { given: u64 },
     #[error("the idle timeout is {} to {} seconds, not {given}", IDLE_TIMEOUT.start(), IDLE_TIMEOUT.end())]
-    IdleTimeout { given: u32 },
+    IdleTimeout { given: u64 },
     #[error("a weight is {} to {}, not {given}", WEIGHT.start(), WEIGHT.end())]
-    Weight { given: u16 },
+    Weight { given: u64 },
     #[error("{address} cannot be {what}: it is {why}")]
     Address {
         address: IpAddr,

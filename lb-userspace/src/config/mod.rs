@@ -1,8 +1,10 @@
 //! The configuration: the file as written → settings as validated.
 
 mod invalid;
+mod values;
 
 pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
+pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};
 
 /// One thing that is wrong with a document, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 //! - [`event`]: what happened;
 //! - [`vip`]: who puts VIPs on interfaces.
 
+pub mod backend;
+pub mod drain;
 pub mod error;
 pub mod event;
 pub mod handle;

@@ -1,0 +1,158 @@
+//! Time: what the agent measures with, and what it writes down.
+//!
+//! Deadlines run on the boot-time clock, which counts while the host sleeps
+//! and which nobody can set. It begins anew at a reboot, so a stored deadline
+//! has the boot's id and the wall clock beside it.
+
+use std::{
+    fs, io,
+    ops::{Add, Sub},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A point on the boot-time clock, in milliseconds since the boot.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// How long after `earlier` this is; nothing if it is before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A point on the wall clock, in milliseconds since 1970 (UTC). For people and
+/// for the time across a reboot; no deadline runs on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self(millis(since))
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+impl std::fmt::Display for Wall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The year 9999 is as far as the format goes.
+        let time = UNIX_EPOCH + Duration::from_millis(self.0.min(253_402_300_799_999));
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
+
+impl Serialize for Wall {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wall {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        let since = time
+            .duration_since(UNIX_EPOCH)
+            .map_err(serde::de::Error::custom)?;
+        Ok(Self(millis(since)))
+    }
+}
+
+/// Both clocks, read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub moment: Moment,
+    pub wall: Wall,
+}
+
+impl Now {
+    /// What the wall clock showed, or will show, at `moment`.
+    #[must_use]
+    pub fn wall_at(self, moment: Moment) -> Wall {
+        if moment >= self.moment {
+            Wall(self.wall.0.saturating_add(moment.0 - self.moment.0))
+        } else {
+            Wall(self.wall.0.saturating_sub(self.moment.0 - moment.0))
+        }
+    }
+}
+
+/// Where the control thread reads the time; tests bring their own.
+pub trait Clock: Send {
+    fn now(&self) -> Now;
+}
+
+/// The host's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostClock;
+
+impl Clock for HostClock {
+    fn now(&self) -> Now {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // The boot-time clock is never negative.
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
+        Now {
+            moment: Moment(seconds * 1000 + millis),
+            wall: Wall::now(),
+        }
+    }
+}
+
+/// What tells one boot of the host from another.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn boot_id() -> io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_time_survives_being_written_and_read() {
+        let wall = Wall(1_795_000_000_123);
+        let text = serde_json::to_string(&wall).unwrap();
+        assert_eq!(text, "\"2026-11-18T11:06:40.123Z\"");
+        assert_eq!(serde_json::from_str::<Wall>(&text).unwrap(), wall);
+    }
+
+    #[test]
+    fn the_boot_time_clock_goes_on() {
+        let first = HostClock.now().moment;
+        assert!(first > Moment(0));
+        assert!(HostClock.now().moment >= first);
+    }
+}

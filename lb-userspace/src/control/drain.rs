@@ -1,0 +1,86 @@
+//! One drain: when it began, when it must end, how it ended. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{api::types::DrainOutcome, clock::Moment, config::DrainTimeout};
+
+/// How a backend is asked to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// In the time that the load balancer's attributes give; at once where
+    /// draining is disabled.
+    ByAttributes,
+    /// In that time, whatever the attributes say.
+    Within(DrainTimeout),
+    /// What is open is closed.
+    Now,
+}
+
+/// The record of a drain, kept after it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    pub since: Moment,
+    /// In seconds; 0 is "at once".
+    pub timeout: u32,
+    /// Flows that were open when it began; not known before they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows_at_start: Option<u64>,
+    /// Flows that were closed by force so far.
+    #[serde(default)]
+    pub cut: u64,
+    /// Set when the drain is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<DrainOutcome>,
+}
+
+impl Drain {
+    /// A drain that begins now. No timeout: everything is closed at once.
+    #[must_use]
+    pub fn begin(now: Moment, timeout: Option<DrainTimeout>) -> Self {
+        Self {
+            since: now,
+            timeout: timeout.map_or(0, DrainTimeout::get),
+            flows_at_start: None,
+            cut: 0,
+            outcome: None,
+        }
+    }
+
+    /// When what is left is closed.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.since + Duration::from_secs(u64::from(self.timeout))
+    }
+
+    /// Until the deadline.
+    #[must_use]
+    pub fn left(&self, now: Moment) -> Duration {
+        self.deadline().since(now)
+    }
+
+    /// Moves the deadline, counted from when the drain began. True if that
+    /// changed anything.
+    pub fn retime(&mut self, timeout: Option<DrainTimeout>) -> bool {
+        let timeout = timeout.map_or(0, DrainTimeout::get);
+        let moved = self.timeout != timeout;
+        self.timeout = timeout;
+        moved
+    }
+
+    /// How it ended, now that no flow is left.
+    pub fn end(&mut self) {
+        self.outcome = Some(if self.cut == 0 {
+            DrainOutcome::Ended
+        } else {
+            DrainOutcome::Cut { flows: self.cut }
+        });
+    }
+
+    /// The backend was registered again. What was cut before stays cut, and
+    /// the record says so.
+    pub fn cancel(&mut self) {
+        self.outcome = Some(DrainOutcome::Cancelled);
+    }
+}
