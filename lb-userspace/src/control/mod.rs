@@ -10,6 +10,7 @@ pub mod drain;
 pub mod error;
 pub mod event;
 pub mod handle;
+pub mod plan;
 pub mod vip;
 
 pub use error::{Error, Kind};

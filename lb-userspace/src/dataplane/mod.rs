@@ -8,7 +8,16 @@
 //! [`Change`]s, made by the pure planner from the old and the new view. When a
 //! call returns, the change is in force for every packet that arrives later.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+pub mod memory;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +54,58 @@ pub struct ListenerKey {
     pub protocol: Protocol,
     pub address: IpAddr,
     pub port: u16,
+}
+
+impl Mode {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+        }
+    }
+}
+
+impl Protocol {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// `tcp 10.0.0.100:80`, `udp [fd00::1]:53`.
+impl fmt::Display for ListenerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = SocketAddr::new(self.address, self.port);
+        write!(f, "{} {socket}", self.protocol.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a listener is written like `tcp 10.0.0.100:80`")]
+pub struct NotAListener;
+
+impl FromStr for ListenerKey {
+    type Err = NotAListener;
+
+    fn from_str(text: &str) -> Result<Self, NotAListener> {
+        let (protocol, socket) = text.split_once(' ').ok_or(NotAListener)?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(NotAListener),
+        };
+        let socket: SocketAddr = socket.parse().map_err(|_| NotAListener)?;
+        Ok(Self {
+            protocol,
+            address: socket.ip(),
+            port: socket.port(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,11 +167,14 @@ pub enum Change {
     RemoveListener(ListenerKey),
     /// Adds a backend or changes its flag. The epoch only changes by `Disown`.
     PutBackend(BackendView),
-    /// Builds the Maglev table anew and swaps it in whole.
+    /// Builds the Maglev table anew and swaps it in whole. No members, no
+    /// backend in service.
     PutTable(LbIndex, Vec<Member>),
     /// Closes every flow of the backend: RST to both ends of a TCP flow, UDP
     /// forgotten. Paced by the load balancer's `close_rate`. The backend goes
-    /// on under the new epoch. Ends with [`Event::Closed`].
+    /// on under the new epoch. Ends with [`Event::Closed`]. With the epoch that
+    /// is in force already it goes on with what is left and ends the same way:
+    /// after a restart, control says again what has not been answered.
     Disown {
         backend: BackendIndex,
         epoch: Epoch,
@@ -147,6 +211,14 @@ pub enum Event {
         counted: u64,
         found: u64,
     },
+}
+
+/// An interface with the program on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub interface: String,
+    /// In the driver; otherwise generic, which costs much of the speed.
+    pub driver: bool,
 }
 
 /// Where a data plane puts its events. It never blocks.
@@ -245,11 +317,19 @@ pub trait Dataplane: Send {
     /// When a map cannot be read.
     fn counters(&mut self) -> Result<Counters, DataplaneError>;
 
-    /// What still ties clients to `backend`. Exact when it says none.
+    /// What still ties clients to `backend`. Exact when it says none: asked
+    /// after new flows were stopped, it must count those of packets that were
+    /// under way then.
     ///
     /// # Errors
     /// When a map cannot be read.
     fn ties(&mut self, backend: BackendIndex) -> Result<Ties, DataplaneError>;
+
+    /// The interfaces that the program is attached to.
+    fn attachments(&self) -> Vec<Attachment>;
+
+    /// What an operator should know and can mend, in whole sentences.
+    fn warnings(&self) -> Vec<String>;
 
     /// At most `limit` flows of a load balancer (and of one backend of it).
     ///
