@@ -24,11 +24,11 @@ pub enum Invalid {
     #[error("port 0 is not a port: {what} takes 1 to 65535")]
     PortZero { what: &'static str },
     #[error("a drain's timeout is {} to {} seconds, not {given}", DRAIN_TIMEOUT.start(), DRAIN_TIMEOUT.end())]
-    DrainTimeout { given: u64 },
+    DrainTimeout { given: i64 },
     #[error("the idle timeout is {} to {} seconds, not {given}", IDLE_TIMEOUT.start(), IDLE_TIMEOUT.end())]
-    IdleTimeout { given: u64 },
+    IdleTimeout { given: i64 },
     #[error("a weight is {} to {}, not {given}", WEIGHT.start(), WEIGHT.end())]
-    Weight { given: u64 },
+    Weight { given: i64 },
     #[error("{address} cannot be {what}: it is {why}")]
     Address {
         address: IpAddr,
@@ -58,6 +58,8 @@ pub enum Invalid {
     },
     #[error("backend address {address} is the address of a listener of load balancer {lb:?}")]
     BackendIsVip { address: IpAddr, lb: String },
+    #[error("listener address {address} is the address of a backend of load balancer {lb:?}")]
+    VipIsBackend { address: IpAddr, lb: String },
     #[error(
         "{address} is {family} and load balancer {lb:?} is {other}: in mode {mode} listeners and backends are of one address family"
     )]
@@ -95,7 +97,7 @@ impl Invalid {
             Self::NoListener { .. } => "no_listener",
             Self::ListenerTwice { .. } | Self::ListenerTaken { .. } => "duplicate_listener",
             Self::BackendTwice { .. } | Self::AddressTwice { .. } => "duplicate_backend",
-            Self::BackendIsVip { .. } => "backend_is_vip",
+            Self::BackendIsVip { .. } | Self::VipIsBackend { .. } => "backend_is_vip",
             Self::MixedFamilies { .. } => "mixed_families",
             Self::PortTranslated { .. } => "port_translated",
             Self::LoadBalancerTwice { .. } => "duplicate_load_balancer",

@@ -1,36 +1,30 @@
 //! The configuration: the file as written → settings as validated.
+//!
+//! - [`written`]: known keys, values of the right type, and where they stand;
+//! - [`understand`], [`declare`]: what they mean, checked, with [`host`], which
+//!   they must fit;
+//! - [`settings`], [`spec`]: the result; [`document`]: all of it together;
+//! - [`together`]: rules that no load balancer can be checked against alone,
+//!   which hold for those that come in by the API too;
+//! - [`invalid`], [`diagnostic`]: what can be wrong, and on which line.
 
+mod declare;
+mod diagnostic;
+mod document;
+mod host;
 mod invalid;
+mod settings;
+pub mod spec;
+mod together;
+mod understand;
 mod values;
+mod written;
 
+pub use diagnostic::Diagnostic;
+pub use document::{Document, Purpose};
+pub use host::{Host, HostInterface};
 pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
+pub use settings::{Nat, Settings, Tables, XdpMode};
+pub use spec::{Attributes, AttributesSpec, BackendSpec, Declaration, LbSpec, Listeners};
+pub use together::Together;
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};
-
-/// One thing that is wrong with a document, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The file's name, or what stands for it.
-    pub file: String,
-    /// Counted from 1.
-    pub line: usize,
-    pub column: usize,
-    pub message: String,
-    pub hint: Option<String>,
-}
-
-impl std::fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            file,
-            line,
-            column,
-            message,
-            hint,
-        } = self;
-        write!(f, "{file}:{line}:{column}: {message}")?;
-        if let Some(hint) = hint {
-            write!(f, " ({hint})")?;
-        }
-        Ok(())
-    }
-}

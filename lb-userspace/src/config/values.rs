@@ -109,7 +109,7 @@ macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty) in $range:expr, else $variant:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "Number", into = "u64")]
+        #[serde(try_from = "Number", into = "i64")]
         pub struct $name($inner);
 
         impl $name {
@@ -119,10 +119,10 @@ macro_rules! number {
             }
         }
 
-        impl TryFrom<u64> for $name {
+        impl TryFrom<i64> for $name {
             type Error = Invalid;
 
-            fn try_from(given: u64) -> Result<Self, Invalid> {
+            fn try_from(given: i64) -> Result<Self, Invalid> {
                 const RANGE: RangeInclusive<$inner> = $range;
                 match <$inner>::try_from(given) {
                     Ok(value) if RANGE.contains(&value) => Ok(Self(value)),
@@ -139,7 +139,7 @@ macro_rules! number {
             }
         }
 
-        impl From<$name> for u64 {
+        impl From<$name> for i64 {
             fn from(value: $name) -> Self {
                 Self::from(value.0)
             }
@@ -156,7 +156,7 @@ macro_rules! number {
 /// A number as read, before it has a meaning.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Number(u64);
+struct Number(i64);
 
 number! {
     /// How long a drain may take, in seconds.
@@ -232,7 +232,7 @@ mod tests {
         for good in [1, 300, 3600] {
             assert!(DrainTimeout::try_from(good).is_ok());
         }
-        for bad in [0, 3601, u64::MAX] {
+        for bad in [0, 3601, -1, i64::MAX] {
             let error = DrainTimeout::try_from(bad).unwrap_err();
             assert_eq!(error.code(), "bad_timeout");
             assert!(error.to_string().contains("1 to 3600 seconds"), "{error}");

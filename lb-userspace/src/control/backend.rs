@@ -133,10 +133,6 @@ pub enum Step {
     DeadlineMoved {
         timeout: u32,
     },
-    /// A drain's first look at what it has to wait for.
-    Counted {
-        flows: u64,
-    },
     /// What is left is being closed, under a new epoch.
     Cutting {
         flows: u64,
@@ -150,6 +146,15 @@ pub enum Step {
     HealthChanged,
     /// It became unhealthy with draining disabled: its flows are being closed.
     Disowned,
+}
+
+/// What a look at a drain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// It was the first look: what the drain has to wait for is known now.
+    pub first: bool,
+    /// Nothing, or `Cutting`, or `Gone`.
+    pub step: Step,
 }
 
 /// The three columns that operators and the Classic ELB API see.
@@ -330,15 +335,18 @@ impl Life {
 
     /// Looks whether a drain is over: no ties are left, or no time is. Only
     /// with ties that were read after the kernel was told to stop new flows.
-    pub fn poll(&mut self, now: Moment, ties: Ties, epochs: &mut Epochs) -> Step {
+    pub fn poll(&mut self, now: Moment, ties: Ties, epochs: &mut Epochs) -> Polled {
         let Registration::Draining(drain) = &mut self.registration else {
-            return Step::None;
+            return Polled {
+                first: false,
+                step: Step::None,
+            };
         };
         let first = drain.flows_at_start.is_none();
         drain.flows_at_start.get_or_insert(ties.flows);
         // A forced close from before (see `Disowned`) must be done first, or
         // its answer would find nobody.
-        if ties == Ties::default() && !self.cutting {
+        let step = if ties == Ties::default() && !self.cutting {
             drain.end();
             let drain = drain.clone();
             self.registration = Registration::Gone { since: now, drain };
@@ -347,11 +355,10 @@ impl Life {
             self.registration = Registration::Closing(drain.clone());
             self.disown(epochs);
             Step::Cutting { flows: ties.flows }
-        } else if first {
-            Step::Counted { flows: ties.flows }
         } else {
             Step::None
-        }
+        };
+        Polled { first, step }
     }
 
     /// The data plane has closed what was disowned when `epoch` began.
@@ -465,7 +472,7 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn timeout(n: u64) -> DrainTimeout {
+    fn timeout(n: i64) -> DrainTimeout {
         DrainTimeout::try_from(n).unwrap()
     }
 
@@ -474,7 +481,7 @@ mod tests {
         (Life::begin(false, &mut epochs), epochs)
     }
 
-    fn draining(attribute: u64) -> (Life, Epochs) {
+    fn draining(attribute: i64) -> (Life, Epochs) {
         let (mut life, mut epochs) = registered();
         life.deregister(START, Leave::ByAttributes, Some(timeout(attribute)));
         life.poll(START, ties(3), &mut epochs);
@@ -531,7 +538,7 @@ mod tests {
     fn p3_a_drain_with_no_flows_is_over_at_once() {
         let (mut life, mut epochs) = registered();
         life.deregister(START, Leave::ByAttributes, Some(timeout(300)));
-        assert_eq!(life.poll(START, NO_TIES, &mut epochs), Step::Gone);
+        assert_eq!(life.poll(START, NO_TIES, &mut epochs).step, Step::Gone);
         assert_eq!(life.drain().unwrap().outcome, Some(DrainOutcome::Ended));
     }
 
@@ -552,9 +559,12 @@ mod tests {
         let (mut life, mut epochs) = draining(10);
         let epoch = life.epoch();
         let just_before = Moment((START + seconds(10)).0 - 1);
-        assert_eq!(life.poll(just_before, ties(2), &mut epochs), Step::None);
         assert_eq!(
-            life.poll(START + seconds(10), ties(2), &mut epochs),
+            life.poll(just_before, ties(2), &mut epochs).step,
+            Step::None
+        );
+        assert_eq!(
+            life.poll(START + seconds(10), ties(2), &mut epochs).step,
             Step::Cutting { flows: 2 }
         );
         assert!(life.epoch() > epoch);
@@ -576,7 +586,7 @@ mod tests {
         let step = life.set_by_hand(Some(Health::Unhealthy), true, &mut epochs);
         assert_eq!(step, Step::HealthChanged);
         assert_eq!(
-            life.poll(START + seconds(9999), ties(1), &mut epochs),
+            life.poll(START + seconds(9999), ties(1), &mut epochs).step,
             Step::None
         );
         assert_eq!((life.epoch(), life.drain()), (epoch, None));
@@ -603,7 +613,7 @@ mod tests {
         let (mut life, mut epochs) = registered();
         life.deregister(START, Leave::ByAttributes, None);
         assert_eq!(
-            life.poll(START, ties(4), &mut epochs),
+            life.poll(START, ties(4), &mut epochs).step,
             Step::Cutting { flows: 4 }
         );
     }
@@ -616,7 +626,7 @@ mod tests {
         assert_eq!(life.register(false, &mut epochs), Step::Cancelled);
         assert_eq!(life.described(), UNHEALTHY, "health is what it was");
         assert_eq!(
-            life.poll(START + seconds(11), ties(3), &mut epochs),
+            life.poll(START + seconds(11), ties(3), &mut epochs).step,
             Step::None
         );
         assert_eq!(life.epoch(), epoch);
@@ -645,7 +655,7 @@ mod tests {
         assert_eq!(life.drain().unwrap().deadline(), START + seconds(60));
         life.deregister(START + seconds(30), Leave::Within(timeout(20)), None);
         assert_eq!(
-            life.poll(START + seconds(30), ties(1), &mut epochs),
+            life.poll(START + seconds(30), ties(1), &mut epochs).step,
             Step::Cutting { flows: 1 }
         );
     }
@@ -655,7 +665,7 @@ mod tests {
         let (mut life, mut epochs) = draining(300);
         life.deregister(START + seconds(5), Leave::Now, Some(timeout(300)));
         assert_eq!(
-            life.poll(START + seconds(5), ties(1), &mut epochs),
+            life.poll(START + seconds(5), ties(1), &mut epochs).step,
             Step::Cutting { flows: 1 }
         );
     }
@@ -676,11 +686,11 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Happening {
         Register,
-        Deregister(Option<u64>),
+        Deregister(Option<i64>),
         DeregisterNow,
         Check(Option<Health>),
         ByHand(Option<Health>),
-        Attribute(Option<u64>),
+        Attribute(Option<i64>),
         Wait(u64),
         FlowsOpen(u64),
         FlowsEnd(u64),
@@ -699,7 +709,7 @@ mod tests {
     }
 
     fn happening() -> impl Strategy<Value = Happening> {
-        let time = || 1_u64..30;
+        let time = || 1_i64..30;
         prop_oneof![
             Just(Happening::Register),
             proptest::option::of(time()).prop_map(Happening::Deregister),

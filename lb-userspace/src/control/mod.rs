@@ -7,10 +7,13 @@
 
 pub mod backend;
 pub mod drain;
+pub mod edit;
 pub mod error;
 pub mod event;
 pub mod handle;
+pub mod merge;
 pub mod plan;
+pub mod state;
 pub mod vip;
 
 pub use error::{Error, Kind};

@@ -1,0 +1,232 @@
+//! From the load balancers as written to a declaration.
+
+use std::collections::BTreeMap;
+
+use super::{
+    diagnostic::{At, Findings, Span},
+    document::{address, one_of},
+    invalid::Invalid,
+    spec::{self, AttributesSpec, BackendSpec, Declaration, LbSpec, Listeners},
+    together::Together,
+    values::{BackendId, LbName, Weight},
+    written::{WrittenAttributes, WrittenBackend, WrittenLb, WrittenListener},
+};
+use crate::{
+    api::types::{Listener, NewBackend},
+    dataplane::{ListenerKey, Mode, Protocol},
+};
+
+pub(super) fn declaration(
+    written: &[At<WrittenLb>],
+    places: &mut BTreeMap<LbName, (usize, usize)>,
+    findings: &mut Findings<'_>,
+) -> Declaration {
+    let mut together = Together::default();
+    let mut declaration = Declaration::new();
+    for At { value: lb, span } in written {
+        let Some(name) = required(lb.name.as_ref(), "name", "a load balancer", span, findings)
+        else {
+            continue;
+        };
+        let at = &name.span;
+        let Some(name) = findings.keep(at, LbName::try_from(name.value.clone())) else {
+            continue;
+        };
+        if places.insert(name.clone(), findings.position(at)).is_some() {
+            let twice = Invalid::LoadBalancerTwice {
+                name: name.to_string(),
+            };
+            findings.add(at, twice.to_string(), None);
+            continue;
+        }
+        if let Some(spec) = load_balancer(&name, lb, span, &mut together, findings) {
+            declaration.insert(name, spec);
+        }
+    }
+    declaration
+}
+
+fn load_balancer(
+    name: &LbName,
+    written: &WrittenLb,
+    span: &Span,
+    together: &mut Together,
+    findings: &mut Findings<'_>,
+) -> Option<LbSpec> {
+    let mode = required(
+        written.mode.as_ref(),
+        "mode",
+        "a load balancer",
+        span,
+        findings,
+    )?;
+    let modes = [
+        (Mode::Nat.name(), Mode::Nat),
+        (Mode::Dsr.name(), Mode::Dsr),
+        (Mode::Ipip.name(), Mode::Ipip),
+    ];
+    let mode = one_of(mode, "a mode", &modes, findings)?;
+
+    let mut listeners = Listeners::new();
+    match &written.listeners {
+        Some(At { value, .. }) if !value.is_empty() => {
+            for At { value, span } in value {
+                if let Some((key, backend_port)) = listener(mode, value, span, findings)
+                    && findings
+                        .keep(span, together.listener(name, mode, key))
+                        .is_some()
+                {
+                    listeners.insert(key, backend_port);
+                }
+            }
+        }
+        other => {
+            let span = other.as_ref().map_or(span, |at| &at.span);
+            let none = Invalid::NoListener {
+                lb: name.to_string(),
+            };
+            findings.add(span, none.to_string(), None);
+        }
+    }
+
+    let mut backends = BTreeMap::new();
+    for At { value, span } in written.backends.iter().flat_map(|list| &list.value) {
+        let Some((id, spec)) = backend(value, span, findings) else {
+            continue;
+        };
+        let twice: Option<&BackendSpec> = backends.get(&id);
+        if twice.is_some() {
+            let twice = Invalid::BackendTwice {
+                lb: name.to_string(),
+                id: id.to_string(),
+            };
+            findings.add(span, twice.to_string(), None);
+        } else if findings
+            .keep(span, together.backend(name, mode, &id, spec.address))
+            .is_some()
+        {
+            backends.insert(id, spec);
+        }
+    }
+    Some(LbSpec {
+        mode,
+        listeners,
+        backends,
+        attributes: attributes(&written.attributes, findings),
+    })
+}
+
+fn listener(
+    mode: Mode,
+    written: &WrittenListener,
+    span: &Span,
+    findings: &mut Findings<'_>,
+) -> Option<(ListenerKey, u16)> {
+    let what = "a listener";
+    let protocol =
+        required(written.protocol.as_ref(), "protocol", what, span, findings).and_then(|at| {
+            let protocols = [
+                (Protocol::Tcp.name(), Protocol::Tcp),
+                (Protocol::Udp.name(), Protocol::Udp),
+            ];
+            one_of(at, "a protocol", &protocols, findings)
+        });
+    let address = required(written.address.as_ref(), "address", what, span, findings)
+        .and_then(|at| address(&at.value, &at.span, "the address of a listener", findings));
+    let port = required(written.port.as_ref(), "port", what, span, findings)
+        .and_then(|at| port(at, "a listener", findings));
+    let backend_port = match &written.backend_port {
+        Some(at) => Some(Some(port_of_backend(at, findings)?)),
+        None => Some(None),
+    };
+    let listener = Listener {
+        protocol: protocol?,
+        address: address?,
+        port: port?,
+        backend_port: backend_port?,
+    };
+    findings.keep(span, spec::listener(mode, &listener))
+}
+
+fn port_of_backend(written: &At<i64>, findings: &mut Findings<'_>) -> Option<u16> {
+    port(written, "a backend", findings)
+}
+
+fn port(written: &At<i64>, what: &'static str, findings: &mut Findings<'_>) -> Option<u16> {
+    let At { value, span } = written;
+    match u16::try_from(*value) {
+        Ok(0) => findings.keep(span, Err(Invalid::PortZero { what })),
+        Ok(port) => Some(port),
+        Err(_) => {
+            let message = format!("port {value} is not a port: {what} takes 1 to 65535");
+            findings.add(span, message, None);
+            None
+        }
+    }
+}
+
+fn backend(
+    written: &WrittenBackend,
+    span: &Span,
+    findings: &mut Findings<'_>,
+) -> Option<(BackendId, BackendSpec)> {
+    let at = required(
+        written.address.as_ref(),
+        "address",
+        "a backend",
+        span,
+        findings,
+    )?;
+    let address = address(&at.value, &at.span, "the address of a backend", findings)?;
+    let weight = match &written.weight {
+        None => Weight::DEFAULT,
+        Some(At { value, span }) => findings.keep(span, spec::checked(*value))?,
+    };
+    let new = NewBackend {
+        id: written.id.as_ref().map(|at| at.value.clone()),
+        address,
+        weight: weight.get(),
+    };
+    let span = written.id.as_ref().map_or(span, |at| &at.span);
+    findings.keep(span, spec::backend(new))
+}
+
+fn attributes(written: &WrittenAttributes, findings: &mut Findings<'_>) -> AttributesSpec {
+    fn number<T: TryFrom<i64, Error = Invalid>>(
+        written: Option<&At<i64>>,
+        findings: &mut Findings<'_>,
+    ) -> Option<T> {
+        written.and_then(|at| findings.keep(&at.span, spec::checked(at.value)))
+    }
+    let close_rate = written.close_rate.as_ref().and_then(|at| {
+        let rate = u32::try_from(at.value).ok();
+        if rate.is_none() {
+            let message = format!(
+                "`close_rate` is flows per second, 0 (no limit) to {}, not {}",
+                u32::MAX,
+                at.value
+            );
+            findings.add(&at.span, message, None);
+        }
+        rate
+    });
+    AttributesSpec {
+        draining: written.draining_enabled.as_ref().map(|at| at.value),
+        drain_timeout: number(written.draining_timeout.as_ref(), findings),
+        idle_timeout: number(written.idle_timeout.as_ref(), findings),
+        close_rate,
+    }
+}
+
+fn required<'w, T>(
+    written: Option<&'w At<T>>,
+    key: &str,
+    of: &str,
+    span: &Span,
+    findings: &mut Findings<'_>,
+) -> Option<&'w At<T>> {
+    if written.is_none() {
+        findings.add(span, format!("{of} needs `{key}`"), None);
+    }
+    written
+}

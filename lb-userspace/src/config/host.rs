@@ -1,0 +1,92 @@
+//! What of the host a configuration must fit.
+
+use std::{fs, io, path::Path};
+
+/// The host, as far as a configuration is checked against it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    pub interfaces: Vec<HostInterface>,
+    /// The ports that the host's own connections use.
+    pub local_ports: Option<(u16, u16)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostInterface {
+    pub name: String,
+    pub up: bool,
+    pub loopback: bool,
+}
+
+const IFF_UP: u32 = 1;
+const IFF_LOOPBACK: u32 = 1 << 3;
+
+impl Host {
+    /// Reads the host's `/sys` and `/proc`.
+    ///
+    /// # Errors
+    /// When `/sys` is not there.
+    pub fn read() -> io::Result<Self> {
+        let mut interfaces = Vec::new();
+        for entry in fs::read_dir("/sys/class/net")? {
+            let path = entry?.path();
+            // Plain files are there too, `bonding_masters` for one.
+            if let (Some(name), Some(flags)) = (
+                path.file_name().and_then(|name| name.to_str()),
+                flags(&path),
+            ) {
+                interfaces.push(HostInterface {
+                    name: name.to_owned(),
+                    up: flags & IFF_UP != 0,
+                    loopback: flags & IFF_LOOPBACK != 0,
+                });
+            }
+        }
+        let local_ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+            .ok()
+            .and_then(|range| {
+                let mut ports = range.split_whitespace().map(str::parse);
+                Some((ports.next()?.ok()?, ports.next()?.ok()?))
+            });
+        Ok(Self {
+            interfaces,
+            local_ports,
+        })
+    }
+
+    /// Whether ebb can attach to the interface.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do.
+    pub fn interface(&self, name: &str) -> Result<(), (String, Option<String>)> {
+        let Some(interface) = self.interfaces.iter().find(|i| i.name == name) else {
+            let names: Vec<&str> = self
+                .interfaces
+                .iter()
+                .filter(|interface| !interface.loopback)
+                .map(|interface| interface.name.as_str())
+                .collect();
+            let shown: String = name.chars().take(64).collect();
+            let message = format!("there is no interface {shown:?}");
+            let hint = if names.is_empty() {
+                "the host has none but loopback".to_owned()
+            } else {
+                format!("there are {}", names.join(", "))
+            };
+            return Err((message, Some(hint)));
+        };
+        if interface.loopback {
+            let message = format!("interface {name:?} is the loopback; no client is behind it");
+            return Err((message, None));
+        }
+        if !interface.up {
+            let message = format!("interface {name:?} is down");
+            return Err((message, Some(format!("ip link set {name} up"))));
+        }
+        Ok(())
+    }
+}
+
+fn flags(interface: &Path) -> Option<u32> {
+    let text = fs::read_to_string(interface.join("flags")).ok()?;
+    u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+}

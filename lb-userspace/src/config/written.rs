@@ -1,0 +1,290 @@
+//! The configuration file as written: every key known, every value of the
+//! right type, nothing understood yet. Whatever is not so is found with its
+//! place, all of it at once.
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{At, Findings, Span};
+use crate::suggest::nearest;
+
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) interfaces: Option<At<Vec<At<String>>>>,
+    pub(super) manage_vips: Option<At<bool>>,
+    pub(super) socket: Option<At<String>>,
+    pub(super) state_dir: Option<At<String>>,
+    pub(super) bpffs_dir: Option<At<String>>,
+    pub(super) xdp_mode: Option<At<String>>,
+    pub(super) tables: WrittenTables,
+    pub(super) nat: WrittenNat,
+    pub(super) load_balancers: Vec<At<WrittenLb>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenTables {
+    pub(super) flows: Option<At<i64>>,
+    pub(super) half_open: Option<At<i64>>,
+    pub(super) maglev: Option<At<i64>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenNat {
+    pub(super) pool: Option<At<Vec<At<String>>>>,
+    pub(super) ports: Option<At<String>>,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenLb {
+    pub(super) name: Option<At<String>>,
+    pub(super) mode: Option<At<String>>,
+    pub(super) listeners: Option<At<Vec<At<WrittenListener>>>>,
+    pub(super) backends: Option<At<Vec<At<WrittenBackend>>>>,
+    pub(super) attributes: WrittenAttributes,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenListener {
+    pub(super) protocol: Option<At<String>>,
+    pub(super) address: Option<At<String>>,
+    pub(super) port: Option<At<i64>>,
+    pub(super) backend_port: Option<At<i64>>,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenBackend {
+    pub(super) id: Option<At<String>>,
+    pub(super) address: Option<At<String>>,
+    pub(super) weight: Option<At<i64>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenAttributes {
+    pub(super) draining_enabled: Option<At<bool>>,
+    pub(super) draining_timeout: Option<At<i64>>,
+    pub(super) idle_timeout: Option<At<i64>>,
+    pub(super) close_rate: Option<At<i64>>,
+}
+
+/// Reads a document. What is wrong with it goes to `findings`.
+pub(super) fn read(findings: &mut Findings<'_>) -> Written {
+    let (document, errors) = DeTable::parse_recoverable(findings.text);
+    if !errors.is_empty() {
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            findings.add(&span, error.message(), None);
+        }
+        // What was recovered would only bring errors that follow from these.
+        return Written::default();
+    }
+    let mut top = Table::new(document.get_ref(), findings);
+    let written = Written {
+        interfaces: top.list("interfaces", string),
+        manage_vips: top.get("manage_vips", boolean),
+        socket: top.get("socket", string),
+        state_dir: top.get("state_dir", string),
+        bpffs_dir: top.get("bpffs_dir", string),
+        xdp_mode: top.get("xdp_mode", string),
+        tables: top.table("tables", tables).unwrap_or_default(),
+        nat: top.table("nat", nat).unwrap_or_default(),
+        load_balancers: top
+            .list("load_balancer", |value, findings| {
+                in_table(value, findings, lb)
+            })
+            .map_or_else(Vec::new, |list| list.value),
+    };
+    top.finish();
+    written
+}
+
+fn tables(table: &mut Table<'_, '_, '_>) -> WrittenTables {
+    WrittenTables {
+        flows: table.get("flows", integer),
+        half_open: table.get("half_open", integer),
+        maglev: table.get("maglev", integer),
+    }
+}
+
+fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
+    WrittenNat {
+        pool: table.list("pool", string),
+        ports: table.get("ports", string),
+    }
+}
+
+fn lb(table: &mut Table<'_, '_, '_>) -> WrittenLb {
+    WrittenLb {
+        name: table.get("name", string),
+        mode: table.get("mode", string),
+        listeners: table.list("listeners", |value, findings| {
+            in_table(value, findings, listener)
+        }),
+        backends: table.list("backends", |value, findings| {
+            in_table(value, findings, backend)
+        }),
+        attributes: table.table("attributes", attributes).unwrap_or_default(),
+    }
+}
+
+fn listener(table: &mut Table<'_, '_, '_>) -> WrittenListener {
+    WrittenListener {
+        protocol: table.get("protocol", string),
+        address: table.get("address", string),
+        port: table.get("port", integer),
+        backend_port: table.get("backend_port", integer),
+    }
+}
+
+fn backend(table: &mut Table<'_, '_, '_>) -> WrittenBackend {
+    WrittenBackend {
+        id: table.get("id", string),
+        address: table.get("address", string),
+        weight: table.get("weight", integer),
+    }
+}
+
+fn attributes(table: &mut Table<'_, '_, '_>) -> WrittenAttributes {
+    let (draining_enabled, draining_timeout) = table
+        .table("connection_draining", |draining| {
+            (
+                draining.get("enabled", boolean),
+                draining.get("timeout", integer),
+            )
+        })
+        .unwrap_or_default();
+    WrittenAttributes {
+        draining_enabled,
+        draining_timeout,
+        idle_timeout: table.get("idle_timeout", integer),
+        close_rate: table.get("close_rate", integer),
+    }
+}
+
+type Value<'d> = toml::Spanned<DeValue<'d>>;
+
+/// A table that is being read: knows which keys were asked for.
+struct Table<'t, 'd, 'f> {
+    table: &'t DeTable<'d>,
+    findings: &'t mut Findings<'f>,
+    known: Vec<&'static str>,
+}
+
+impl<'t, 'd, 'f> Table<'t, 'd, 'f> {
+    fn new(table: &'t DeTable<'d>, findings: &'t mut Findings<'f>) -> Self {
+        Self {
+            table,
+            findings,
+            known: Vec::new(),
+        }
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t Value<'d>> {
+        self.known.push(key);
+        self.table.get(key)
+    }
+
+    fn get<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Value<'_>, &mut Findings<'_>) -> Option<T>,
+    ) -> Option<At<T>> {
+        let value = self.value(key)?;
+        let span = value.span();
+        read(value, self.findings).map(|value| At { value, span })
+    }
+
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&Value<'_>, &mut Findings<'_>) -> Option<T>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.value(key)?;
+        let span = value.span();
+        let Some(items) = value.get_ref().as_array() else {
+            expected("an array", value, self.findings);
+            return None;
+        };
+        let items = items
+            .iter()
+            .filter_map(|item| {
+                let span = item.span();
+                read(item, self.findings).map(|value| At { value, span })
+            })
+            .collect();
+        Some(At { value: items, span })
+    }
+
+    fn table<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Table<'_, '_, '_>) -> T,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        in_table(value, self.findings, read)
+    }
+
+    /// Every key that nobody asked for is one that does not exist.
+    fn finish(self) {
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let shown: String = name.chars().take(64).collect();
+            let hint = match nearest(name, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            let span: Span = key.span();
+            self.findings
+                .add(&span, format!("unknown key `{shown}`"), Some(hint));
+        }
+    }
+}
+
+fn in_table<T>(
+    value: &Value<'_>,
+    findings: &mut Findings<'_>,
+    read: impl FnOnce(&mut Table<'_, '_, '_>) -> T,
+) -> Option<T> {
+    let Some(table) = value.get_ref().as_table() else {
+        expected("a table", value, findings);
+        return None;
+    };
+    let mut table = Table::new(table, findings);
+    let result = read(&mut table);
+    table.finish();
+    Some(result)
+}
+
+fn string(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let text = value.get_ref().as_str().map(str::to_owned);
+    if text.is_none() {
+        expected("a string", value, findings);
+    }
+    text
+}
+
+fn boolean(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<bool> {
+    let truth = value.get_ref().as_bool();
+    if truth.is_none() {
+        expected("true or false", value, findings);
+    }
+    truth
+}
+
+fn integer(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<i64> {
+    let number = value
+        .get_ref()
+        .as_integer()
+        .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+    if number.is_none() {
+        expected("a whole number", value, findings);
+    }
+    number
+}
+
+fn expected(what: &str, value: &Value<'_>, findings: &mut Findings<'_>) {
+    let found = value.get_ref().type_str();
+    let message = format!("expected {what}, found a value of type {found}");
+    findings.add(&value.span(), message, None);
+}
