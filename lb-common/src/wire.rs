@@ -68,6 +68,10 @@ pub const ICMPV6_ECHO: u8 = 128;
 pub const ICMPV6_ECHO_REPLY: u8 = 129;
 pub const ICMPV6_CODE_PORT: u8 = 4;
 
+/// How much of a datagram an ICMP error has at least, beyond its headers
+/// (RFC 792).
+pub const ICMP_EMBEDDED_LEN: usize = 8;
+
 /// A header as it lies in a packet: bytes, with an accessor for each field.
 /// Fields of more than a byte are as on the wire; where they lie is not aligned.
 macro_rules! header {
@@ -320,6 +324,14 @@ header! {
         0 ports set_ports: u32,
         4 length set_length: u16,
         6 checksum set_checksum: u16,
+    }
+}
+
+header! {
+    /// The ports of TCP or UDP: all that is sure to be of a header that an ICMP
+    /// error embeds. Or any word, when summing.
+    Word(4) {
+        0 value set_value: u32,
     }
 }
 

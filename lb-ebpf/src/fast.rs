@@ -68,7 +68,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     if entry.is_reply() {
         let action = rewrite::to_client(cursor, &packet, entry)?;
         entry.note(&packet, flow::now());
-        flow::count_out(index, &packet);
+        flow::count_out(index, packet.len);
         return Ok(Fast::Done(action));
     }
     if !rewrite::fits(&packet, backend) {
@@ -83,7 +83,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     }
     let action = rewrite::to_backend(cursor, &packet, entry.target(), backend)?;
     entry.note(&packet, flow::now());
-    flow::count_in(index, &packet);
+    flow::count_in(index, packet.len);
     Ok(Fast::Done(action))
 }
 

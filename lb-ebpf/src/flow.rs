@@ -184,19 +184,19 @@ pub(crate) fn half_establish_new<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -
 
 /// Counts a packet from a client, and so as forwarded.
 #[inline(always)]
-pub(crate) fn count_in<A>(backend: u16, packet: &Packet<A>) {
+pub(crate) fn count_in(backend: u16, len: u32) {
     count(backend, |row| {
         row.packets_in += 1;
-        row.bytes_in += packet.len as u64;
+        row.bytes_in += len as u64;
     });
 }
 
 /// Counts a packet from a backend, and so as forwarded.
 #[inline(always)]
-pub(crate) fn count_out<A>(backend: u16, packet: &Packet<A>) {
+pub(crate) fn count_out(backend: u16, len: u32) {
     count(backend, |row| {
         row.packets_out += 1;
-        row.bytes_out += packet.len as u64;
+        row.bytes_out += len as u64;
     });
 }
 

@@ -17,7 +17,7 @@ use lb_common::abi::{
     vip::{Filter, Listener, ListenerIndex, VipKey},
 };
 
-use crate::scratch::Room;
+use crate::{icmp::Rate, scratch::Room};
 
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
@@ -93,6 +93,10 @@ pub(crate) static INTERFACE_BY_IFINDEX: HashMap<u32, u32, { MAX_INTERFACES as us
 pub(crate) static NAT_POOL_V4: Array<Addr4, { MAX_NAT_POOL as usize }> = Array::new();
 #[btf_map]
 pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::new();
+
+/// How many ICMP errors were sent in the current second.
+#[btf_map]
+pub(crate) static ICMP_RATE: PerCpuArray<Rate, 1> = PerCpuArray::new();
 
 /// Room for the slow way; nothing in it outlives a packet.
 #[btf_map]

@@ -83,9 +83,9 @@ fn translate<A: Family>(
     if packet.hops <= 1 {
         return Err(Verdict::DropTtl);
     }
-    let addresses = cursor
-        .header::<A::Header>(packet.l3 as usize)?
-        .translate(source, destination);
+    let ip = cursor.header::<A::Header>(packet.l3 as usize)?;
+    let addresses = ip.readdress(source, destination);
+    ip.set_hops_left(packet.hops - 1);
     if !packet.has_l4 {
         return Ok(());
     }

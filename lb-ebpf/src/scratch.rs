@@ -15,6 +15,8 @@ use crate::{
 /// All of it.
 pub(crate) struct Room<A: Address> {
     pub(crate) datagram: Datagram<A>,
+    /// The datagram that an ICMP error is about.
+    pub(crate) embedded: Datagram<A>,
     pub(crate) packet: Packet<A>,
     pub(crate) fragment: FragmentKey<A>,
     pub(crate) scratch: Scratch<A>,

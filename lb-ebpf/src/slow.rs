@@ -34,13 +34,14 @@ use crate::{
 pub(crate) fn way<A: Family>(cursor: Cursor) -> Result<u32, Verdict> {
     let Room {
         datagram,
+        embedded,
         packet,
         fragment,
         scratch,
     } = scratch::room::<A>()?;
     match parse::datagram(&cursor, datagram, packet, fragment)? {
         Found::Transport => connection(cursor, packet, scratch),
-        Found::Icmp => icmp::way(cursor, datagram),
+        Found::Icmp => icmp::way(cursor, datagram, embedded, packet),
         Found::Other => Err(match classify::address(datagram.destination) {
             classify::Ours::Vip => Verdict::NoListener,
             _ => Verdict::NotOurs,
@@ -80,7 +81,7 @@ fn connection<A: Family>(
 }
 
 #[inline(always)]
-fn backend_of<A: Family>(entry: Entry<A>) -> Result<&'static Backend, Verdict> {
+pub(crate) fn backend_of<A: Family>(entry: Entry<A>) -> Result<&'static Backend, Verdict> {
     maps::BACKENDS
         .get(entry.get(|f| f.backend) as u32)
         .ok_or(Verdict::DropInternal)
@@ -89,7 +90,7 @@ fn backend_of<A: Family>(entry: Entry<A>) -> Result<&'static Backend, Verdict> {
 /// The flow was taken from its backend: all at once by a new epoch, or by
 /// itself.
 #[inline(always)]
-fn is_disowned<A: Family>(entry: Entry<A>, backend: &Backend) -> bool {
+pub(crate) fn is_disowned<A: Family>(entry: Entry<A>, backend: &Backend) -> bool {
     entry.get(|f| f.epoch) != backend.epoch || entry.state() & DISOWNED != 0
 }
 
@@ -175,18 +176,18 @@ fn forward<A: Family>(
     if entry.is_reply() {
         let action = rewrite::to_client(cursor, packet, entry)?;
         entry.note(packet, now);
-        flow::count_out(index, packet);
+        flow::count_out(index, packet.len);
         return Ok(action);
     }
     if !rewrite::fits(packet, backend) {
-        return Err(icmp::too_big(cursor, packet, backend));
+        return Err(icmp::too_big(cursor, packet, backend, now));
     }
     if entry.state() & NAT != 0 {
         follow_client(&cursor, packet, entry, backend, scratch)?;
     }
     let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
     entry.note(packet, now);
-    flow::count_in(index, packet);
+    flow::count_in(index, packet.len);
     Ok(action)
 }
 
@@ -470,7 +471,7 @@ fn admit<A: Family>(
         ));
     };
     if !rewrite::fits(packet, backend) {
-        return Err(icmp::too_big(cursor, packet, backend));
+        return Err(icmp::too_big(cursor, packet, backend, now));
     }
     let value = &mut scratch.value;
     *value = Flow {
@@ -507,7 +508,7 @@ fn admit<A: Family>(
         return Err(Verdict::DropInternal);
     }
     let action = rewrite::to_backend(cursor, packet, (value.peer, value.ports), backend)?;
-    flow::count_in(index, packet);
+    flow::count_in(index, packet.len);
     Ok(action)
 }
 
