@@ -94,6 +94,103 @@ pub(crate) struct Seen {
     pub(crate) hops: u8,
     pub(crate) tcp: Option<Segment>,
     pub(crate) udp: Option<Vec<u8>>,
+    pub(crate) icmp: Option<Icmp>,
+}
+
+/// An ICMP or ICMPv6 message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Icmp {
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    pub(crate) rest: [u8; 4],
+    pub(crate) payload: Vec<u8>,
+}
+
+/// An ICMP message from one address to another.
+pub(crate) fn icmp(macs: (Mac, Mac), from: IpAddr, to: IpAddr, message: &Icmp) -> Vec<u8> {
+    let ends = Ends {
+        from: SocketAddr::new(from, 0),
+        to: SocketAddr::new(to, 0),
+    };
+    let mut frame = Vec::new();
+    let Icmp {
+        kind,
+        code,
+        rest,
+        payload,
+    } = message;
+    if from.is_ipv4() {
+        link(ends, macs)
+            .icmpv4_raw(*kind, *code, *rest)
+            .write(&mut frame, payload)
+    } else {
+        link(ends, macs)
+            .icmpv6_raw(*kind, *code, *rest)
+            .write(&mut frame, payload)
+    }
+    .expect("written to memory");
+    frame
+}
+
+/// The frame with VLAN tags behind its MAC addresses.
+pub(crate) fn tagged(frame: &[u8], tags: &[[u8; 4]]) -> Vec<u8> {
+    [&frame[..12], &tags.concat(), &frame[12..]].concat()
+}
+
+/// The frame with words of options in its IPv4 header.
+pub(crate) fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+    header.options = options.try_into().expect("whole words of options");
+    header.total_len += options.len() as u16;
+    header.header_checksum = header.calc_header_checksum();
+    [&frame[..14], &header.to_bytes(), &frame[34..]].concat()
+}
+
+/// The IPv6 frame with an extension header of 8 bytes before its payload.
+pub(crate) fn with_extension(frame: &[u8], kind: u8) -> Vec<u8> {
+    let mut header = frame[14..54].to_vec();
+    let next = std::mem::replace(&mut header[6], kind);
+    let len = u16::from_be_bytes([header[4], header[5]]) + 8;
+    header[4..6].copy_from_slice(&len.to_be_bytes());
+    // PadN of four bytes fills it.
+    [
+        &frame[..14],
+        &header,
+        &[next, 0, 1, 4, 0, 0, 0, 0],
+        &frame[54..],
+    ]
+    .concat()
+}
+
+/// The datagram of a frame in fragments whose payload is `size` at most (a
+/// multiple of eight).
+pub(crate) fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    assert_eq!(size % 8, 0, "fragments end on eight bytes");
+    let v6 = frame[12..14] == [0x86, 0xDD];
+    let payload = &frame[if v6 { 54 } else { 34 }..];
+    let pieces: Vec<_> = payload.chunks(size).collect();
+    let last = pieces.len() - 1;
+    let cut = |(i, piece): (usize, &&[u8])| {
+        let (offset, more) = (i * size / 8, i < last);
+        if v6 {
+            let mut header = frame[14..54].to_vec();
+            let next = std::mem::replace(&mut header[6], 44);
+            header[4..6].copy_from_slice(&((piece.len() + 8) as u16).to_be_bytes());
+            let place = ((offset << 3) as u16 | u16::from(more)).to_be_bytes();
+            let fragment = [next, 0, place[0], place[1], 0, 0, 0x12, 0x34];
+            [&frame[..14], &header, &fragment, piece].concat()
+        } else {
+            let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+            header.identification = 0x1234;
+            header.dont_fragment = false;
+            header.more_fragments = more;
+            header.fragment_offset = (offset as u16).try_into().expect("13 bits");
+            header.total_len = (20 + piece.len()) as u16;
+            header.header_checksum = header.calc_header_checksum();
+            [&frame[..14], &header.to_bytes(), piece].concat()
+        }
+    };
+    pieces.iter().enumerate().map(cut).collect()
 }
 
 /// Reads a frame and checks every length and checksum in it.
@@ -139,6 +236,7 @@ pub(crate) fn read(frame: &[u8]) -> Seen {
         hops,
         tcp: None,
         udp: None,
+        icmp: None,
     };
     match &packet.transport {
         Some(TransportSlice::Tcp(tcp)) => {
@@ -190,7 +288,32 @@ pub(crate) fn read(frame: &[u8]) -> Seen {
             }
             seen.udp = Some(udp.payload().to_vec());
         }
-        _ => {}
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            if icmp.header().icmp_type.calc_checksum(icmp.payload()) != icmp.checksum() {
+                broken("bad ICMP checksum")
+            }
+            seen.icmp = Some(Icmp {
+                kind: icmp.type_u8(),
+                code: icmp.code_u8(),
+                rest: icmp.bytes5to8(),
+                payload: icmp.payload().to_vec(),
+            });
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => {
+            let (IpAddr::V6(a), IpAddr::V6(b)) = (from, to) else {
+                broken("ICMPv6 in IPv4")
+            };
+            if !icmp.is_checksum_valid(a.octets(), b.octets()) {
+                broken("bad ICMPv6 checksum")
+            }
+            seen.icmp = Some(Icmp {
+                kind: icmp.type_u8(),
+                code: icmp.code_u8(),
+                rest: icmp.bytes5to8(),
+                payload: icmp.payload().to_vec(),
+            });
+        }
+        Some(TransportSlice::Igmp(_)) | None => {}
     }
     seen
 }

@@ -4,9 +4,17 @@
 //! Needs root and a build that embeds the kernel program; `cargo xtask test`
 //! sees to both.
 
-mod frame;
-mod world;
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where it stands"
+)]
 
 mod dsr;
+mod fragments;
+mod frame;
 mod hands_off;
+mod icmp;
 mod nat;
+mod shapes;
+mod udp;
+mod world;

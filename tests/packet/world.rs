@@ -142,15 +142,7 @@ impl World {
             Mode::Dsr => backend::MODE_DSR,
             Mode::Ipip => backend::MODE_IPIP,
         };
-        let settings = Settings {
-            nat_port_first: 1024,
-            nat_port_last: 32_767,
-            tunnel_bits_v4: 16,
-            tunnel_bits_v6: 32,
-            nat_seed: 7,
-            ..Settings::default()
-        };
-        self.array("SETTINGS").set(0, settings, 0).unwrap();
+        self.set_nat_ports(1024, 32_767);
         self.array("INTERFACES")
             .set(
                 0,
@@ -301,6 +293,19 @@ impl World {
             }
         }
         self.swap_tables(|_| true);
+    }
+
+    /// Writes the settings, with this range of ports for nat.
+    pub(crate) fn set_nat_ports(&mut self, first: u16, last: u16) {
+        let settings = Settings {
+            nat_port_first: first,
+            nat_port_last: last,
+            tunnel_bits_v4: 16,
+            tunnel_bits_v6: 32,
+            nat_seed: 7,
+            ..Settings::default()
+        };
+        self.array("SETTINGS").set(0, settings, 0).unwrap();
     }
 
     /// The index of a backend: those of IPv6 begin at 100.
