@@ -7,20 +7,29 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinSet};
 
 use super::types::{
     Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister, Error,
-    ErrorBody, FlowSort, Flows, HealthByHand, LoadBalancer, LoadBalancers, NewBackends,
+    ErrorBody, Events, FlowSort, Flows, HealthByHand, LoadBalancer, LoadBalancers, NewBackends,
     NewLoadBalancer, SetHealth, Status,
 };
+use crate::control::Event;
 
 /// No answer is longer; an agent that sends more is broken.
 const ANSWER_LIMIT: usize = 256 << 20;
+
+/// No single event is longer.
+const EVENT_LIMIT: usize = 1 << 20;
 
 /// An answer means "on disk and in force", so it may take a moment; a minute
 /// means that the agent hangs.
@@ -219,6 +228,29 @@ impl Client {
         self.send(Method::POST, "/v1/apply", apply).await
     }
 
+    /// The latest events that the agent keeps.
+    pub async fn events(&self) -> Result<Events> {
+        self.get("/v1/events").await
+    }
+
+    /// The events after number `after`, or from now on.
+    pub async fn follow(&self, after: Option<u64>) -> Result<EventStream> {
+        let mut path = "/v1/events?follow=true".to_owned();
+        if let Some(after) = after {
+            path.push_str(&format!("&after={after}"));
+        }
+        let answer = self.begin(Method::GET, &path, None);
+        let (status, body, connection) = in_time(answer).await?;
+        if status.is_success() {
+            return Ok(EventStream {
+                body,
+                buffer: Vec::new(),
+                _connection: connection,
+            });
+        }
+        Err(refused(status, &in_time(whole(body)).await?))
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::GET, path, None).await
     }
@@ -239,31 +271,32 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T> {
-        let (status, answer) = tokio::time::timeout(TIMEOUT, self.exchange(method, path, body))
-            .await
-            .map_err(|_| ClientError::TimedOut(TIMEOUT))??;
+        let (status, answer) = in_time(async {
+            let (status, body, _connection) = self.begin(method, path, body).await?;
+            Ok((status, whole(body).await?))
+        })
+        .await?;
         if status.is_success() {
-            return serde_json::from_slice(&answer)
-                .map_err(|e| ClientError::Garbled(e.to_string()));
-        }
-        match serde_json::from_slice::<Error>(&answer) {
-            Ok(Error { error: body }) => Err(ClientError::Refused { status, body }),
-            Err(_) => Err(ClientError::Garbled(format!("HTTP status {status}"))),
+            serde_json::from_slice(&answer).map_err(|e| ClientError::Garbled(e.to_string()))
+        } else {
+            Err(refused(status, &answer))
         }
     }
 
-    /// One request on a connection of its own.
-    async fn exchange(
+    /// One request on a connection of its own; the answer's body is still to
+    /// come.
+    async fn begin(
         &self,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<(StatusCode, Bytes)> {
+    ) -> Result<(StatusCode, Incoming, Connection)> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| self.connect_error(source))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -272,14 +305,11 @@ impl Client {
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|e| ClientError::Garbled(e.to_string()))?;
         let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT)
-            .collect()
-            .await
-            .map_err(|e| ClientError::Garbled(e.to_string()))?
-            .to_bytes();
-        connection.abort();
-        Ok((status, bytes))
+        let connection = Connection {
+            _sender: sender,
+            _driver: driver,
+        };
+        Ok((answer.status(), answer.into_body(), connection))
     }
 
     fn connect_error(&self, source: io::Error) -> ClientError {
@@ -291,6 +321,81 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::Permission { socket },
             _ => ClientError::Connect { socket, source },
         }
+    }
+}
+
+/// What an answer's body comes through; closed when dropped.
+#[derive(Debug)]
+struct Connection {
+    _sender: http1::SendRequest<Full<Bytes>>,
+    _driver: JoinSet<std::result::Result<(), hyper::Error>>,
+}
+
+/// Events as they happen.
+#[derive(Debug)]
+pub struct EventStream {
+    body: Incoming,
+    buffer: Vec<u8>,
+    _connection: Connection,
+}
+
+impl EventStream {
+    /// The next event; none when the agent leaves.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            while let Some(event) = self.take()? {
+                if let Some(event) = event {
+                    return Ok(Some(event));
+                }
+            }
+            if self.buffer.len() > EVENT_LIMIT {
+                return Err(ClientError::Garbled("an event without an end".to_owned()));
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            if let Ok(bytes) = frame?.into_data() {
+                self.buffer.extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// One message from the buffer: an event, or something that is none, such
+    /// as the comment that keeps the connection alive.
+    fn take(&mut self) -> Result<Option<Option<Event>>> {
+        let Some(end) = self.buffer.windows(2).position(|w| w == b"\n\n") else {
+            return Ok(None);
+        };
+        let message: Vec<u8> = self.buffer.drain(..end + 2).collect();
+        let data = message
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"data:"));
+        data.map(|data| {
+            serde_json::from_slice(data).map_err(|e| ClientError::Garbled(e.to_string()))
+        })
+        .transpose()
+        .map(Some)
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(TIMEOUT, answer)
+        .await
+        .map_err(|_| ClientError::TimedOut(TIMEOUT))?
+}
+
+async fn whole(body: Incoming) -> Result<Bytes> {
+    let body = Limited::new(body, ANSWER_LIMIT)
+        .collect()
+        .await
+        .map_err(|e| ClientError::Garbled(e.to_string()))?;
+    Ok(body.to_bytes())
+}
+
+fn refused(status: StatusCode, answer: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Error>(answer) {
+        Ok(Error { error: body }) => ClientError::Refused { status, body },
+        Err(_) => ClientError::Garbled(format!("HTTP status {status}")),
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Mode, NextHop, Protocol};
+use crate::{
+    control::Event,
+    dataplane::{Mode, NextHop, Protocol},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +274,14 @@ pub struct BackendTally {
     pub in_service: u64,
     pub out_of_service: u64,
     pub draining: u64,
+}
+
+/// The answer of `GET /v1/events`: the latest ones, the oldest first. With
+/// `follow=true` it is a stream of server-sent events instead, one [`Event`]
+/// each, which begins with those after `after` that are still kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
 }
 
 /// The body of `POST /v1/apply`.

@@ -9,6 +9,7 @@ mod attributes;
 mod backend;
 mod completions;
 mod error;
+mod events;
 mod flows;
 mod lb;
 mod man;
@@ -71,6 +72,8 @@ enum Command {
     Status(status::Args),
     /// Show who is connected, the longest first
     Flows(flows::Args),
+    /// Show what happened, and with --follow what happens
+    Events(events::Args),
     /// Make it so: apply the load balancers of a configuration file
     Apply(apply::Args),
     /// Print a completion script for a shell
@@ -134,6 +137,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Attributes(command) => wait_for(attributes::run(command, &client, ui)),
         Command::Status(args) => wait_for(status::run(&args, &client, ui)),
         Command::Flows(args) => wait_for(flows::run(&args, &client, ui)),
+        Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),

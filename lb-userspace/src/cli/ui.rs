@@ -45,19 +45,25 @@ impl Ui {
         self.raw(&text)
     }
 
+    /// Prints one of many results: a line of JSON, or `text`. False when nobody
+    /// reads them any more.
+    pub(super) fn line<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<bool, CliError> {
+        let text = if self.json {
+            serde_json::to_string(value)?
+        } else {
+            text()
+        };
+        print(&text)
+    }
+
     /// Prints text as it is, with a line end if it has none.
     pub(super) fn raw(&self, text: &str) -> Result<(), CliError> {
-        let mut out = anstream::stdout().lock();
-        let end = if text.is_empty() || text.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
-        match write!(out, "{text}{end}").and_then(|()| out.flush()) {
-            // `ebb … | head` has what it wants.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(CliError::Print),
-        }
+        // `ebb … | head` has what it wants.
+        print(text).map(|_read| ())
     }
 
     /// Tells a person something that is not the result.
@@ -83,5 +89,20 @@ impl Ui {
             text
         };
         let _unread = writeln!(anstream::stderr().lock(), "{text}");
+    }
+}
+
+/// Prints text, with a line end if it has none. False when nobody reads it.
+fn print(text: &str) -> Result<bool, CliError> {
+    let mut out = anstream::stdout().lock();
+    let end = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(CliError::Print(e)),
     }
 }

@@ -219,7 +219,12 @@ fn no_permission_is_an_error_that_names_the_group() {
     if nix::unistd::Uid::current().is_root() {
         // The binary must be within reach of nobody, wherever it was built.
         let binary = dir.path().join("ebb");
-        std::fs::copy(env!("CARGO_BIN_EXE_ebb"), &binary).unwrap();
+        // Copied by another process: while this one had it open for writing, a
+        // test that forks would keep it from being run.
+        let copied = std::process::Command::new("cp")
+            .args([env!("CARGO_BIN_EXE_ebb").as_ref(), binary.as_path()])
+            .status();
+        assert!(copied.unwrap().success());
         command = std::process::Command::new(binary);
         command.env("EBB_SOCKET", &agent.socket).arg("status");
         command.uid(65_534).gid(65_534);

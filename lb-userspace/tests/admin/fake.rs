@@ -5,6 +5,7 @@ use std::{
     process::{Command, Output},
     sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use lb_userspace::{
@@ -16,18 +17,19 @@ use lb_userspace::{
         },
     },
     control::{
-        self, Error,
+        self, Error, Event,
         handle::{Message, Request},
     },
     dataplane::{BackendCounters, Mode, NextHop, Protocol},
 };
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 /// A real admin socket in front of a control task that a test plays.
 pub(crate) struct Agent {
     pub(crate) socket: PathBuf,
     handle: control::Handle,
+    events: broadcast::Sender<Arc<Event>>,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -39,6 +41,7 @@ impl Agent {
         mut play: impl FnMut(&str, Request) + Send + 'static,
     ) -> Self {
         let (handle, inbox) = control::channel();
+        let events = inbox.events.clone();
         let control = thread::spawn(move || {
             while let Ok(message) = inbox.messages.recv() {
                 match message {
@@ -51,7 +54,7 @@ impl Agent {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         let path = socket.to_owned();
-        let router = admin::router(handle.clone());
+        let door = handle.clone();
         let server = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -60,13 +63,17 @@ impl Agent {
                 .block_on(async {
                     let socket = Socket::bind(&path).unwrap();
                     ready.send(()).unwrap();
-                    admin::serve(socket, router, async { drop(stopped.await) }).await;
+                    admin::serve(socket, door, async { drop(stopped.await) }).await;
                 });
         });
         is_ready.recv().unwrap();
+        eventually("the server listens for events", || {
+            (events.receiver_count() > 0).then_some(())
+        });
         Self {
             socket: socket.to_owned(),
             handle,
+            events,
             stop: Some(stop),
             threads: vec![control, server],
         }
@@ -87,6 +94,11 @@ impl Agent {
         (agent, dir, seen)
     }
 
+    /// Tells whoever listens.
+    pub(crate) fn happens(&self, event: Event) {
+        self.events.send(Arc::new(event)).unwrap();
+    }
+
     /// The binary, asked to talk to this agent.
     pub(crate) fn ebb(&self, args: &[&str]) -> Output {
         ebb(&self.socket, args).output().unwrap()
@@ -103,6 +115,18 @@ impl Drop for Agent {
                 ended.unwrap();
             }
         }
+    }
+}
+
+/// Waits for something that should be so in a moment.
+pub(crate) fn eventually<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = so() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod events;
 mod fake;
 mod limits;
 mod requests;

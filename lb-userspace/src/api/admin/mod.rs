@@ -4,6 +4,8 @@
 //!   has it;
 //! - [`serve`]: connections and their limits;
 //! - [`routes`]: the endpoints, each a call of [`control::Handle`];
+//! - [`events`]: the latest events, and the wait for the next ones;
+//! - [`pace`]: how many requests a second;
 //! - [`peer`]: who asks, by what the kernel says about the other end;
 //! - [`body`]: what was sent, bounded in size and in time;
 //! - [`refusal`]: every "no" as JSON with its status.
@@ -12,6 +14,8 @@
 
 mod body;
 mod deadline;
+mod events;
+mod pace;
 mod peer;
 mod refusal;
 mod routes;
@@ -19,7 +23,6 @@ mod serve;
 mod socket;
 
 pub use self::{
-    routes::router,
     serve::serve,
     socket::{Socket, SocketError},
 };

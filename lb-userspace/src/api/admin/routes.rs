@@ -11,6 +11,8 @@ use serde::Deserialize;
 
 use super::{
     body::{Asked, DOCUMENT, Named, Sent},
+    events::{self, Recent},
+    pace::Pace,
     peer::Peer,
     refusal::Refusal,
 };
@@ -26,7 +28,7 @@ use crate::{
 type Answer<T> = Result<Json<T>, Refusal>;
 
 /// All endpoints, on the control task behind `handle`.
-pub fn router(handle: Handle) -> Router {
+pub(super) fn router(handle: Handle, recent: Recent) -> Router {
     let lb = Router::new()
         .route("/", get(load_balancer).delete(delete))
         .route("/backends", get(backends).post(register))
@@ -39,10 +41,13 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/load-balancers", get(load_balancers).post(create))
         .nest("/v1/load-balancers/{lb}", lb)
+        .route("/v1/events", get(events::get))
         .route("/v1/apply", post(apply))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(handle))
+        .layer(Extension(recent))
+        .layer(Extension(Pace::default()))
 }
 
 /// The control task, asked in the name of the peer.
@@ -52,6 +57,9 @@ impl<S: Sync> FromRequestParts<S> for Control {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        if let Some(pace) = parts.extensions.get::<Pace>() {
+            pace.wait().await;
+        }
         let handle = parts.extensions.get::<Handle>();
         let peer = parts.extensions.get::<Peer>();
         match (handle, peer) {

@@ -15,7 +15,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{deadline::WriteDeadline, peer::Peer, refusal::Refusal, socket::Socket};
+use super::{
+    deadline::WriteDeadline, events::Recent, peer::Peer, refusal::Refusal, routes::router,
+    socket::Socket,
+};
+use crate::control::Handle;
 
 /// More than any fleet of operators and scripts has open on one host.
 const CONNECTIONS: usize = 64;
@@ -35,8 +39,13 @@ const HEAD_LIMIT: usize = 16 << 10;
 /// What is under way when the agent stops gets this long.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers on `socket` until `stop` is done; then lets what is under way end.
-pub async fn serve(socket: Socket, router: Router, stop: impl Future<Output = ()>) {
+/// Answers on `socket`, for the control task behind `handle`, until `stop` is
+/// done; then lets what is under way end.
+pub async fn serve(socket: Socket, handle: Handle, stop: impl Future<Output = ()>) {
+    let events = Recent::default();
+    let mut keeper = JoinSet::new();
+    keeper.spawn(events.clone().keep(handle.subscribe()));
+    let router = router(handle, events.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let doorstep = Arc::new(Semaphore::new(CONNECTIONS));
     let (stopping, _) = watch::channel(());
@@ -85,6 +94,7 @@ pub async fn serve(socket: Socket, router: Router, stop: impl Future<Output = ()
     // No new connections; and the file is gone before the answers are.
     drop(socket);
     stopping.send_replace(());
+    events.close();
     let ended = tokio::time::timeout(GRACE, async {
         while connections.join_next().await.is_some() {}
     });
