@@ -46,30 +46,34 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
         return Ok(Exit::Done);
     }
     let mut after = None;
+    // Once the agent has answered, it may be restarted.
+    let mut patient = false;
     if args.last.is_some() {
         let events = client.events().await?;
+        patient = true;
         after = Some(events.events.last().map_or(0, |event| event.number));
         for event in choose(args, events).events {
             ui.line(&event, || line(&event))?;
         }
     }
-    let mut stream = client.follow(after).await?;
     loop {
-        while let Ok(Some(event)) = stream.next().await {
-            after = Some(event.number);
-            if concerns(args, &event) && !ui.line(&event, || line(&event))? {
-                return Ok(Exit::Done);
+        match client.follow(after).await {
+            Ok(mut stream) => {
+                while let Ok(Some(event)) = stream.next().await {
+                    after = Some(event.number);
+                    if concerns(args, &event) && !ui.line(&event, || line(&event))? {
+                        return Ok(Exit::Done);
+                    }
+                }
+                ui.note("the agent is gone; waiting for it to come back");
+                patient = true;
+                // From here on, nothing that its successor says is old.
+                after = after.or(Some(0));
             }
+            Err(e) if patient && e.may_pass() => {}
+            Err(e) => return Err(e.into()),
         }
-        ui.note("the agent is gone; waiting for it to come back");
-        stream = loop {
-            tokio::time::sleep(PAUSE).await;
-            match client.follow(after.or(Some(0))).await {
-                Ok(stream) => break stream,
-                Err(e) if e.may_pass() => {}
-                Err(e) => return Err(e.into()),
-            }
-        };
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
