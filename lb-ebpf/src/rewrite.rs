@@ -174,5 +174,5 @@ fn encapsulate<A: Family>(
 
 #[inline(always)]
 fn low_bits(bits: u8) -> u32 {
-    ((1_u64 << (bits & 31)) - 1) as u32
+    ((1_u64 << (bits & 63)) - 1) as u32
 }

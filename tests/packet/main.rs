@@ -12,8 +12,10 @@
 mod dsr;
 mod fragments;
 mod frame;
+mod fuzz;
 mod hands_off;
 mod icmp;
+mod model;
 mod nat;
 mod shapes;
 mod udp;

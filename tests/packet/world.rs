@@ -7,13 +7,17 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::abi::{
-    address::{Addr4, Addr6, words_of},
-    backend::{self, Backend, LoadBalancer, Slots},
-    config::{Interface, Settings},
-    counter::{BackendCounters, Verdict},
-    flow::{Flow, FlowKey},
-    vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6, words_of},
+        backend::{self, Backend, LoadBalancer, Slots},
+        config::{Interface, Settings},
+        counter::{BackendCounters, Verdict},
+        flow::{Flow, FlowKey},
+        fragment::{FragmentKey, FragmentPorts},
+        vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+    },
+    maglev::{self, Member},
 };
 
 use crate::frame::{self, Mac, Seen, Segment};
@@ -48,6 +52,8 @@ pub(crate) enum Mode {
 /// The VIPs of every world, by family.
 pub(crate) const VIP4: &str = "10.0.0.100";
 pub(crate) const VIP6: &str = "fd00::100";
+/// The length of the Maglev tables here.
+const SLOTS: usize = 251;
 /// The listeners' port, and the backends'.
 pub(crate) const PORT: u16 = 80;
 
@@ -75,28 +81,29 @@ impl Out {
     }
 }
 
-fn sized(loader: &mut EbpfLoader<'_>) {
-    // Small tables: a test loads its own, and fills some of them up.
-    for (name, size) in [
-        ("FLOWS_V4", 64),
-        ("FLOWS_V6", 64),
-        ("HALF_V4", 1024),
-        ("HALF_V6", 1024),
-    ] {
-        loader.map_max_entries(name, size);
-    }
-}
-
 impl World {
     /// One load balancer with a TCP and a UDP listener on port 80 of each VIP,
     /// and `backends` backends in service: 10.0.1.1 and on, fd00:1::1 and on.
     pub(crate) fn new(mode: Mode, backends: u16) -> Self {
+        // Small tables: some tests fill them up.
+        Self::with_tables(mode, backends, 64, 1024)
+    }
+
+    /// As [`Self::new`], with so many established and half-open entries.
+    pub(crate) fn with_tables(mode: Mode, backends: u16, flows: u32, half_open: u32) -> Self {
         assert!(
             lb_userspace::object::is_embedded(),
             "built without the kernel program: run `cargo xtask test`"
         );
         let mut loader = EbpfLoader::new();
-        sized(&mut loader);
+        for (name, size) in [
+            ("FLOWS_V4", flows),
+            ("FLOWS_V6", flows),
+            ("HALF_V4", half_open),
+            ("HALF_V6", half_open),
+        ] {
+            loader.map_max_entries(name, size);
+        }
         let mut ebpf = loader
             .load(lb_userspace::object::OBJECT)
             .expect("the object is well-formed");
@@ -223,7 +230,7 @@ impl World {
                     u32::from(lb),
                     LoadBalancer {
                         seed: 1,
-                        slots: 251,
+                        slots: SLOTS as u32,
                         flags: mode,
                         pad: 0,
                     },
@@ -347,7 +354,7 @@ impl World {
         };
         let mut entry = Backend {
             macs: backend::macs(backend_mac(index), OUR_MAC),
-            ifindex: if backend % 2 == 0 {
+            ifindex: if backend.is_multiple_of(2) {
                 IFINDEX
             } else {
                 OTHER_IFINDEX
@@ -372,20 +379,47 @@ impl World {
     /// Builds the Maglev tables of the backends that `in_service` names.
     pub(crate) fn swap_tables(&mut self, in_service: impl Fn(u16) -> bool) {
         for v6 in [false, true] {
-            let mut members: Vec<_> = (0..self.backends)
-                .filter(|b| in_service(*b))
-                .map(|b| {
-                    lb_common::maglev::Member::new(Self::index(b, v6), &b.to_be_bytes(), 1, 251)
-                })
-                .collect();
             let mut slots = Slots([backend::NO_BACKEND; backend::SLOTS_LEN]);
-            lb_common::maglev::populate(&mut members, &mut slots.0[..251]);
+            slots.0[..SLOTS].copy_from_slice(&self.slots_of(v6, &in_service));
             let mut inner = Array::<MapData, Slots>::create(1, 0).expect("an inner map");
             inner.set(0, slots, 0).unwrap();
             let map = self.ebpf.map_mut("TABLES").expect("no map TABLES");
             let mut tables: ArrayOfMaps<&mut MapData, Array<MapData, Slots>> =
                 map.try_into().expect("an array of maps");
             tables.set(u32::from(v6), &inner, 0).unwrap();
+        }
+    }
+
+    /// The Maglev table of a family with all backends in service.
+    pub(crate) fn slots(&self, v6: bool) -> Vec<u16> {
+        self.slots_of(v6, |_| true)
+    }
+
+    fn slots_of(&self, v6: bool, in_service: impl Fn(u16) -> bool) -> Vec<u16> {
+        let mut members: Vec<_> = (0..self.backends)
+            .filter(|b| in_service(*b))
+            .map(|b| Member::new(Self::index(b, v6), &b.to_be_bytes(), 1, SLOTS))
+            .collect();
+        let mut slots = vec![0; SLOTS];
+        maglev::populate(&mut members, &mut slots);
+        slots
+    }
+
+    /// Empties the tables of flows and fragments.
+    pub(crate) fn clear(&mut self) {
+        self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4", "HALF_V4"]);
+        self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6", "HALF_V6"]);
+        self.empty::<FragmentKey<Addr4>, FragmentPorts>(&["FRAGMENTS_V4"]);
+        self.empty::<FragmentKey<Addr6>, FragmentPorts>(&["FRAGMENTS_V6"]);
+    }
+
+    fn empty<K: aya::Pod, V: aya::Pod>(&mut self, tables: &[&str]) {
+        for name in tables {
+            let mut table = self.hash::<K, V>(name);
+            let keys: Vec<K> = table.keys().map(|k| k.expect("a readable table")).collect();
+            for key in keys {
+                table.remove(&key).expect("nobody else removes");
+            }
         }
     }
 

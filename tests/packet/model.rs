@@ -1,0 +1,1123 @@
+//! What the kernel program should do, said a second time: plainly, over hash
+//! maps and byte slices, without a thought for speed. The fuzz test holds the
+//! two against each other, byte by byte and verdict by verdict.
+//!
+//! Shared with the program are the pure pieces that have tests of their own:
+//! the hash, the Maglev table, checksum arithmetic and TCP steps.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        backend::NO_BACKEND,
+        counter::Verdict,
+        flow::{FlowKey, Ports},
+    },
+    checksum, hash, tcp,
+};
+
+use crate::{
+    frame::{ACK, FIN, Mac, RST, SYN},
+    world::{DROP, Mode, OUR_MAC, PASS, REDIRECT, TX},
+};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Tuple {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) protocol: u8,
+}
+
+impl Tuple {
+    pub(crate) fn reversed(self) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+            source: self.destination,
+            destination: self.source,
+            protocol: self.protocol,
+        }
+    }
+
+    /// As the program hashes it.
+    fn hash(&self, seed: u32) -> u32 {
+        let ports = Ports::new(self.source, self.destination);
+        let protocol = u32::from(self.protocol);
+        match (self.from, self.to) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let (source, destination) = (Addr4::from(a), Addr4::from(b));
+                hash::flow(
+                    &FlowKey {
+                        source,
+                        destination,
+                        ports,
+                        protocol,
+                    },
+                    seed,
+                )
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let (source, destination) = (Addr6::from(a), Addr6::from(b));
+                hash::flow(
+                    &FlowKey {
+                        source,
+                        destination,
+                        ports,
+                        protocol,
+                    },
+                    seed,
+                )
+            }
+            _ => unreachable!("a tuple has one family"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Flow {
+    pub(crate) reply: bool,
+    /// Where packets of this direction are made to come from and go to (nat).
+    pub(crate) write: Tuple,
+    pub(crate) backend: u16,
+    pub(crate) epoch: u32,
+    pub(crate) client_mac: Mac,
+    pub(crate) state: u32,
+    pub(crate) answered: bool,
+    pub(crate) adopted: bool,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Backend {
+    pub(crate) address: IpAddr,
+    pub(crate) mac: Mac,
+    pub(crate) same_interface: bool,
+    pub(crate) epoch: u32,
+    pub(crate) takes_new: bool,
+}
+
+/// Where a datagram's parts lie, and what they say.
+#[derive(Debug, Clone)]
+struct Datagram {
+    l3: usize,
+    l4: usize,
+    len: usize,
+    protocol: u8,
+    from: IpAddr,
+    to: IpAddr,
+    hops: u8,
+    id: u32,
+    fragment: Fragment,
+    /// No options, no extension headers, no tags: what the fast way takes.
+    plain: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fragment {
+    Whole,
+    First,
+    Later,
+}
+
+#[derive(Debug, Clone)]
+struct Packet {
+    l3: usize,
+    l4: usize,
+    len: usize,
+    hops: u8,
+    tuple: Tuple,
+    has_l4: bool,
+    flags: u8,
+    seq: u32,
+    next_seq: u32,
+    ack: u32,
+}
+
+impl Packet {
+    fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+    fn opens(&self) -> bool {
+        self.flags & (SYN | ACK | RST | FIN) == SYN
+    }
+    fn is_tcp(&self) -> bool {
+        self.tuple.protocol == TCP
+    }
+}
+
+pub(crate) struct Model {
+    pub(crate) mode: Mode,
+    pub(crate) vips: [IpAddr; 2],
+    pub(crate) nat_sources: [IpAddr; 2],
+    pub(crate) nat_ports: (u16, u16),
+    pub(crate) nat_seed: u32,
+    pub(crate) lb_seed: u32,
+    /// By family, IPv4 first.
+    pub(crate) slots: [Vec<u16>; 2],
+    pub(crate) backends: HashMap<u16, Backend>,
+    pub(crate) flows: HashMap<Tuple, Flow>,
+    pub(crate) half_open: HashMap<Tuple, Flow>,
+    pub(crate) fragments: HashMap<(IpAddr, IpAddr, u32, u8), (u16, u16)>,
+    /// Opened and closed, by backend.
+    pub(crate) books: HashMap<u16, (u64, u64)>,
+    pub(crate) mtu: usize,
+    pub(crate) tunnel_bits: [u8; 2],
+}
+
+/// What the model expects: the action and the frame; the verdict if the packet
+/// is not forwarded.
+pub(crate) type Expected = (u32, Vec<u8>, Option<Verdict>);
+
+fn be16(b: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(b.get(at..at + 2)?.try_into().ok()?))
+}
+fn be32(b: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(b.get(at..at + 4)?.try_into().ok()?))
+}
+fn ip(b: &[u8], at: usize, v6: bool) -> IpAddr {
+    if v6 {
+        IpAddr::V6(Ipv6Addr::from(
+            <[u8; 16]>::try_from(&b[at..at + 16]).unwrap(),
+        ))
+    } else {
+        IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&b[at..at + 4]).unwrap()))
+    }
+}
+fn octets(a: IpAddr) -> Vec<u8> {
+    match a {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+/// The sum over 32-bit words, as the program sums addresses.
+fn words(bytes: &[u8]) -> u64 {
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|w| u64::from(u32::from_ne_bytes(*w)))
+        .sum()
+}
+fn addresses(a: IpAddr, b: IpAddr) -> u64 {
+    words(&octets(a)) + words(&octets(b))
+}
+fn mend(frame: &mut [u8], at: usize, difference: u64) -> u16 {
+    let field = u16::from_ne_bytes([frame[at], frame[at + 1]]);
+    let sum = checksum::updated(field, difference);
+    frame[at..at + 2].copy_from_slice(&sum.to_ne_bytes());
+    sum
+}
+
+impl Model {
+    fn is_ours(&self, a: IpAddr) -> bool {
+        self.vips.contains(&a) || self.nat_sources.contains(&a)
+    }
+
+    /// What the program should do with a frame.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> Expected {
+        match self.way(frame) {
+            Ok((action, out)) => (action, out, None),
+            Err((verdict, out)) => {
+                let action = match verdict.what() {
+                    lb_common::abi::counter::What::Pass => PASS,
+                    lb_common::abi::counter::What::Drop => DROP,
+                    lb_common::abi::counter::What::Answer => TX,
+                };
+                (action, out, Some(verdict))
+            }
+        }
+    }
+
+    fn way(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let pass = |verdict| (verdict, frame.to_vec());
+        if self.is_ipv6_for_another(frame) {
+            return Err(pass(Verdict::NotOurs));
+        }
+        let datagram = read_datagram(frame).map_err(pass)?;
+        let ours = self.is_ours(datagram.to);
+        let end = datagram.l3 + datagram.len;
+        if end > frame.len() || datagram.l4 > end {
+            return Err(pass(Verdict::Malformed));
+        }
+        let v6 = datagram.to.is_ipv6();
+        if datagram.protocol != TCP && datagram.protocol != UDP {
+            let icmp = datagram.protocol == if v6 { 58 } else { 1 };
+            if datagram.plain && !ours {
+                return Err(pass(Verdict::NotOurs));
+            }
+            if icmp && datagram.fragment == Fragment::Whole {
+                return self.icmp(frame, &datagram);
+            }
+            let vip = self.vips.contains(&datagram.to);
+            return Err(pass(if vip {
+                Verdict::NoListener
+            } else {
+                Verdict::NotOurs
+            }));
+        }
+        if datagram.fragment == Fragment::Whole {
+            let packet = transport(frame, &datagram, true).map_err(pass)?;
+            return self.connection(frame, &packet);
+        }
+        if !ours {
+            return Err(pass(Verdict::NotOurs));
+        }
+        let key = (datagram.from, datagram.to, datagram.id, datagram.protocol);
+        if datagram.fragment == Fragment::First {
+            let packet = transport(frame, &datagram, false).map_err(pass)?;
+            self.fragments
+                .insert(key, (packet.tuple.source, packet.tuple.destination));
+            return self.connection(frame, &packet);
+        }
+        let Some((source, destination)) = self.fragments.get(&key).copied() else {
+            let vip = self.vips.contains(&datagram.to);
+            return Err(pass(if vip {
+                Verdict::DropFragment
+            } else {
+                Verdict::NotOurs
+            }));
+        };
+        let packet = Packet {
+            l3: datagram.l3,
+            l4: datagram.l4,
+            len: datagram.len,
+            hops: datagram.hops,
+            tuple: Tuple {
+                from: datagram.from,
+                to: datagram.to,
+                source,
+                destination,
+                protocol: datagram.protocol,
+            },
+            has_l4: false,
+            flags: 0,
+            seq: 0,
+            next_seq: 0,
+            ack: 0,
+        };
+        self.connection(frame, &packet)
+    }
+
+    /// Whose extension headers are not read, then.
+    fn is_ipv6_for_another(&self, frame: &[u8]) -> bool {
+        frame.len() >= 54
+            && frame[12..14] == [0x86, 0xDD]
+            && frame[14] >> 4 == 6
+            && 54 + usize::from(be16(frame, 18).unwrap()) <= frame.len()
+            && ![TCP, UDP].contains(&frame[20])
+            && !self.is_ours(ip(frame, 38, true))
+    }
+
+    fn is_disowned(&self, flow: &Flow) -> bool {
+        self.backends[&flow.backend].epoch != flow.epoch
+    }
+
+    /// The tuple of a nat flow's other direction.
+    fn other(flow: &Flow) -> Tuple {
+        flow.write.reversed()
+    }
+
+    fn connection(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let nat = self.mode == Mode::Nat;
+        if let Some(flow) = self.flows.get(&packet.tuple).cloned() {
+            if self.is_disowned(&flow) {
+                if packet.is_tcp() && !packet.opens() {
+                    return Err(reset(frame, packet, Verdict::ResetDisowned));
+                }
+                self.retire(&flow, packet.tuple);
+            } else if packet.opens() && !flow.reply && flow.state & tcp::CLOSED != 0 {
+                self.retire(&flow, packet.tuple);
+            } else {
+                return self.live(frame, packet);
+            }
+        }
+        if let Some(flow) = self.half_open.get(&packet.tuple).cloned() {
+            if !self.is_disowned(&flow) {
+                return self.half(frame, packet, &flow);
+            }
+            self.forget(&flow, packet.tuple);
+        }
+        // Admission.
+        let pass = |verdict| (verdict, frame.to_vec());
+        let tuple = packet.tuple;
+        if !self.vips.contains(&tuple.to) || tuple.destination != 80 {
+            return Err(pass(if self.vips.contains(&tuple.to) {
+                Verdict::NoListener
+            } else if self.nat_sources.contains(&tuple.to) {
+                Verdict::NotAFlow
+            } else {
+                Verdict::NotOurs
+            }));
+        }
+        if !packet.has_l4 {
+            return Err(pass(Verdict::DropFragment));
+        }
+        let adopted = packet.is_tcp() && !packet.opens();
+        if adopted && (nat || packet.has(RST | SYN)) {
+            return Err(reset(frame, packet, Verdict::ResetNoFlow));
+        }
+        let Some(backend) = self.select(&tuple) else {
+            return Err(refuse(
+                frame,
+                packet,
+                Verdict::ResetNoBackend,
+                Verdict::UnreachableNoBackend,
+            ));
+        };
+        if !self.fits(packet, backend) {
+            return Err(too_big(frame, packet, self.room(backend)));
+        }
+        let mut flow = Flow {
+            reply: false,
+            write: tuple,
+            backend,
+            epoch: self.backends[&backend].epoch,
+            client_mac: frame[6..12].try_into().unwrap(),
+            state: 0,
+            answered: false,
+            adopted,
+            seq: packet.next_seq,
+            ack: packet.ack,
+        };
+        if nat && !self.bind(tuple, &mut flow) {
+            return Err(refuse(
+                frame,
+                packet,
+                Verdict::ResetNoPort,
+                Verdict::UnreachableNoPort,
+            ));
+        }
+        self.half_open.insert(tuple, flow.clone());
+        self.to_backend(frame, packet, &flow)
+    }
+
+    fn select(&self, tuple: &Tuple) -> Option<u16> {
+        let slots = &self.slots[usize::from(tuple.to.is_ipv6())];
+        let mut hash = tuple.hash(self.lb_seed);
+        for _ in 0..8 {
+            let candidate = slots[hash::below(hash, slots.len() as u32) as usize];
+            if candidate != NO_BACKEND && self.backends[&candidate].takes_new {
+                return Some(candidate);
+            }
+            hash = hash::again(hash);
+        }
+        None
+    }
+
+    fn bind(&mut self, tuple: Tuple, flow: &mut Flow) -> bool {
+        let v6 = tuple.to.is_ipv6();
+        let mut hash = tuple.hash(self.nat_seed ^ self.lb_seed);
+        let (first, last) = self.nat_ports;
+        for _ in 0..48 {
+            hash = hash::again(hash);
+            let port = first + hash::below(hash, u32::from(last - first) + 1) as u16;
+            let write = Tuple {
+                from: self.nat_sources[usize::from(v6)],
+                to: self.backends[&flow.backend].address,
+                source: port,
+                destination: 80,
+                protocol: tuple.protocol,
+            };
+            let key = write.reversed();
+            if self.flows.contains_key(&key) || self.half_open.contains_key(&key) {
+                continue;
+            }
+            flow.write = write;
+            self.half_open.insert(key, reply_of(flow, tuple));
+            return true;
+        }
+        false
+    }
+
+    fn retire(&mut self, flow: &Flow, tuple: Tuple) {
+        let nat = self.mode == Mode::Nat;
+        let forward = if flow.reply { Self::other(flow) } else { tuple };
+        if nat {
+            let reply = if flow.reply { tuple } else { Self::other(flow) };
+            self.flows.remove(&reply);
+        }
+        if let Some(removed) = self.flows.remove(&forward)
+            && removed.state & tcp::CLOSED == 0
+        {
+            self.books.entry(flow.backend).or_default().1 += 1;
+        }
+    }
+
+    fn forget(&mut self, flow: &Flow, tuple: Tuple) {
+        if self.mode == Mode::Nat {
+            self.half_open.remove(&Self::other(flow));
+        }
+        self.half_open.remove(&tuple);
+    }
+
+    fn half(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+        flow: &Flow,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let nat = self.mode == Mode::Nat;
+        if !packet.has_l4 {
+            return self.forward(frame, packet);
+        }
+        if packet.has(RST) {
+            let out = self.forward(frame, packet)?;
+            self.forget(flow, packet.tuple);
+            return Ok(out);
+        }
+        let promote = if flow.reply {
+            if packet.has(SYN) {
+                self.half_open.get_mut(&packet.tuple).unwrap().answered = true;
+            }
+            !packet.is_tcp()
+        } else if packet.is_tcp() && !packet.opens() {
+            if nat {
+                let proven = packet.has(ACK)
+                    && self.half_open.get(&Self::other(flow)).is_some_and(|reply| {
+                        reply.answered && reply.seq.wrapping_sub(packet.ack) < 0x1_0000
+                    });
+                if !proven {
+                    return Err(reset(frame, packet, Verdict::ResetNoFlow));
+                }
+                true
+            } else if flow.adopted {
+                // A round of the fuzz is too short for a flow to settle.
+                false
+            } else if packet.has(ACK) {
+                true
+            } else {
+                return Err(reset(frame, packet, Verdict::ResetNoFlow));
+            }
+        } else {
+            if nat {
+                let reply = reply_of(flow, packet.tuple);
+                self.half_open.entry(Self::other(flow)).or_insert(reply);
+            }
+            false
+        };
+        if !promote {
+            return self.forward(frame, packet);
+        }
+        if nat {
+            let key = Self::other(flow);
+            let Some(other) = self.half_open.remove(&key) else {
+                return Err((Verdict::DropInternal, frame.to_vec()));
+            };
+            self.flows.insert(key, other);
+        }
+        let moved = self.half_open.remove(&packet.tuple).unwrap();
+        self.flows.insert(packet.tuple, moved);
+        self.books.entry(flow.backend).or_default().0 += 1;
+        self.live(frame, packet)
+    }
+
+    fn live(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        if packet.is_tcp() {
+            self.step(packet);
+        }
+        self.forward(frame, packet)
+    }
+
+    fn step(&mut self, packet: &Packet) {
+        let flow = self.flows[&packet.tuple].clone();
+        let both = self.mode == Mode::Nat;
+        let one_more =
+            !both && tcp::acknowledges_fin(flow.state, packet.flags, flow.ack, packet.ack);
+        if !packet.has(FIN | RST) && !one_more {
+            return;
+        }
+        if packet.has(RST) && !tcp::is_near(packet.seq, flow.seq) {
+            return;
+        }
+        let truth = if flow.reply {
+            Self::other(&flow)
+        } else {
+            packet.tuple
+        };
+        let Some(truth) = self.flows.get_mut(&truth) else {
+            return;
+        };
+        let from = if flow.reply {
+            tcp::From::Backend
+        } else {
+            tcp::From::Client
+        };
+        let mut add = tcp::step(truth.state, packet.flags, from, both);
+        if one_more {
+            add |= tcp::CLOSED;
+        }
+        if add & !truth.state & tcp::CLOSED != 0 {
+            self.books.entry(flow.backend).or_default().1 += 1;
+        }
+        truth.state |= add;
+    }
+
+    fn room(&self, backend: u16) -> usize {
+        self.mtu
+            - if self.backends[&backend].address.is_ipv6() {
+                40
+            } else {
+                20
+            }
+    }
+
+    fn fits(&self, packet: &Packet, backend: u16) -> bool {
+        self.mode != Mode::Ipip || packet.len <= self.room(backend)
+    }
+
+    fn entry(&mut self, tuple: Tuple) -> &mut Flow {
+        match self.flows.get_mut(&tuple) {
+            Some(flow) => flow,
+            None => self
+                .half_open
+                .get_mut(&tuple)
+                .expect("in one of the tables"),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let flow = self.entry(packet.tuple).clone();
+        let out = if flow.reply {
+            self.to_client(frame, packet, &flow)?
+        } else {
+            if !self.fits(packet, flow.backend) {
+                return Err(too_big(frame, packet, self.room(flow.backend)));
+            }
+            let mac: Mac = frame[6..12].try_into().unwrap();
+            if self.mode == Mode::Nat && mac != flow.client_mac {
+                self.entry(packet.tuple).client_mac = mac;
+                let other = Self::other(&flow);
+                for table in [&mut self.flows, &mut self.half_open] {
+                    if let Some(reply) = table.get_mut(&other) {
+                        reply.client_mac = mac;
+                    }
+                }
+            }
+            self.to_backend(frame, packet, &flow)?
+        };
+        let entry = self.entry(packet.tuple);
+        if packet.is_tcp() {
+            if tcp::after(packet.next_seq, entry.seq) {
+                entry.seq = packet.next_seq;
+            }
+            if tcp::after(packet.ack, entry.ack) {
+                entry.ack = packet.ack;
+            }
+        }
+        Ok(out)
+    }
+
+    fn to_backend(
+        &self,
+        frame: &[u8],
+        packet: &Packet,
+        flow: &Flow,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let backend = &self.backends[&flow.backend];
+        let mut out = frame.to_vec();
+        match self.mode {
+            Mode::Dsr => {}
+            Mode::Nat => translate(&mut out, packet, flow.write)?,
+            Mode::Ipip => out = self.encapsulate(frame, packet, backend),
+        }
+        out[..6].copy_from_slice(&backend.mac);
+        out[6..12].copy_from_slice(&OUR_MAC);
+        Ok((if backend.same_interface { TX } else { REDIRECT }, out))
+    }
+
+    #[expect(clippy::unused_self, reason = "the counterpart of `to_backend`")]
+    fn to_client(
+        &self,
+        frame: &[u8],
+        packet: &Packet,
+        flow: &Flow,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let mut out = frame.to_vec();
+        translate(&mut out, packet, flow.write)?;
+        out[..6].copy_from_slice(&flow.client_mac);
+        out[6..12].copy_from_slice(&OUR_MAC);
+        Ok((TX, out))
+    }
+
+    fn encapsulate(&self, frame: &[u8], packet: &Packet, backend: &Backend) -> Vec<u8> {
+        let inner = &frame[packet.l3..];
+        let v6 = backend.address.is_ipv6();
+        let bits = self.tunnel_bits[usize::from(v6)];
+        let vary = packet.tuple.hash(self.nat_seed) & ((1_u64 << bits) - 1) as u32;
+        let mut source = octets(self.nat_sources[usize::from(v6)]);
+        let low = source.len() - 4;
+        for (byte, more) in source[low..].iter_mut().zip(vary.to_be_bytes()) {
+            *byte |= more;
+        }
+        let kind = if packet.tuple.to.is_ipv6() { 41 } else { 4 };
+        let mut outer;
+        if v6 {
+            outer = vec![0x60, 0, 0, 0];
+            outer.extend((packet.len as u16).to_be_bytes());
+            outer.extend([kind, 64]);
+        } else {
+            outer = vec![0x45, 0];
+            outer.extend((packet.len as u16 + 20).to_be_bytes());
+            outer.extend([0, 0, 0x40, 0, 64, kind, 0, 0]);
+        }
+        outer.extend(source);
+        outer.extend(octets(backend.address));
+        if !v6 {
+            let sum = !checksum::fold(checksum::sum(&outer));
+            outer[10..12].copy_from_slice(&sum.to_ne_bytes());
+        }
+        let ether = if v6 { [0x86, 0xDD] } else { [8, 0] };
+        [&[0; 12][..], &ether, &outer, inner].concat()
+    }
+
+    fn icmp(
+        &mut self,
+        frame: &[u8],
+        datagram: &Datagram,
+    ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
+        let pass = |verdict| (verdict, frame.to_vec());
+        let v6 = datagram.to.is_ipv6();
+        let Some(header) = frame.get(datagram.l4..datagram.l4 + 8) else {
+            return Err(pass(Verdict::Malformed));
+        };
+        let (kind, code) = (header[0], header[1]);
+        if !self.is_ours(datagram.to) {
+            return Err(pass(Verdict::NotOurs));
+        }
+        if kind == (if v6 { 128 } else { 8 }) && code == 0 && self.vips.contains(&datagram.to) {
+            return Err((Verdict::Echo, echo_reply(frame, datagram)));
+        }
+        let errors: &[u8] = if v6 { &[1, 2, 3, 4] } else { &[3, 11, 12] };
+        if !errors.contains(&kind) {
+            return Err(pass(Verdict::IcmpNoFlow));
+        }
+        let embedded = read_ip(frame, datagram.l4 + 8, v6).map_err(pass)?;
+        if embedded.fragment == Fragment::Later || ![TCP, UDP].contains(&embedded.protocol) {
+            return Err(pass(Verdict::IcmpNoFlow));
+        }
+        let (Some(source), Some(destination)) =
+            (be16(frame, embedded.l4), be16(frame, embedded.l4 + 2))
+        else {
+            return Err(pass(Verdict::Malformed));
+        };
+        let tuple = Tuple {
+            from: embedded.to,
+            to: embedded.from,
+            source: destination,
+            destination: source,
+            protocol: embedded.protocol,
+        };
+        let Some(flow) = self
+            .flows
+            .get(&tuple)
+            .or_else(|| self.half_open.get(&tuple))
+            .cloned()
+        else {
+            return Err(pass(Verdict::IcmpNoFlow));
+        };
+        if self.is_disowned(&flow) {
+            return Err(pass(Verdict::IcmpNoFlow));
+        }
+        let packet = Packet {
+            l3: datagram.l3,
+            l4: datagram.l4,
+            len: datagram.len,
+            hops: datagram.hops,
+            tuple,
+            has_l4: false,
+            flags: 0,
+            seq: 0,
+            next_seq: 0,
+            ack: 0,
+        };
+        let mut out = frame.to_vec();
+        if self.mode == Mode::Nat {
+            let back = flow.write.reversed();
+            let inner = readdress(&mut out, embedded.l3, back.from, back.to);
+            let old = u32::from_ne_bytes(out[embedded.l4..embedded.l4 + 4].try_into().unwrap());
+            let new = Ports::new(back.source, back.destination).0;
+            out[embedded.l4..embedded.l4 + 4].copy_from_slice(&new.to_ne_bytes());
+            let mut difference = checksum::difference(u64::from(old), u64::from(new), 1);
+            if v6 {
+                let outer = addresses(datagram.from, datagram.to);
+                difference += inner
+                    + checksum::difference(outer, addresses(flow.write.from, flow.write.to), 8);
+            }
+            mend(&mut out, datagram.l4 + 2, difference);
+        }
+        if flow.reply {
+            return self.to_client(&out, &packet, &flow);
+        }
+        if !self.fits(&packet, flow.backend) {
+            return Err((Verdict::DropTooBig, out));
+        }
+        self.to_backend(&out, &packet, &flow)
+    }
+
+    /// Empties the tables, as a new round finds them.
+    pub(crate) fn clear(&mut self) {
+        self.flows.clear();
+        self.half_open.clear();
+        self.fragments.clear();
+    }
+}
+
+fn reply_of(flow: &Flow, client: Tuple) -> Flow {
+    Flow {
+        reply: true,
+        write: client.reversed(),
+        seq: 0,
+        ack: 0,
+        ..flow.clone()
+    }
+}
+
+fn read_datagram(frame: &[u8]) -> Result<Datagram, Verdict> {
+    let mut kind = be16(frame, 12).ok_or(Verdict::Malformed)?;
+    let mut l3 = 14;
+    for _ in 0..2 {
+        if kind != 0x8100 && kind != 0x88A8 {
+            break;
+        }
+        if frame.len() < l3 + 4 {
+            return Err(Verdict::Malformed);
+        }
+        kind = be16(frame, l3 + 2).ok_or(Verdict::Malformed)?;
+        l3 += 4;
+    }
+    let mut datagram = match kind {
+        0x0800 => read_ip(frame, l3, false)?,
+        0x86DD => read_ip(frame, l3, true)?,
+        _ => return Err(Verdict::NotOurs),
+    };
+    datagram.plain &= l3 == 14;
+    Ok(datagram)
+}
+
+fn read_ip(frame: &[u8], l3: usize, v6: bool) -> Result<Datagram, Verdict> {
+    let header = frame
+        .get(l3..l3 + if v6 { 40 } else { 20 })
+        .ok_or(Verdict::Malformed)?;
+    let mut datagram = Datagram {
+        l3,
+        l4: l3 + 40,
+        len: 0,
+        protocol: 0,
+        from: ip(header, if v6 { 8 } else { 12 }, v6),
+        to: ip(header, if v6 { 24 } else { 16 }, v6),
+        hops: header[if v6 { 7 } else { 8 }],
+        id: 0,
+        fragment: Fragment::Whole,
+        plain: true,
+    };
+    if !v6 {
+        let len = usize::from(header[0] & 15) * 4;
+        if header[0] >> 4 != 4 || len < 20 {
+            return Err(Verdict::Malformed);
+        }
+        let fragment = be16(header, 6).unwrap();
+        datagram.fragment = match (fragment & 0x1FFF, fragment & 0x2000) {
+            (0, 0) => Fragment::Whole,
+            (0, _) => Fragment::First,
+            _ => Fragment::Later,
+        };
+        datagram.plain = len == 20 && datagram.fragment == Fragment::Whole;
+        datagram.id = u32::from(be16(header, 4).unwrap());
+        datagram.l4 = l3 + len;
+        datagram.len = usize::from(be16(header, 2).unwrap());
+        datagram.protocol = header[9];
+        return Ok(datagram);
+    }
+    if header[0] >> 4 != 6 {
+        return Err(Verdict::Malformed);
+    }
+    datagram.len = 40 + usize::from(be16(header, 4).unwrap());
+    datagram.protocol = header[6];
+    for _ in 0..4 {
+        let at = datagram.l4;
+        let len = match datagram.protocol {
+            0 | 43 | 60 => {
+                let [next, len] = *frame.get(at..at + 2).ok_or(Verdict::Malformed)? else {
+                    unreachable!("two bytes")
+                };
+                datagram.protocol = next;
+                8 + usize::from(len) * 8
+            }
+            44 => {
+                let header = frame.get(at..at + 8).ok_or(Verdict::Malformed)?;
+                datagram.protocol = header[0];
+                datagram.id = be32(header, 4).unwrap();
+                let place = be16(header, 2).unwrap();
+                if place >> 3 != 0 {
+                    datagram.fragment = Fragment::Later;
+                } else if place & 1 != 0 {
+                    datagram.fragment = Fragment::First;
+                }
+                8
+            }
+            _ => break,
+        };
+        datagram.l4 = at + len;
+        if datagram.l4 > 192 {
+            return Err(Verdict::Malformed);
+        }
+        if datagram.fragment == Fragment::Later {
+            break;
+        }
+    }
+    datagram.plain = true;
+    Ok(datagram)
+}
+
+fn transport(frame: &[u8], datagram: &Datagram, whole: bool) -> Result<Packet, Verdict> {
+    let inside = datagram.l3 + datagram.len - datagram.l4;
+    let l4 = frame.get(datagram.l4..).ok_or(Verdict::Malformed)?;
+    let need = if datagram.protocol == TCP { 20 } else { 8 };
+    if l4.len() < need {
+        return Err(Verdict::Malformed);
+    }
+    let mut packet = Packet {
+        l3: datagram.l3,
+        l4: datagram.l4,
+        len: datagram.len,
+        hops: datagram.hops,
+        tuple: Tuple {
+            from: datagram.from,
+            to: datagram.to,
+            source: be16(l4, 0).unwrap(),
+            destination: be16(l4, 2).unwrap(),
+            protocol: datagram.protocol,
+        },
+        has_l4: true,
+        flags: 0,
+        seq: 0,
+        next_seq: 0,
+        ack: 0,
+    };
+    if datagram.protocol == UDP {
+        let len = usize::from(be16(l4, 4).unwrap());
+        return if len < 8 || whole && len > inside {
+            Err(Verdict::Malformed)
+        } else {
+            Ok(packet)
+        };
+    }
+    let header = usize::from(l4[12] >> 4) * 4;
+    if header < 20 || header > inside {
+        return Err(Verdict::Malformed);
+    }
+    packet.flags = l4[13];
+    packet.seq = be32(l4, 4).unwrap();
+    packet.ack = be32(l4, 8).unwrap();
+    let marks = u32::from(packet.has(SYN)) + u32::from(packet.has(FIN));
+    packet.next_seq = packet
+        .seq
+        .wrapping_add((inside - header) as u32)
+        .wrapping_add(marks);
+    Ok(packet)
+}
+
+/// Writes addresses into an IP header and mends its checksum; the difference.
+fn readdress(frame: &mut [u8], l3: usize, from: IpAddr, to: IpAddr) -> u64 {
+    let v6 = from.is_ipv6();
+    let (at, len) = if v6 { (l3 + 8, 16) } else { (l3 + 12, 4) };
+    let old = words(&frame[at..at + 2 * len]);
+    let difference = checksum::difference(old, addresses(from, to), 2 * len as u64 / 4);
+    frame[at..at + len].copy_from_slice(&octets(from));
+    frame[at + len..at + 2 * len].copy_from_slice(&octets(to));
+    if !v6 {
+        mend(frame, l3 + 10, difference);
+    }
+    difference
+}
+
+fn set_hops(frame: &mut [u8], l3: usize, v6: bool, hops: u8) {
+    if v6 {
+        frame[l3 + 7] = hops;
+        return;
+    }
+    let protocol = frame[l3 + 9];
+    let word = |b| u64::from(u16::from_ne_bytes([b, protocol]));
+    let difference = checksum::difference(word(frame[l3 + 8]), word(hops), 1);
+    mend(frame, l3 + 10, difference);
+    frame[l3 + 8] = hops;
+}
+
+fn translate(frame: &mut [u8], packet: &Packet, write: Tuple) -> Result<(), (Verdict, Vec<u8>)> {
+    if packet.hops <= 1 {
+        return Err((Verdict::DropTtl, frame.to_vec()));
+    }
+    let mut difference = readdress(frame, packet.l3, write.from, write.to);
+    set_hops(frame, packet.l3, write.to.is_ipv6(), packet.hops - 1);
+    if !packet.has_l4 {
+        return Ok(());
+    }
+    let old = Ports::new(packet.tuple.source, packet.tuple.destination).0;
+    let new = Ports::new(write.source, write.destination).0;
+    difference += checksum::difference(u64::from(old), u64::from(new), 1);
+    frame[packet.l4..packet.l4 + 4].copy_from_slice(&new.to_ne_bytes());
+    if packet.is_tcp() {
+        mend(frame, packet.l4 + 16, difference);
+    } else if frame[packet.l4 + 6..packet.l4 + 8] != [0, 0]
+        && mend(frame, packet.l4 + 6, difference) == 0
+    {
+        frame[packet.l4 + 6..packet.l4 + 8].fill(0xFF);
+    }
+    Ok(())
+}
+
+/// The link header of an answer, its addresses turned.
+fn turned(frame: &[u8], l3: usize) -> Vec<u8> {
+    [&frame[6..12], &frame[..6], &frame[12..l3]].concat()
+}
+
+fn ip_header(protocol: u8, from: IpAddr, to: IpAddr, payload: usize) -> Vec<u8> {
+    let mut header;
+    if from.is_ipv6() {
+        header = vec![0x60, 0, 0, 0];
+        header.extend((payload as u16).to_be_bytes());
+        header.extend([protocol, 64]);
+    } else {
+        header = vec![0x45, 0];
+        header.extend((payload as u16 + 20).to_be_bytes());
+        header.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    }
+    header.extend(octets(from));
+    header.extend(octets(to));
+    if !from.is_ipv6() {
+        let sum = !checksum::fold(checksum::sum(&header));
+        header[10..12].copy_from_slice(&sum.to_ne_bytes());
+    }
+    header
+}
+
+/// The sum over a pseudo-header.
+fn pseudo(protocol: u8, from: IpAddr, to: IpAddr, len: usize) -> u64 {
+    addresses(from, to) + u64::from(u16::from(protocol).to_be()) + u64::from((len as u16).to_be())
+}
+
+fn reset(frame: &[u8], packet: &Packet, verdict: Verdict) -> (Verdict, Vec<u8>) {
+    if !packet.has_l4 {
+        return (Verdict::DropFragment, frame.to_vec());
+    }
+    if packet.has(RST) {
+        return (Verdict::DropNoFlow, frame.to_vec());
+    }
+    let (seq, ack, flags) = if packet.has(ACK) {
+        (packet.ack, 0, RST)
+    } else {
+        (0, packet.next_seq, RST | ACK)
+    };
+    let Tuple {
+        from,
+        to,
+        source,
+        destination,
+        ..
+    } = packet.tuple;
+    let mut header = Vec::new();
+    header.extend(destination.to_be_bytes());
+    header.extend(source.to_be_bytes());
+    header.extend(seq.to_be_bytes());
+    header.extend(ack.to_be_bytes());
+    header.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+    let sum = !checksum::fold(pseudo(TCP, from, to, 20) + checksum::sum(&header));
+    header[16..18].copy_from_slice(&sum.to_ne_bytes());
+    (
+        verdict,
+        [
+            turned(frame, packet.l3),
+            ip_header(TCP, to, from, 20),
+            header,
+        ]
+        .concat(),
+    )
+}
+
+fn icmp_error(
+    frame: &[u8],
+    packet: &Packet,
+    kind: u8,
+    code: u8,
+    rest: u32,
+    verdict: Verdict,
+) -> (Verdict, Vec<u8>) {
+    if !packet.has_l4 {
+        return (Verdict::DropFragment, frame.to_vec());
+    }
+    let Tuple { from, to, .. } = packet.tuple;
+    let icmp = if from.is_ipv6() { 58 } else { 1 };
+    let mut message = vec![kind, code, 0, 0];
+    message.extend(rest.to_be_bytes());
+    message.extend(&frame[packet.l3..packet.l4 + 8]);
+    let mut sum = checksum::sum(&message);
+    if from.is_ipv6() {
+        sum += pseudo(icmp, from, to, message.len());
+    }
+    message[2..4].copy_from_slice(&(!checksum::fold(sum)).to_ne_bytes());
+    let header = ip_header(icmp, to, from, message.len());
+    (
+        verdict,
+        [turned(frame, packet.l3), header, message].concat(),
+    )
+}
+
+fn refuse(frame: &[u8], packet: &Packet, tcp: Verdict, udp: Verdict) -> (Verdict, Vec<u8>) {
+    if packet.is_tcp() {
+        return reset(frame, packet, tcp);
+    }
+    let (kind, code) = if packet.tuple.to.is_ipv6() {
+        (1, 4)
+    } else {
+        (3, 3)
+    };
+    icmp_error(frame, packet, kind, code, 0, udp)
+}
+
+fn too_big(frame: &[u8], packet: &Packet, room: usize) -> (Verdict, Vec<u8>) {
+    let (kind, code) = if packet.tuple.to.is_ipv6() {
+        (2, 0)
+    } else {
+        (3, 4)
+    };
+    icmp_error(frame, packet, kind, code, room as u32, Verdict::TooBig)
+}
+
+fn echo_reply(frame: &[u8], datagram: &Datagram) -> Vec<u8> {
+    let v6 = datagram.to.is_ipv6();
+    let mut out = frame.to_vec();
+    out[..12].copy_from_slice(&[&frame[6..12], &frame[..6]].concat());
+    readdress(&mut out, datagram.l3, datagram.to, datagram.from);
+    set_hops(&mut out, datagram.l3, v6, 64);
+    let (old, new) = if v6 { (128, 129) } else { (8, 0) };
+    let word = |b| u64::from(u16::from_ne_bytes([b, 0]));
+    mend(
+        &mut out,
+        datagram.l4 + 2,
+        checksum::difference(word(old), word(new), 1),
+    );
+    out[datagram.l4] = new;
+    out
+}
