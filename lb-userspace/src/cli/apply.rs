@@ -1,12 +1,9 @@
 //! `ebb apply`: make it so.
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{
-    Exit,
+    Exit, document,
     error::CliError,
     ui::{BAD, CAUTION, GOOD, Ui},
 };
@@ -14,9 +11,6 @@ use crate::api::{
     client::Client,
     types::{Applied, Apply, StepAction},
 };
-
-/// What the agent takes, with room for the JSON around it.
-const LIMIT: usize = 512 << 10;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -35,7 +29,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
     let apply = Apply {
-        document: read(&args.file)?,
+        document: document::read(&args.file)?,
         source: source(&args.file),
         dry_run: args.dry_run,
     };
@@ -57,29 +51,6 @@ fn source(path: &Path) -> Option<String> {
         .into_os_string()
         .into_string()
         .ok()
-}
-
-fn read(path: &Path) -> Result<String, CliError> {
-    let failed = |source| CliError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let from: Box<dyn io::Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(std::fs::File::open(path).map_err(failed)?)
-    };
-    let mut text = String::new();
-    from.take(LIMIT as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if text.len() > LIMIT {
-        return Err(CliError::TooLong {
-            path: path.to_owned(),
-            limit: LIMIT,
-        });
-    }
-    Ok(text)
 }
 
 fn render(applied: &Applied) -> String {

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::api::{client::ClientError, types::ErrorBody};
+use crate::{
+    api::{client::ClientError, types::ErrorBody},
+    config::Diagnostic,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -14,6 +17,13 @@ pub(super) enum CliError {
     TooLong { path: PathBuf, limit: usize },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{name} is not valid:\n{}", lines(faults))]
+    Document {
+        name: String,
+        faults: Vec<Diagnostic>,
+    },
+    #[error("cannot read what interfaces this host has: {0}")]
+    Host(io::Error),
     #[error("cannot print: {0}")]
     Print(io::Error),
     #[error("not JSON: {0}")]
@@ -34,6 +44,11 @@ impl CliError {
             Self::Read { .. } => ("cannot_read", None),
             Self::TooLong { .. } => ("too_long", None),
             Self::Write { .. } => ("cannot_write", None),
+            Self::Document { .. } => ("bad_document", None),
+            Self::Host(_) => (
+                "cannot_read_host",
+                Some("--elsewhere checks the file alone".to_owned()),
+            ),
             Self::Print(_) => ("cannot_print", None),
             Self::Json(_) => ("not_json", None),
             Self::Runtime(_) => ("cannot_start", None),
@@ -52,6 +67,11 @@ impl CliError {
             hint,
         }
     }
+}
+
+fn lines(faults: &[Diagnostic]) -> String {
+    let lines: Vec<_> = faults.iter().map(|fault| format!("  {fault}")).collect();
+    lines.join("\n")
 }
 
 /// Wrong usage in the API's shape: clap's words without its layout.

@@ -7,7 +7,9 @@
 mod apply;
 mod attributes;
 mod backend;
+mod check_config;
 mod completions;
+mod document;
 mod error;
 mod events;
 mod flows;
@@ -76,6 +78,8 @@ enum Command {
     Events(events::Args),
     /// Make it so: apply the load balancers of a configuration file
     Apply(apply::Args),
+    /// Find everything that is wrong with a configuration file
+    CheckConfig(check_config::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write the man pages into a folder
@@ -139,6 +143,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Flows(args) => wait_for(flows::run(&args, &client, ui)),
         Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
+        Command::CheckConfig(args) => check_config::run(&args, ui),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),
     }

@@ -301,6 +301,40 @@ fn a_reader_that_leaves_is_no_error() {
 }
 
 #[test]
+fn a_configuration_is_checked_without_an_agent() {
+    let dir = fake::folder();
+    let socket = dir.path().join("none");
+    let file = dir.path().join("ebb.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let path = file.to_str().unwrap();
+        ebb(&socket, &["check-config", "--elsewhere", path])
+            .output()
+            .unwrap()
+    };
+    let good = check(
+        "interfaces = [\"eth0\"]\n[[load_balancer]]\nname = \"web\"\nmode = \"nat\"\n\
+         listeners = [{ protocol = \"tcp\", address = \"10.0.0.100\", port = 80 }]\n",
+    );
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    assert!(stdout(&good).contains("1 load balancer, 0 backends"));
+
+    let bad = check("interfaces = [\"eth0\"]\nmanage_vip = true\n");
+    assert_eq!(bad.status.code(), Some(1));
+    assert_eq!(stdout(&bad), "");
+    let text = stderr(&bad);
+    assert!(text.contains("ebb.toml:2:1: "), "{text}");
+    assert!(text.contains("manage_vips"), "{text}");
+
+    let path = dir.path().join("missing.toml");
+    let missing = ebb(&socket, &["check-config", path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("No such file"));
+}
+
+#[test]
 fn completions_and_man_pages_come_from_the_definitions() {
     let dir = fake::folder();
     let socket = dir.path().join("none");
