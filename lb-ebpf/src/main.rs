@@ -8,6 +8,7 @@
 //! - [`reset`], [`icmp`]: answers made of the packet itself.
 //! - [`atomic`]: the one atomic operation.
 //! - [`scratch`]: room for what the stack has not.
+//! - [`decap`]: a program of its own, for the other end of a tunnel.
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
 //!
 //! A step returns what it found, or the [`Verdict`] that ends the way.
@@ -27,6 +28,7 @@ extern crate std;
 mod atomic;
 mod classify;
 mod cursor;
+mod decap;
 mod emit;
 mod family;
 mod fast;

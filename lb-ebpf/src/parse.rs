@@ -123,7 +123,7 @@ pub(crate) fn transport<A: Family>(
 }
 
 /// A datagram of any shape, with the headers before its payload read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Datagram<A> {
     pub(crate) l3: u8,
     pub(crate) l4: u8,
@@ -137,9 +137,10 @@ pub(crate) struct Datagram<A> {
 }
 
 /// Which fragment it is of its datagram.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Fragment {
+    #[default]
     Whole,
     First,
     Later,

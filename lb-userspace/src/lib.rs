@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod decap;
 pub mod logging;
 pub mod object;
 pub mod store;

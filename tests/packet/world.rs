@@ -107,12 +107,11 @@ impl World {
         let mut ebpf = loader
             .load(lb_userspace::object::OBJECT)
             .expect("the object is well-formed");
-        let program: &mut Xdp = ebpf
-            .program_mut("ebb")
-            .expect("the program")
-            .try_into()
-            .expect("is XDP");
-        program.load().expect("the verifier accepts the program");
+        for name in ["ebb", "decap"] {
+            let program = ebpf.program_mut(name).expect("the program");
+            let program: &mut Xdp = program.try_into().expect("is XDP");
+            program.load().expect("the verifier accepts the program");
+        }
         let mut world = Self {
             ebpf,
             mode,
@@ -425,9 +424,31 @@ impl World {
 
     /// Runs the program on a frame that came from the client's side.
     pub(crate) fn run(&mut self, frame: &[u8]) -> Out {
+        self.run_program("ebb", frame)
+    }
+
+    /// Runs the backend's end of a tunnel on a frame; it opens packets to the
+    /// VIPs.
+    pub(crate) fn decap(&mut self, frame: &[u8]) -> Out {
+        let (IpAddr::V4(vip4), IpAddr::V6(vip6)) = (VIP4.parse().unwrap(), VIP6.parse().unwrap())
+        else {
+            unreachable!("one VIP of each family")
+        };
+        let vip4 = Addr4::from(vip4);
+        self.hash::<_, u32>("DECAP_VIPS_V4")
+            .insert(vip4, 1, 0)
+            .unwrap();
+        let vip6 = Addr6::from(vip6);
+        self.hash::<_, u32>("DECAP_VIPS_V6")
+            .insert(vip6, 1, 0)
+            .unwrap();
+        self.run_program("decap", frame)
+    }
+
+    fn run_program(&mut self, name: &str, frame: &[u8]) -> Out {
         let program: &mut Xdp = self
             .ebpf
-            .program_mut("ebb")
+            .program_mut(name)
             .expect("the program")
             .try_into()
             .expect("is XDP");

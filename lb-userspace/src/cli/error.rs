@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use crate::{
     api::{client::ClientError, types::ErrorBody},
     config::Diagnostic,
+    decap::DecapError,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub(super) enum CliError {
     Json(#[from] serde_json::Error),
     #[error("cannot start: {0}")]
     Runtime(io::Error),
+    #[error(transparent)]
+    Decap(#[from] DecapError),
     #[error("{backend} of {lb} was registered again: the drain is cancelled and its flows stay")]
     DrainCancelled { lb: String, backend: String },
     #[error("stopped waiting; {backend} of {lb} goes on draining")]
@@ -51,6 +54,7 @@ impl CliError {
             ),
             Self::Print(_) => ("cannot_print", None),
             Self::Json(_) => ("not_json", None),
+            Self::Decap(_) => ("cannot_decapsulate", None),
             Self::Runtime(_) => ("cannot_start", None),
             Self::DrainCancelled { .. } => ("drain_cancelled", None),
             Self::Interrupted { lb, backend } => (

@@ -9,6 +9,7 @@ mod attributes;
 mod backend;
 mod check_config;
 mod completions;
+mod decap;
 mod document;
 mod error;
 mod events;
@@ -80,6 +81,8 @@ enum Command {
     Apply(apply::Args),
     /// Find everything that is wrong with a configuration file
     CheckConfig(check_config::Args),
+    /// Run on a backend: open ipip packets to a VIP
+    Decap(decap::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write the man pages into a folder
@@ -144,6 +147,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
         Command::CheckConfig(args) => check_config::run(&args, ui),
+        Command::Decap(args) => wait_for(decap::run(&args, ui)),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),
     }
