@@ -1,0 +1,303 @@
+//! A health check as it is configured, validated.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use rustls::pki_types::{DnsName, ServerName};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    target::{BadTarget, Target},
+    thresholds::{THRESHOLD, Thresholds},
+};
+use crate::api::types;
+
+/// Seconds from one check to the next. The Classic ELB's API begins at 5.
+pub const INTERVAL: RangeInclusive<u32> = 1..=300;
+/// Seconds that a check may take. The Classic ELB's API begins at 2.
+pub const TIMEOUT: RangeInclusive<u32> = 1..=60;
+
+/// What is asked of every backend of a load balancer, and how often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "types::HealthCheck", into = "types::HealthCheck")]
+pub struct HealthCheck {
+    target: Target,
+    interval: u32,
+    timeout: u32,
+    thresholds: Thresholds,
+    verify_certificate: bool,
+    server_name: Option<DnsName<'static>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadCheck {
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    #[error(
+        "the interval of a health check is {} to {} seconds, not {given}",
+        INTERVAL.start(),
+        INTERVAL.end()
+    )]
+    Interval { given: i64 },
+    #[error(
+        "the timeout of a health check is {} to {} seconds, not {given}",
+        TIMEOUT.start(),
+        TIMEOUT.end()
+    )]
+    Timeout { given: i64 },
+    /// The Classic ELB's own words.
+    #[error("HealthCheck timeout must be less than interval.")]
+    TimeoutNotLess,
+    #[error(
+        "the {which} of a health check is {} to {}, not {given}",
+        THRESHOLD.start(),
+        THRESHOLD.end()
+    )]
+    Threshold { which: &'static str, given: i64 },
+    #[error("{given:?} is not a server name: a DNS name is, such as www.example.com")]
+    ServerName { given: String },
+    #[error("`{key}` is for SSL and HTTPS; a health check by {protocol} has no use for it")]
+    NotTls {
+        key: &'static str,
+        protocol: &'static str,
+    },
+}
+
+impl HealthCheck {
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// From the beginning of one check to the beginning of the next.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval.into())
+    }
+
+    /// What a check may take in all.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout.into())
+    }
+
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
+    /// Whether the backend must prove with a certificate who it is.
+    #[must_use]
+    pub fn verify_certificate(&self) -> bool {
+        self.verify_certificate
+    }
+
+    /// The name that the backend is asked for; its address where there is none.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&DnsName<'static>> {
+        self.server_name.as_ref()
+    }
+}
+
+impl TryFrom<types::HealthCheck> for HealthCheck {
+    type Error = BadCheck;
+
+    fn try_from(asked: types::HealthCheck) -> Result<Self, BadCheck> {
+        let target: Target = asked.target.parse()?;
+        let interval = asked.interval;
+        if !INTERVAL.contains(&interval) {
+            return Err(BadCheck::Interval {
+                given: interval.into(),
+            });
+        }
+        let timeout = match asked.timeout {
+            None => default_timeout(interval),
+            Some(timeout) if !TIMEOUT.contains(&timeout) => {
+                return Err(BadCheck::Timeout {
+                    given: timeout.into(),
+                });
+            }
+            // There is nothing less than one second; checks of one backend
+            // never overlap anyway.
+            Some(1) => 1,
+            Some(timeout) if timeout >= interval => return Err(BadCheck::TimeoutNotLess),
+            Some(timeout) => timeout,
+        };
+        let threshold = |which, given: u32| match u8::try_from(given) {
+            Ok(threshold) if THRESHOLD.contains(&threshold) => Ok(threshold),
+            _ => Err(BadCheck::Threshold {
+                which,
+                given: given.into(),
+            }),
+        };
+        let not_tls = |key| BadCheck::NotTls {
+            key,
+            protocol: target.ask.protocol(),
+        };
+        if asked.verify_certificate && !target.ask.is_tls() {
+            return Err(not_tls("verify_certificate"));
+        }
+        let server_name = match asked.server_name {
+            None => None,
+            Some(_) if !target.ask.is_tls() => return Err(not_tls("server_name")),
+            // An address parses as a server name, too.
+            Some(name) => match ServerName::try_from(name.clone()) {
+                Ok(ServerName::DnsName(name)) => Some(name),
+                _ => return Err(BadCheck::ServerName { given: name }),
+            },
+        };
+        Ok(Self {
+            interval,
+            timeout,
+            thresholds: Thresholds {
+                unhealthy: threshold("unhealthy_threshold", asked.unhealthy_threshold)?,
+                healthy: threshold("healthy_threshold", asked.healthy_threshold)?,
+            },
+            verify_certificate: asked.verify_certificate,
+            server_name,
+            target,
+        })
+    }
+}
+
+/// The Classic ELB's 5 seconds, or as much as a shorter interval has room for.
+fn default_timeout(interval: u32) -> u32 {
+    interval.saturating_sub(1).clamp(1, 5)
+}
+
+impl From<HealthCheck> for types::HealthCheck {
+    fn from(check: HealthCheck) -> Self {
+        Self {
+            target: check.target.to_string(),
+            interval: check.interval,
+            timeout: Some(check.timeout),
+            unhealthy_threshold: check.thresholds.unhealthy.into(),
+            healthy_threshold: check.thresholds.healthy.into(),
+            verify_certificate: check.verify_certificate,
+            server_name: check.server_name.map(|name| name.as_ref().to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(target: &str) -> types::HealthCheck {
+        types::HealthCheck::new(target.to_owned())
+    }
+
+    fn check(asked: types::HealthCheck) -> Result<HealthCheck, String> {
+        HealthCheck::try_from(asked).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_the_classic_elb_has_it() {
+        let check = check(asked("tcp:80")).unwrap();
+        assert_eq!(check.interval(), Duration::from_secs(30));
+        assert_eq!(check.timeout(), Duration::from_secs(5));
+        assert_eq!(
+            check.thresholds(),
+            Thresholds {
+                unhealthy: 2,
+                healthy: 10
+            }
+        );
+        assert!(!check.verify_certificate());
+    }
+
+    #[test]
+    fn the_timeout_that_is_left_out_fits_a_short_interval() {
+        for (interval, timeout) in [(300, 5), (6, 5), (5, 4), (2, 1), (1, 1)] {
+            let check = check(types::HealthCheck {
+                interval,
+                ..asked("TCP:80")
+            });
+            assert_eq!(check.unwrap().timeout(), Duration::from_secs(timeout));
+        }
+    }
+
+    #[test]
+    fn the_limits_are_those_of_the_classic_elb_and_a_second_at_the_least() {
+        let with = |interval, timeout| {
+            check(types::HealthCheck {
+                interval,
+                timeout: Some(timeout),
+                ..asked("TCP:80")
+            })
+            .map(|_| ())
+        };
+        let less = Err("HealthCheck timeout must be less than interval.".to_owned());
+        for (interval, timeout) in [(1, 1), (2, 1), (5, 4), (61, 60), (300, 60)] {
+            assert_eq!(with(interval, timeout), Ok(()), "{interval} {timeout}");
+        }
+        for (interval, timeout) in [(2, 2), (5, 5), (5, 6), (60, 60)] {
+            assert_eq!(with(interval, timeout), less, "{interval} {timeout}");
+        }
+        for interval in [0, 301, u32::MAX] {
+            let error = with(interval, 1).unwrap_err();
+            assert!(error.contains("is 1 to 300 seconds"), "{error}");
+        }
+        for timeout in [0, 61] {
+            let error = with(300, timeout).unwrap_err();
+            assert!(error.contains("is 1 to 60 seconds"), "{error}");
+        }
+    }
+
+    #[test]
+    fn thresholds_are_2_to_10() {
+        for bad in [0, 1, 11, 256, u32::MAX] {
+            let down = check(types::HealthCheck {
+                unhealthy_threshold: bad,
+                ..asked("TCP:80")
+            });
+            let error = down.unwrap_err();
+            assert!(
+                error.contains("unhealthy_threshold of a health check is 2 to 10"),
+                "{error}"
+            );
+            let up = check(types::HealthCheck {
+                healthy_threshold: bad,
+                ..asked("TCP:80")
+            });
+            let error = up.unwrap_err();
+            assert!(error.contains("the healthy_threshold"), "{error}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_a_matter_of_tls_alone() {
+        let named = |target: &str, name: &str| types::HealthCheck {
+            server_name: Some(name.to_owned()),
+            ..asked(target)
+        };
+        assert!(check(named("SSL:443", "www.example.com")).is_ok());
+        for bad in ["10.0.0.1", "", "a b", "-.example"] {
+            let error = check(named("HTTPS:443/", bad)).unwrap_err();
+            assert!(error.contains("is not a server name"), "{error}");
+        }
+        let error = check(named("HTTP:80/", "www.example.com")).unwrap_err();
+        assert!(
+            error.contains("`server_name` is for SSL and HTTPS"),
+            "{error}"
+        );
+        let verified = types::HealthCheck {
+            verify_certificate: true,
+            ..asked("TCP:80")
+        };
+        let error = check(verified).unwrap_err();
+        assert!(error.contains("`verify_certificate` is for SSL"), "{error}");
+    }
+
+    #[test]
+    fn a_check_survives_being_written_and_read() {
+        let written = types::HealthCheck {
+            interval: 7,
+            verify_certificate: true,
+            server_name: Some("www.example.com".to_owned()),
+            ..asked("HTTPS:8443/ping?x=1")
+        };
+        let check = check(written).unwrap();
+        let text = serde_json::to_string(&check).unwrap();
+        assert_eq!(serde_json::from_str::<HealthCheck>(&text).unwrap(), check);
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a health check did not pass, in words for operators.
+
+use std::{fmt, io, time::Duration};
+
+use rustix::io::Errno;
+
+/// How much of what others wrote (a certificate's names, a library's words)
+/// goes into a reason.
+const TEXT_MAX: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{stage} took longer than {} s", limit.as_secs())]
+    Timeout { stage: Stage, limit: Duration },
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    #[error("the TLS handshake failed: {why}")]
+    Tls { why: String },
+    #[error("the answer is not one of HTTP: {why}")]
+    Http { why: String },
+    #[error("the connection ended before the answer did")]
+    CutShort,
+    #[error("it answered {status}; only 200 counts")]
+    Status { status: u16 },
+    /// The check could not be made, through no fault of the backend's. It says
+    /// nothing about it.
+    #[error("the agent could not check: {why}")]
+    Ours { why: String },
+}
+
+/// What a check was waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Connect,
+    Handshake,
+    Answer,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Handshake => "the TLS handshake",
+            Self::Answer => "the answer",
+        })
+    }
+}
+
+impl Failure {
+    /// A connection that could not be made, or that the host had no means for.
+    #[must_use]
+    pub fn connect(error: io::Error) -> Self {
+        // A host that is out of something must not find all of its backends
+        // unhealthy.
+        let ours = matches!(
+            Errno::from_io_error(&error),
+            Some(
+                Errno::MFILE
+                    | Errno::NFILE
+                    | Errno::NOBUFS
+                    | Errno::NOMEM
+                    | Errno::ADDRNOTAVAIL
+                    | Errno::AFNOSUPPORT
+                    | Errno::ACCESS
+                    | Errno::PERM
+            )
+        );
+        if ours {
+            Self::Ours {
+                why: error.to_string(),
+            }
+        } else {
+            Self::Connect(error)
+        }
+    }
+
+    #[must_use]
+    pub fn tls(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Tls {
+                why: "the connection ended".to_owned(),
+            },
+            _ => Self::Tls { why: clean(error) },
+        }
+    }
+
+    #[must_use]
+    pub fn http(error: &hyper::Error) -> Self {
+        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            Self::CutShort
+        } else if error.is_parse() || error.is_parse_status() {
+            Self::Http { why: clean(error) }
+        } else {
+            // A reset, most likely.
+            Self::CutShort
+        }
+    }
+
+    /// Whether it says nothing about the backend.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours { .. })
+    }
+}
+
+/// One short line, whatever others put into it.
+fn clean(text: &impl fmt::Display) -> String {
+    let text = text.to_string();
+    let mut clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(TEXT_MAX)
+        .collect();
+    if clean.len() < text.len() {
+        clean.push('…');
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_out_of_something_says_nothing_about_its_backends() {
+        for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL, Errno::NOMEM] {
+            let failure = Failure::connect(errno.into());
+            assert!(failure.is_ours(), "{failure}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH] {
+            let failure = Failure::connect(errno.into());
+            assert!(!failure.is_ours(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_becomes_one_short_line() {
+        let hostile = io::Error::other(format!("a\r\nb\x1b[2J{}", "x".repeat(10_000)));
+        let said = Failure::tls(&hostile).to_string();
+        assert!(said.len() < 2 * TEXT_MAX, "{said}");
+        assert!(!said.contains(char::is_control), "{said}");
+    }
+}

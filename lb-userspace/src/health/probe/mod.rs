@@ -1,0 +1,128 @@
+//! One question to one backend, and its answer: over TCP, TLS or HTTP.
+//!
+//! - [`tls`]: handshakes, with certificates verified or not;
+//! - [`http`]: one GET, its answer bounded in size.
+//!
+//! Every step has the check's timeout as its deadline, and every byte of an
+//! answer is a stranger's.
+
+mod http;
+mod tls;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use self::tls::Tls;
+use super::{
+    check::HealthCheck,
+    failure::{Failure, Stage},
+    target::Ask,
+};
+
+/// Something that can check backends; tests bring their own.
+pub trait Probe: Send + Sync + 'static {
+    /// Asks once. Ends within the check's timeout.
+    ///
+    /// # Errors
+    /// Why the backend did not pass.
+    fn probe(
+        &self,
+        address: IpAddr,
+        check: &HealthCheck,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Asks over the network.
+#[derive(Debug)]
+pub struct Prober {
+    tls: Tls,
+}
+
+impl Prober {
+    /// With the certificate authorities of the host.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { tls: Tls::new() }
+    }
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Probe for Prober {
+    async fn probe(&self, address: IpAddr, check: &HealthCheck) -> Result<(), Failure> {
+        let target = check.target();
+        let to = SocketAddr::new(address, target.port.get());
+        let deadline = Deadline::after(check.timeout());
+
+        let stream = deadline
+            .hold(Stage::Connect, TcpStream::connect(to))
+            .await?;
+        let stream = stream.map_err(Failure::connect)?;
+        match &target.ask {
+            Ask::Tcp => Ok(()),
+            Ask::Http(path) => {
+                let get = http::get(stream, path, http::host(to, check));
+                deadline.hold(Stage::Answer, get).await?
+            }
+            Ask::Ssl => {
+                let mut stream = self.handshake(stream, address, check, deadline).await?;
+                tls::goodbye(&mut stream).await;
+                Ok(())
+            }
+            Ask::Https(path) => {
+                let stream = self.handshake(stream, address, check, deadline).await?;
+                let get = http::get(stream, path, http::host(to, check));
+                deadline.hold(Stage::Answer, get).await?
+            }
+        }
+    }
+}
+
+impl Prober {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+        check: &HealthCheck,
+        deadline: Deadline,
+    ) -> Result<tls::Stream, Failure> {
+        let handshake = self.tls.handshake(stream, address, check);
+        deadline.hold(Stage::Handshake, handshake).await?
+    }
+}
+
+/// When a check must be over.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Self {
+        let at = Instant::now() + limit;
+        Self { at, limit }
+    }
+
+    /// Waits for `step` until the deadline.
+    async fn hold<T>(self, stage: Stage, step: impl Future<Output = T>) -> Result<T, Failure> {
+        let limit = self.limit;
+        timeout_at(self.at, step)
+            .await
+            .map_err(|_| Failure::Timeout { stage, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests;

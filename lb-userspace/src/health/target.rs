@@ -1,0 +1,332 @@
+//! What a health check asks of a backend: `TCP:port`, `SSL:port`,
+//! `HTTP:port/path` or `HTTPS:port/path`, with the Classic ELB's limits.
+
+use std::{borrow::Cow, fmt, num::NonZeroU16, str::FromStr};
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::suggest::nearest;
+
+/// The longest path, in the Classic ELB's "16-bit characters".
+pub const PATH_MAX: usize = 1024;
+
+/// A target, as parsed. Written out, the protocol is in upper case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target {
+    pub ask: Ask,
+    pub port: NonZeroU16,
+}
+
+/// What counts as an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A TCP connection.
+    Tcp,
+    /// A TCP connection and a TLS handshake.
+    Ssl,
+    /// A GET of the path that is answered with 200.
+    Http(Path),
+    /// The same over TLS.
+    Https(Path),
+}
+
+impl Ask {
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Ssl => "SSL",
+            Self::Http(_) => "HTTP",
+            Self::Https(_) => "HTTPS",
+        }
+    }
+
+    /// Whether the backend is spoken to over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Ssl | Self::Https(_))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp | Self::Ssl => None,
+            Self::Http(path) | Self::Https(path) => Some(path),
+        }
+    }
+}
+
+/// A path with its query, as written. It begins with a slash and has nothing in
+/// it that could end the line it is sent in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(String);
+
+/// What a request line cannot hold as it is.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+impl Path {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As it is sent: ASCII. Escapes that were written already stay.
+    #[must_use]
+    pub fn encoded(&self) -> Cow<'_, str> {
+        utf8_percent_encode(&self.0, ENCODED).into()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTarget {
+    #[error(
+        "health check target {given:?} has no protocol; write TCP:port, SSL:port, HTTP:port/path or HTTPS:port/path"
+    )]
+    NoProtocol { given: String },
+    #[error("{given:?} is not a protocol for health checks: TCP, SSL, HTTP and HTTPS are{}", meant(.nearest.as_ref()))]
+    Protocol {
+        given: String,
+        nearest: Option<&'static str>,
+    },
+    #[error("{given:?} is not the port of a health check target: 1 to 65535 is")]
+    Port { given: String },
+    /// The Classic ELB's own words.
+    #[error(
+        "HealthCheck HTTP Target must specify a port followed by a path that begins with a slash. e.g. HTTP:80/ping/this/path"
+    )]
+    NoPath,
+    #[error("a health check by {protocol} has no path; leave it out, or check by HTTP or HTTPS")]
+    Path { protocol: &'static str },
+    #[error("the path of a health check target is at most {PATH_MAX} characters long, not {given}")]
+    PathLength { given: usize },
+    #[error(
+        "the path of a health check target cannot have {given:?} in it; write it percent-encoded"
+    )]
+    PathCharacter { given: char },
+}
+
+fn meant(nearest: Option<&&'static str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}
+
+impl FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, BadTarget> {
+        let Some((protocol, rest)) = text.split_once(':') else {
+            return Err(BadTarget::NoProtocol { given: short(text) });
+        };
+        let (port, path) = match rest.find('/') {
+            Some(slash) => (&rest[..slash], Some(&rest[slash..])),
+            None => (rest, None),
+        };
+        let asked: fn(Option<&str>) -> Result<Ask, BadTarget> =
+            match protocol.to_ascii_uppercase().as_str() {
+                "TCP" => |path| without(path, Ask::Tcp),
+                "SSL" => |path| without(path, Ask::Ssl),
+                "HTTP" => |path| with(path).map(Ask::Http),
+                "HTTPS" => |path| with(path).map(Ask::Https),
+                _ => {
+                    return Err(BadTarget::Protocol {
+                        given: short(protocol),
+                        nearest: known(protocol),
+                    });
+                }
+            };
+        let ask = asked(path)?;
+        if port.is_empty() && path.is_some() {
+            return Err(BadTarget::NoPath);
+        }
+        Ok(Self {
+            ask,
+            port: parse_port(port)?,
+        })
+    }
+}
+
+fn known(protocol: &str) -> Option<&'static str> {
+    let name = nearest(protocol, ["TCP", "SSL", "HTTP", "HTTPS"])?;
+    ["TCP", "SSL", "HTTP", "HTTPS"]
+        .into_iter()
+        .find(|known| *known == name)
+}
+
+fn without(path: Option<&str>, ask: Ask) -> Result<Ask, BadTarget> {
+    match path {
+        None => Ok(ask),
+        Some(_) => Err(BadTarget::Path {
+            protocol: ask.protocol(),
+        }),
+    }
+}
+
+fn with(path: Option<&str>) -> Result<Path, BadTarget> {
+    let path = path.ok_or(BadTarget::NoPath)?;
+    let given = path.encode_utf16().count();
+    if given > PATH_MAX {
+        return Err(BadTarget::PathLength { given });
+    }
+    // A fragment is never sent; whoever wrote one meant the character.
+    let bad = |c: &char| c.is_control() || c.is_whitespace() || *c == '#';
+    match path.chars().find(bad) {
+        Some(given) => Err(BadTarget::PathCharacter { given }),
+        None => Ok(Path(path.to_owned())),
+    }
+}
+
+fn parse_port(text: &str) -> Result<NonZeroU16, BadTarget> {
+    // Not `parse` alone: it takes a plus sign.
+    let digits = text.bytes().all(|c| c.is_ascii_digit());
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .ok_or_else(|| BadTarget::Port { given: short(text) })
+}
+
+/// Enough to recognise what was written.
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ask, port } = self;
+        let path = ask.path().map_or("", Path::as_str);
+        write!(f, "{}:{port}{path}", ask.protocol())
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = BadTarget;
+
+    fn try_from(text: String) -> Result<Self, BadTarget> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Target, BadTarget> {
+        text.parse()
+    }
+
+    #[test]
+    fn the_four_protocols_are_read_in_any_case_and_written_in_upper_case() {
+        for (text, written) in [
+            ("TCP:80", "TCP:80"),
+            ("tcp:65535", "TCP:65535"),
+            ("Ssl:443", "SSL:443"),
+            ("HTTP:80/", "HTTP:80/"),
+            ("http:8080/ping/this/path", "HTTP:8080/ping/this/path"),
+            ("HTTPS:443/health?deep=1", "HTTPS:443/health?deep=1"),
+            ("HTTP:80/a:b//c", "HTTP:80/a:b//c"),
+        ] {
+            let target = parse(text).unwrap();
+            assert_eq!(target.to_string(), written);
+            assert_eq!(parse(written).unwrap(), target);
+        }
+    }
+
+    #[test]
+    fn an_http_target_without_a_path_is_refused_in_the_words_of_the_classic_elb() {
+        for bad in [
+            "HTTP:80",
+            "HTTPS:443",
+            "http:",
+            "HTTP:/ping",
+            "HTTPS:80ping",
+        ] {
+            assert_eq!(
+                parse(bad).unwrap_err().to_string(),
+                "HealthCheck HTTP Target must specify a port followed by a path that begins \
+                 with a slash. e.g. HTTP:80/ping/this/path",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_target_is_said() {
+        for (bad, said) in [
+            ("", "has no protocol"),
+            ("80", "has no protocol"),
+            ("TCP", "has no protocol"),
+            ("UDP:53", "\"UDP\" is not a protocol for health checks"),
+            ("HTPP:80/", "did you mean HTTP?"),
+            (" TCP:80", "is not a protocol"),
+            ("TCP:", "\"\" is not the port"),
+            ("TCP:0", "\"0\" is not the port"),
+            ("TCP:65536", "1 to 65535"),
+            ("TCP:+80", "\"+80\" is not the port"),
+            ("TCP: 80", "\" 80\" is not the port"),
+            ("TCP:80:90", "\"80:90\" is not the port"),
+            ("SSL:-1", "is not the port"),
+            ("TCP:80/", "by TCP has no path"),
+            ("SSL:443/x", "by SSL has no path"),
+            ("HTTP:80/a b", "' ' in it"),
+            ("HTTP:80/a\r\nHost: evil", "'\\r' in it"),
+            ("HTTP:80/a\u{85}b", "in it; write it percent-encoded"),
+            ("HTTP:80/a#b", "'#' in it"),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_have_1024_characters_of_16_bits() {
+        let path = |n: usize, c: char| parse(&format!("HTTP:80/{}", String::from(c).repeat(n)));
+        assert!(path(1023, 'x').is_ok());
+        assert_eq!(path(1024, 'x'), Err(BadTarget::PathLength { given: 1025 }));
+        assert!(path(1023, 'é').is_ok());
+        // Outside the basic plane, a character takes two of 16 bits.
+        assert!(path(511, '😀').is_ok());
+        assert!(path(512, '😀').is_err());
+    }
+
+    #[test]
+    fn what_a_request_line_cannot_hold_is_sent_percent_encoded() {
+        let target = parse("HTTP:80/é%20{x}?q=\"1\"").unwrap();
+        let Ask::Http(path) = target.ask else {
+            panic!("not HTTP: {target:?}");
+        };
+        assert_eq!(path.encoded(), "/%C3%A9%20%7Bx%7D?q=%221%22");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_read_is_read_back(text in ".{0,64}") {
+            if let Ok(target) = parse(&text) {
+                prop_assert_eq!(parse(&target.to_string()), Ok(target));
+            }
+        }
+
+        #[test]
+        fn a_path_that_is_taken_is_one_line_of_ascii_when_sent(path in "/.{0,64}") {
+            if let Ok(Target { ask: Ask::Http(path), .. }) = parse(&format!("HTTP:80{path}")) {
+                prop_assert!(path.encoded().bytes().all(|c| c.is_ascii_graphic()));
+            }
+        }
+    }
+}
