@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use lb_userspace::{
-    api::types::{Backend, LoadBalancer, Status},
+    api::types::{Backend, HealthByHand, LoadBalancer, Status},
     dataplane::Mode,
 };
 use serde::de::DeserializeOwned;
@@ -34,6 +34,10 @@ pub struct Settings {
     pub drain_timeout: u32,
     /// Seconds.
     pub idle_timeout: u32,
+    /// Established entries that the kernel's table has room for.
+    pub flows: u32,
+    /// Half-open ones.
+    pub half_open: u32,
     /// Which of the site's backends are in it; all, when empty.
     pub backends: Vec<String>,
 }
@@ -45,6 +49,8 @@ impl Default for Settings {
             draining: true,
             drain_timeout: 300,
             idle_timeout: 350,
+            flows: 262_144,
+            half_open: 65_536,
             backends: Vec::new(),
         }
     }
@@ -81,6 +87,10 @@ state_dir = "{dir}/state"
 bpffs_dir = "{pins}"
 xdp_mode = "driver"
 
+[tables]
+flows = {flows}
+half_open = {half_open}
+
 [[load_balancer]]
 name = "{LB}"
 mode = "{mode}"
@@ -100,6 +110,8 @@ idle_timeout = {idle_timeout}
             draining = self.draining,
             drain_timeout = self.drain_timeout,
             idle_timeout = self.idle_timeout,
+            flows = self.flows,
+            half_open = self.half_open,
         )
     }
 }
@@ -252,7 +264,12 @@ impl<'a> Ebb<'a> {
     }
 
     /// Sets a backend's health by hand.
-    pub fn set_health(&self, id: &str, health: &str) -> Result<Backend> {
+    pub fn set_health(&self, id: &str, health: HealthByHand) -> Result<Backend> {
+        let health = match health {
+            HealthByHand::Healthy => "healthy",
+            HealthByHand::Unhealthy => "unhealthy",
+            HealthByHand::Auto => "auto",
+        };
         self.json(&["backend", "health", LB, id, health])
     }
 

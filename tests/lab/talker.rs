@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,6 +15,8 @@ use super::{
     conversation::{End, Watch},
     host::Host,
 };
+
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Said to it, it makes the server close first.
 pub(super) const BYE: &[u8] = b"bye\n";
@@ -145,6 +147,34 @@ fn answer_all(socket: &UdpSocket, name: &str) {
         // The client may be gone.
         let _ = socket.send_to(&answer, peer);
     }
+}
+
+/// Says something to a talker over UDP, from a port of its own, and returns the
+/// name of the one that answered.
+pub fn ask(client: &Host, to: SocketAddr, text: &str) -> Result<String> {
+    let answered = client.enter(|| -> Result<String> {
+        let socket = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect(mapped(to))?;
+        socket.send(text.as_bytes())?;
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).context("no answer")?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    })?;
+    let answer = answered.with_context(|| format!("asking {to}"))?;
+    let name = answer.strip_suffix(text).map(str::trim_end);
+    Ok(name
+        .with_context(|| format!("{to} answered {answer:?}"))?
+        .to_owned())
+}
+
+/// As an IPv6 socket writes it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    (ip, address.port()).into()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

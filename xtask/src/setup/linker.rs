@@ -91,6 +91,12 @@ fn build(llvm: &Llvm, home: &Path) -> Result<()> {
         // Not the workspace's: its configuration is not for this.
         .current_dir(home)
         .env("LLVM_PREFIX", home)
+        // It runs once per build, and most of that in LLVM: not worth the time
+        // that optimizing it takes.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
