@@ -2,4 +2,5 @@
 //!
 //! They need root, and are run by `cargo xtask test`.
 
+mod raw;
 mod site;

@@ -15,6 +15,8 @@ use tests::lab::{
     site::{Site, TALKER},
 };
 
+use crate::raw::{Ping, Syns};
+
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
@@ -139,5 +141,24 @@ fn a_load_counts_its_answers() -> Result<()> {
             .all(|request| request.answer.as_deref() == Ok("web-1")),
         "{requests:?}"
     );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn hand_made_packets_are_well_made() -> Result<()> {
+    let site = Site::with_backends(Mode::Dsr, 1)?;
+    let server = &site.backends[0].host;
+    for address in [IpAddr::from(server.v4), server.v6.into()] {
+        Ping::open(&site.client, address)?.ping(SOON)?;
+    }
+    // The server's kernel takes the SYN for one of a connection that it has,
+    // and challenges it.
+    let challenges = || server.run("nstat", &["-asz", "TcpExtTCPSYNChallenge"]);
+    let before = challenges()?;
+    let talk = Conversation::open(&site.client, (server.v4, TALKER).into())?;
+    Syns::open(&site.client)?.send(talk.local.port(), talk.vip)?;
+    talk.echo("unmoved")?;
+    assert_ne!(before, challenges()?);
     Ok(())
 }
