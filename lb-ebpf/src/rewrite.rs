@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A client's packet, on to its backend; nat makes it come from `source` and
-/// `ports`.
+/// `ports`. Under ipip `ports` is what [`varied`] gave.
 #[inline(always)]
 pub(crate) fn to_backend<A: Family>(
     mut cursor: Cursor,
@@ -29,7 +29,7 @@ pub(crate) fn to_backend<A: Family>(
 ) -> Result<u32, Verdict> {
     match backend.flags & MODE_MASK {
         MODE_DSR => {}
-        MODE_IPIP => cursor = encapsulate(cursor, packet, backend)?,
+        MODE_IPIP => cursor = encapsulate(cursor, packet, ports.0, backend)?,
         _ => translate(
             &mut cursor,
             packet,
@@ -129,28 +129,40 @@ pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
     backend.flags & MODE_MASK != MODE_IPIP || packet.len <= room(backend)
 }
 
+/// What varies in the outer source address of a flow's packets, as on the wire:
+/// the receiver spreads them over its queues by it.
+#[inline(always)]
+pub(crate) fn varied<A: Family>(packet: &Packet<A>, backend: &Backend) -> Result<Ports, Verdict> {
+    let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
+    let bits = if backend.flags & V6 != 0 {
+        settings.tunnel_bits_v6
+    } else {
+        settings.tunnel_bits_v4
+    };
+    let hash = hash::flow(&packet.key, settings.nat_seed);
+    Ok(Ports((hash & low_bits(bits)).to_be()))
+}
+
 /// Puts an outer header before the packet: IPv4 in IPv4, IPv6 in IPv6 or IPv4
 /// in IPv6 (RFC 2003, RFC 2473).
 #[inline(always)]
 fn encapsulate<A: Family>(
     cursor: Cursor,
     packet: &Packet<A>,
+    varied: u32,
     backend: &Backend,
 ) -> Result<Cursor, Verdict> {
-    let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
     let outer_len = outer_len(backend);
     // A tag of the client's side stays behind: the way to the backend is
     // untagged.
     let kind = if A::V6 { wire::IPV6_IN } else { wire::IPIP };
     let grow = outer_len as i32 + wire::ETHERNET_LEN as i32 - packet.l3 as i32;
     let mut cursor = cursor.grow_front(grow)?;
-    let hash = hash::flow(&packet.key, settings.nat_seed);
     if backend.flags & V6 != 0 {
         cursor
             .header::<wire::Ethernet>(0)?
             .set_kind(wire::ETHERTYPE_IPV6);
         let [a, b, c, d] = backend.source;
-        let varied = (hash & low_bits(settings.tunnel_bits_v6)).to_be();
         cursor.header::<wire::Ipv6>(wire::ETHERNET_LEN)?.begin(
             packet.len as u16,
             kind,
@@ -161,7 +173,6 @@ fn encapsulate<A: Family>(
         cursor
             .header::<wire::Ethernet>(0)?
             .set_kind(wire::ETHERTYPE_IPV4);
-        let varied = (hash & low_bits(settings.tunnel_bits_v4)).to_be();
         cursor.header::<wire::Ipv4>(wire::ETHERNET_LEN)?.begin(
             packet.len as u16 + wire::IPV4_LEN as u16,
             kind,

@@ -6,7 +6,7 @@
 
 use lb_common::{
     abi::{
-        backend::{Backend, LoadBalancer, MODE_MASK, MODE_NAT},
+        backend::{Backend, LoadBalancer, MODE_IPIP, MODE_MASK, MODE_NAT},
         counter::Verdict,
         flow::{
             ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, HALF_OPEN_TICKS, NAT, Ports, REPLY,
@@ -502,6 +502,8 @@ fn admit<A: Family>(
                 Verdict::UnreachableNoPort,
             ));
         }
+    } else if lb.flags & MODE_MASK == MODE_IPIP {
+        value.ports = rewrite::varied(packet, backend)?;
     }
     let value = &scratch.value;
     if !flow::half_establish(&packet.key, value) {

@@ -85,7 +85,8 @@ pub struct Flow<A: Address> {
     pub epoch: u32,
     /// Forward: the source address to write (nat). Reply: the client.
     pub peer: A,
-    /// The ports to write: the new source and destination.
+    /// The ports to write: the new source and destination. Under ipip, what
+    /// varies in the outer source address, as on the wire.
     pub ports: Ports,
     /// The listener that the client connected to; its address and port are what
     /// a reply is made to come from.
@@ -133,7 +134,7 @@ plain!(
 
 const _: () = assert!(size_of::<FlowKey<Addr4>>() == 16);
 const _: () = assert!(size_of::<FlowKey<Addr6>>() == 40);
-const _: () = assert!(size_of::<Flow<Addr4>>() == 56);
+const _: () = assert!(size_of::<Flow<Addr4>>() == 64);
 const _: () = assert!(size_of::<Flow<Addr6>>() == 64);
 
 /// One tick in nanoseconds is 2 to this power: a tick is 1.048576 ms. Ticks are
