@@ -29,6 +29,12 @@ pub(super) enum CliError {
     Print(io::Error),
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("`ebb top` is for people on a terminal")]
+    NoTerminal,
+    #[error("stopped before the agent answered")]
+    Stopped,
+    #[error("the terminal does not do what it should: {0}")]
+    Terminal(io::Error),
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
@@ -55,6 +61,15 @@ impl CliError {
             Self::Print(_) => ("cannot_print", None),
             Self::Json(_) => ("not_json", None),
             Self::Decap(_) => ("cannot_decapsulate", None),
+            Self::NoTerminal => (
+                "no_terminal",
+                Some(
+                    "`ebb lb list --json` and `ebb events --follow --json` are for programs"
+                        .to_owned(),
+                ),
+            ),
+            Self::Stopped => ("stopped", None),
+            Self::Terminal(_) => ("terminal", None),
             Self::Runtime(_) => ("cannot_start", None),
             Self::DrainCancelled { .. } => ("drain_cancelled", None),
             Self::Interrupted { lb, backend } => (

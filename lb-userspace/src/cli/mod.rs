@@ -20,6 +20,7 @@ mod man;
 mod samples;
 mod status;
 mod table;
+mod top;
 mod ui;
 mod words;
 
@@ -73,6 +74,8 @@ enum Command {
     Attributes(attributes::Command),
     /// Show the agent and its totals
     Status(status::Args),
+    /// Watch load balancers, backends and drains, full-screen
+    Top(top::Args),
     /// Show who is connected, the longest first
     Flows(flows::Args),
     /// Show what happened, and with --follow what happens
@@ -143,6 +146,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Backend(command) => wait_for(backend::run(command, &client, ui)),
         Command::Attributes(command) => wait_for(attributes::run(command, &client, ui)),
         Command::Status(args) => wait_for(status::run(&args, &client, ui)),
+        Command::Top(args) => top::run(&args, client, ui),
         Command::Flows(args) => wait_for(flows::run(&args, &client, ui)),
         Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),

@@ -11,4 +11,5 @@ mod events;
 mod fake;
 mod limits;
 mod requests;
+mod terminal;
 mod wait;

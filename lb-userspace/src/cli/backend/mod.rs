@@ -50,7 +50,7 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
 }
 
 /// One word for where a backend is in its life.
-fn state(backend: &Backend) -> (&str, Style) {
+pub(super) fn state(backend: &Backend) -> (&str, Style) {
     match (backend.registration.as_str(), backend.state) {
         ("draining", _) => ("draining", CAUTION),
         ("closing", _) => ("closing", CAUTION),
@@ -63,7 +63,7 @@ fn state(backend: &Backend) -> (&str, Style) {
 }
 
 /// Why it is there, or how far it got.
-fn note(backend: &Backend) -> String {
+pub(super) fn note(backend: &Backend) -> String {
     let mut notes = Vec::new();
     if let Some(drain) = &backend.drain {
         notes.push(progress(drain));

@@ -36,7 +36,7 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
     }
 }
 
-fn mode(mode: Mode) -> &'static str {
+pub(super) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Nat => "nat",
         Mode::Dsr => "dsr",
@@ -52,7 +52,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
 }
 
 /// As it is typed for `lb create`: `tcp:10.0.0.100:80`, and where it leads.
-fn listener(listener: &Listener) -> String {
+pub(super) fn listener(listener: &Listener) -> String {
     let Listener {
         address,
         port,
