@@ -47,7 +47,10 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
             Err(Verdict::NotOurs)
         };
     }
-    let Some(entry) = Entry::established(&packet.key) else {
+    // The look-up wants the key in memory; apart from it, the packet's facts
+    // stay in registers.
+    let key = packet.key;
+    let Some(entry) = Entry::established(&key) else {
         return if maybe_ours(ip.to()) {
             Ok(Fast::Look)
         } else {
