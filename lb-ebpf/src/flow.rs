@@ -73,11 +73,12 @@ impl<A: Family> Entry<A> {
             f.seen = now;
             f.bytes += packet.len as u64;
             if packet.is_tcp() {
-                // Retransmissions and keep-alive probes lie behind.
-                if tcp::after(packet.next_seq, f.seq) {
+                // Retransmissions and keep-alive probes lie behind. Zero is
+                // what was never heard of, and behind everything.
+                if f.seq == 0 || tcp::after(packet.next_seq, f.seq) {
                     f.seq = packet.next_seq;
                 }
-                if tcp::after(packet.ack, f.ack) {
+                if f.ack == 0 || tcp::after(packet.ack, f.ack) {
                     f.ack = packet.ack;
                 }
             }

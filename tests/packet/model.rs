@@ -619,10 +619,10 @@ impl Model {
         };
         let entry = self.entry(packet.tuple);
         if packet.is_tcp() {
-            if tcp::after(packet.next_seq, entry.seq) {
+            if entry.seq == 0 || tcp::after(packet.next_seq, entry.seq) {
                 entry.seq = packet.next_seq;
             }
-            if tcp::after(packet.ack, entry.ack) {
+            if entry.ack == 0 || tcp::after(packet.ack, entry.ack) {
                 entry.ack = packet.ack;
             }
         }
