@@ -8,6 +8,7 @@
 //! [`Change`]s, made by the pure planner from the old and the new view. When a
 //! call returns, the change is in force for every packet that arrives later.
 
+pub mod bpf;
 pub mod memory;
 
 use std::{

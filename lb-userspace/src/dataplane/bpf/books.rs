@@ -1,0 +1,105 @@
+//! Reading the books: what the kernel counted for each backend and verdict.
+
+use lb_common::abi::counter::{BackendCounters as Row, Verdict};
+
+use super::{maps::Maps, table::TableError};
+use crate::dataplane::{BackendCounters, BackendIndex};
+
+/// The counters of one backend, over all CPUs.
+pub(super) fn row(maps: &Maps, backend: BackendIndex) -> Result<Row, TableError> {
+    let index = u32::from(backend);
+    let mut row = sum(&maps.backend_counters.row(index)?);
+    row.closed += maps.closed_by_agent.at(index)?;
+    Ok(row)
+}
+
+/// The counters of these backends.
+pub(super) fn rows(
+    maps: &Maps,
+    backends: impl IntoIterator<Item = BackendIndex>,
+) -> Result<Vec<(BackendIndex, Row)>, TableError> {
+    let backends: Vec<_> = backends.into_iter().collect();
+    let Some(last) = backends.iter().max() else {
+        return Ok(Vec::new());
+    };
+    let rows = maps.backend_counters.rows(u32::from(*last) + 1)?;
+    backends
+        .into_iter()
+        .map(|backend| {
+            let per_cpu = rows
+                .get(usize::from(backend))
+                .map_or(&[][..], Vec::as_slice);
+            let mut row = sum(per_cpu);
+            row.closed += maps.closed_by_agent.at(u32::from(backend))?;
+            Ok((backend, row))
+        })
+        .collect()
+}
+
+/// The flows of a backend that are in the table and open.
+pub(super) fn active(row: &Row) -> u64 {
+    row.opened.saturating_sub(row.closed)
+}
+
+/// The packets under each verdict.
+pub(super) fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, TableError> {
+    let rows = maps.verdicts.rows(Verdict::ALL.len() as u32)?;
+    Ok(Verdict::ALL
+        .iter()
+        .zip(rows)
+        .map(|(verdict, cpus)| (*verdict, cpus.iter().sum()))
+        .collect())
+}
+
+/// As the agent's other parts see a row.
+pub(super) fn counters(row: &Row) -> BackendCounters {
+    BackendCounters {
+        packets_in: row.packets_in,
+        bytes_in: row.bytes_in,
+        packets_out: row.packets_out,
+        bytes_out: row.bytes_out,
+        opened: row.opened,
+        closed: row.closed,
+    }
+}
+
+/// Makes a backend's books those of one that has just come.
+pub(super) fn clear(maps: &Maps, backend: BackendIndex) -> Result<(), TableError> {
+    let index = u32::from(backend);
+    maps.backend_counters.clear(index)?;
+    maps.closed_by_agent.put(&index, &0)
+}
+
+fn sum(cpus: &[Row]) -> Row {
+    cpus.iter().fold(Row::default(), |total, cpu| Row {
+        packets_in: total.packets_in + cpu.packets_in,
+        bytes_in: total.bytes_in + cpu.bytes_in,
+        packets_out: total.packets_out + cpu.packets_out,
+        bytes_out: total.bytes_out + cpu.bytes_out,
+        opened: total.opened + cpu.opened,
+        closed: total.closed + cpu.closed,
+        closing: total.closing + cpu.closing,
+        spare: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cpus_counted_adds_up() {
+        let one = Row {
+            opened: 3,
+            closed: 1,
+            ..Row::default()
+        };
+        let two = Row {
+            opened: 2,
+            closed: 3,
+            ..Row::default()
+        };
+        let row = sum(&[one, two]);
+        assert_eq!((row.opened, row.closed, active(&row)), (5, 4, 1));
+    }
+}

@@ -1,0 +1,134 @@
+//! Loads the kernel program and its maps: pinned ones as they are, so that flows
+//! outlive the agent, others anew.
+
+use std::{fs, io, path::Path};
+
+use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
+
+use super::{
+    config::TableSizes,
+    maps::{self, Maps, Tables},
+    schema::{self, Schema, SchemaError},
+    table::OpenError,
+};
+
+/// The name of the kernel program in its object.
+const PROGRAM: &str = "ebb";
+
+/// Deleting an entry of a hash map and learning what it was, in one step, came
+/// with Linux 5.14; 5.15 is the first long-term kernel with it.
+const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 15, 0);
+
+/// The kernel program, loaded but not attached, and its maps.
+pub(super) struct Loaded {
+    pub(super) program: Program,
+    pub(super) maps: Maps,
+    pub(super) tables: Tables,
+}
+
+/// The loaded XDP program.
+pub(super) struct Program(Ebpf);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "this ebb was built without its kernel program; `cargo xtask build` makes one that has it"
+    )]
+    NoObject,
+    #[error("ebb needs Linux {OLDEST_KERNEL} or later; this is {0}")]
+    OldKernel(KernelVersion),
+    #[error("{dir} is not on a BPF file system; mount one with: mount -t bpf bpf {mount_point}")]
+    NoBpffs { dir: String, mount_point: String },
+    #[error("cannot make the directory {dir}: {source}")]
+    Directory { dir: String, source: io::Error },
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("the kernel refused the maps of the kernel program: {0}")]
+    Maps(#[source] Box<EbpfError>),
+    #[error("the kernel refused the kernel program: {0}")]
+    Program(#[source] Box<aya::programs::ProgramError>),
+    #[error("the object inside this binary has no XDP program named {PROGRAM}")]
+    NoProgram,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Loads `object`, with its maps pinned under `bpffs_dir` if one is given.
+pub(super) fn load(
+    object: &[u8],
+    sizes: &TableSizes,
+    bpffs_dir: Option<&Path>,
+) -> Result<Loaded, LoadError> {
+    if object.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    if let Ok(version) = KernelVersion::current()
+        && version < OLDEST_KERNEL
+    {
+        return Err(LoadError::OldKernel(version));
+    }
+    let schema = Schema::of(object, sizes)?;
+    let mut loader = EbpfLoader::new();
+    for (name, max_entries) in sizes.by_map() {
+        loader.map_max_entries(name, max_entries);
+    }
+    if let Some(bpffs_dir) = bpffs_dir {
+        schema.check(bpffs_dir)?;
+        let dir = schema::maps_dir(bpffs_dir);
+        make_dir(&dir)?;
+        for name in schema.names() {
+            loader.map_pin_path(name, dir.join(name));
+        }
+    }
+    let mut ebpf = loader
+        .load(object)
+        .map_err(|error| LoadError::Maps(Box::new(error)))?;
+    let maps = Maps::open(&ebpf)?;
+    let tables = maps::tables(&mut ebpf)?;
+    let mut program = Program(ebpf);
+    program
+        .xdp()?
+        .load()
+        .map_err(|error| LoadError::Program(Box::new(error)))?;
+    Ok(Loaded {
+        program,
+        maps,
+        tables,
+    })
+}
+
+impl Program {
+    /// The program itself.
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
+        self.0
+            .program_mut(PROGRAM)
+            .and_then(|program| <&mut Xdp>::try_from(program).ok())
+            .ok_or(LoadError::NoProgram)
+    }
+}
+
+/// Makes a directory on a BPF file system.
+pub(super) fn make_dir(dir: &Path) -> Result<(), LoadError> {
+    if let Err(source) = fs::create_dir_all(dir) {
+        return Err(LoadError::Directory {
+            dir: dir.display().to_string(),
+            source,
+        });
+    }
+    if is_on_bpffs(dir) {
+        return Ok(());
+    }
+    // What was just made is not wanted on another file system.
+    let _ = fs::remove_dir(dir);
+    Err(LoadError::NoBpffs {
+        dir: dir.display().to_string(),
+        mount_point: "/sys/fs/bpf".to_owned(),
+    })
+}
+
+/// `BPF_FS_MAGIC` from linux/magic.h.
+const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
+
+fn is_on_bpffs(dir: &Path) -> bool {
+    rustix::fs::statfs(dir).is_ok_and(|s| s.f_type == BPF_FS_MAGIC)
+}

@@ -1,0 +1,510 @@
+//! The data plane in the kernel: an XDP program, its maps, and the threads that
+//! tend them.
+//!
+//! - [`config`]: what is told once, at start;
+//! - [`loader`], [`schema`]: the program and its maps, pinned so that they
+//!   outlive the agent, checked before they are taken over;
+//! - [`link`]: the program on its interfaces;
+//! - [`maps`], [`table`], [`syscall`]: typed access to the maps;
+//! - [`state`]: what the kernel has been told, and the writes that tell it more,
+//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables) and [`way`]
+//!   (the way to a backend);
+//! - [`nexthop`], [`netlink`]: the thread that finds those ways;
+//! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
+//!   [`reset`] and [`packet_socket`] (what it says to their ends);
+//! - [`books`], [`flows`]: what is read back.
+//!
+//! Three threads share the maps. The control task, through [`Kernel`], and the
+//! resolver change what the kernel knows of backends, under the lock of
+//! [`state::State`]. The sweeper goes by a snapshot of that, and takes out flows.
+
+mod books;
+mod clock;
+pub mod config;
+mod flows;
+mod link;
+mod loader;
+mod maps;
+mod netlink;
+mod nexthop;
+mod packet_socket;
+mod reset;
+mod rules;
+mod schema;
+mod slots;
+mod state;
+mod sweep;
+mod syscall;
+mod table;
+mod vips;
+mod way;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tracing::info;
+
+pub use self::{
+    config::{Config, ConfigError, TableSizes, TunnelSource, XdpMode},
+    link::{AttachError, unload},
+    loader::LoadError,
+    schema::SchemaError,
+    state::ServeError,
+    table::{OpenError, TableError},
+};
+use self::{
+    link::Links,
+    loader::Loaded,
+    maps::{Family, Maps},
+    netlink::Netlink,
+    state::{Disowned, Found, Pace, State},
+};
+use super::{
+    Attachment, BackendIndex, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
+    FlowRecord, LbIndex, Ties, View,
+};
+
+/// What all threads share.
+struct Shared {
+    maps: Arc<Maps>,
+    state: Mutex<State>,
+    board: rules::Board,
+    fill: Fill,
+    events: EventSink,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic ends the agent (see the profiles), so what the lock guards is
+        // whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and tells the sweeper before anybody else changes it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        if state.is_reconciled {
+            self.board.publish(state.rules());
+        }
+        result
+    }
+
+    fn tell(&self, event: Event) {
+        (self.events)(event);
+    }
+}
+
+/// How many entries the tables of established flows had at the last round.
+#[derive(Default)]
+struct Fill([AtomicU64; 2]);
+
+impl Fill {
+    fn note(&self, entries: [u64; 2]) {
+        for (fill, entries) in self.0.iter().zip(entries) {
+            fill.store(entries, Ordering::Relaxed);
+        }
+    }
+
+    fn entries(&self) -> [u64; 2] {
+        self.0.each_ref().map(|fill| fill.load(Ordering::Relaxed))
+    }
+}
+
+/// The data plane in the kernel. Dropping it ends its threads; the program goes
+/// on forwarding.
+pub struct Kernel {
+    // Threads first: they end before what they use.
+    resolver: nexthop::Handle,
+    sweeper: sweep::Handle,
+    shared: Arc<Shared>,
+    interfaces: Vec<String>,
+    mode: XdpMode,
+}
+
+/// Why the data plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot serve {interface}: {source}")]
+    Serve {
+        interface: String,
+        source: Box<ServeError>,
+    },
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("cannot ask the kernel about interfaces and routes: {0}")]
+    Netlink(#[source] io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl Kernel {
+    /// Loads the kernel program `object`, takes over what an earlier agent left,
+    /// and attaches to the interfaces. It forwards by what was in the maps
+    /// until [`Dataplane::reconcile`].
+    ///
+    /// # Errors
+    /// When the configuration cannot hold, when what is pinned is not what this
+    /// version would make, or when the kernel refuses.
+    pub fn start(object: &[u8], config: &Config, events: EventSink) -> Result<Self, StartError> {
+        let mut netlink = Netlink::open().map_err(StartError::Netlink)?;
+        let links = netlink.links().map_err(StartError::Netlink)?;
+        // What can be wrong with the configuration is found out before
+        // anything is changed.
+        config.settings(0)?;
+        for interface in &config.interfaces {
+            if !links.iter().any(|link| link.name == *interface) {
+                return Err(StartError::Serve {
+                    interface: interface.clone(),
+                    source: Box::new(AttachError::NoInterface(interface.clone()).into()),
+                });
+            }
+        }
+
+        let Loaded {
+            program,
+            maps,
+            tables,
+        } = loader::load(object, &config.tables, Some(&config.bpffs_dir))?;
+        let program = Links::new(program, &config.bpffs_dir, config.xdp_mode)?;
+        let maps = Arc::new(maps);
+        write_settings(&maps, config)?;
+        program
+            .detach_others(&config.interfaces)
+            .map_err(|error| StartError::Serve {
+                interface: "what is configured".to_owned(),
+                source: Box::new(error.into()),
+            })?;
+        let mut state = State::new(Arc::clone(&maps), tables, Some(program), config)?;
+        for link in links {
+            if config.interfaces.contains(&link.name) {
+                state.serve(&link).map_err(|error| StartError::Serve {
+                    interface: link.name,
+                    source: Box::new(error),
+                })?;
+            }
+        }
+        let shared = Arc::new(Shared {
+            maps,
+            board: rules::Board::default(),
+            state: Mutex::new(state),
+            fill: Fill::default(),
+            events,
+        });
+        let interfaces = config.interfaces.clone();
+        Ok(Self {
+            sweeper: sweep::Handle::start(Arc::clone(&shared)).map_err(StartError::Thread)?,
+            resolver: nexthop::Handle::start(Arc::clone(&shared), interfaces.clone())
+                .map_err(StartError::Thread)?,
+            shared,
+            interfaces,
+            mode: config.xdp_mode,
+        })
+    }
+}
+
+/// Tells the kernel program its settings. The seed stays what it was, for a
+/// tunnelled flow's outer source depends on it.
+fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
+    let seed = match maps.settings.at(0)?.nat_seed {
+        // The standard library's own source of random numbers.
+        0 => (RandomState::new().hash_one(0) as u32).max(1),
+        seed => seed,
+    };
+    let settings = config.settings(seed)?;
+    fill_pool(&maps.v4.nat_pool, config)?;
+    fill_pool(&maps.v6.nat_pool, config)?;
+    Ok(maps.settings.put(&0, &settings)?)
+}
+
+fn fill_pool<A: Family>(pool: &table::Table<u32, A>, config: &Config) -> Result<(), TableError> {
+    let addresses = config.nat_pool.iter().filter_map(|a| A::of(*a));
+    for (index, address) in (0..).zip(addresses) {
+        pool.put(&index, &address)?;
+    }
+    Ok(())
+}
+
+/// What is to be passed on to the threads after changes of the state.
+#[derive(Default)]
+struct Errands {
+    disowned: Vec<BackendIndex>,
+    paced: Vec<(BackendIndex, Pace)>,
+    hurried: Vec<BackendIndex>,
+    watched: Vec<(BackendIndex, IpAddr)>,
+    forgotten: Vec<BackendIndex>,
+    unknown: Vec<BackendIndex>,
+}
+
+impl Kernel {
+    fn run(&self, errands: Errands, reclaim: Vec<Disowned>) {
+        for (backend, address) in errands.watched {
+            self.resolver.watch(backend, address);
+        }
+        for backend in errands.forgotten {
+            self.resolver.forget(backend);
+        }
+        for (backend, pace) in errands.paced {
+            self.sweeper.pace(backend, pace);
+        }
+        for backend in errands.hurried {
+            self.sweeper.hurry(backend);
+        }
+        for disowned in reclaim {
+            self.sweeper.reclaim(disowned);
+        }
+        for backend in errands.unknown {
+            self.shared.tell(Event::Forgotten(backend));
+        }
+    }
+
+    /// Makes changes and has them settle: when this returns, no packet in
+    /// flight goes by what was before.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut State, &mut Errands) -> Result<(), DataplaneError>,
+    ) -> Result<(), DataplaneError> {
+        let mut errands = Errands::default();
+        let mut reclaim = Vec::new();
+        let result = self.shared.change(|state| {
+            let changed = change(state, &mut errands);
+            // Also after a failure: what was changed before it stays.
+            let settled = state.settle();
+            errands.hurried = state.impatient();
+            for backend in &errands.disowned {
+                reclaim.extend(state.disowned(*backend)?);
+            }
+            changed.and(settled)
+        });
+        self.run(errands, reclaim);
+        result
+    }
+}
+
+fn make(state: &mut State, change: &Change, errands: &mut Errands) -> Result<(), DataplaneError> {
+    match change {
+        Change::PutLb(view) => state.put_lb(view),
+        Change::RemoveLb(lb) => state.remove_lb(*lb),
+        Change::PutListener(view) => state.put_listener(view),
+        Change::RemoveListener(key) => state.remove_listener(key),
+        Change::PutTable(lb, members) => state.put_table(*lb, members),
+        Change::PutBackend(view) => {
+            state.put_backend(view)?;
+            errands.watched.push((view.index, view.address));
+            Ok(())
+        }
+        Change::Disown { backend, epoch } => {
+            match state.disown(*backend, *epoch)? {
+                Some(pace) => errands.paced.push((*backend, pace)),
+                None => errands.disowned.push(*backend),
+            }
+            Ok(())
+        }
+        Change::RemoveBackend(backend) => {
+            if state.remove_backend(*backend)? {
+                errands.forgotten.push(*backend);
+            } else {
+                errands.unknown.push(*backend);
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Dataplane for Kernel {
+    fn reconcile(&mut self, view: &View) -> Result<(), DataplaneError> {
+        let found = {
+            let mut state = self.shared.state();
+            let found = state.recover_backends()?;
+            for lb in view.lbs.values() {
+                state.put_lb(lb)?;
+            }
+            for (index, row) in &found {
+                state.adopt(*index, row);
+            }
+            state.is_reconciled = true;
+            found
+        };
+        self.purge(view, &found)?;
+        self.change(|state, errands| {
+            for backend in view.backends.values() {
+                let old = found.get(&backend.index);
+                if old.is_some_and(|old| old.epoch != backend.epoch)
+                    && let Some(pace) = state.disown(backend.index, backend.epoch)?
+                {
+                    errands.paced.push((backend.index, pace));
+                }
+                make(state, &Change::PutBackend(backend.clone()), errands)?;
+            }
+            let empty = Vec::new();
+            for lb in view.lbs.keys() {
+                state.put_table(*lb, view.tables.get(lb).unwrap_or(&empty))?;
+            }
+            for listener in view.listeners.values() {
+                state.put_listener(listener)?;
+            }
+            for key in state.listeners() {
+                if !view.listeners.contains_key(&key) {
+                    state.remove_listener(&key)?;
+                }
+            }
+            for backend in state.backends() {
+                if !view.backends.contains_key(&backend) {
+                    make(state, &Change::RemoveBackend(backend), errands)?;
+                }
+            }
+            for lb in state.lbs()? {
+                if !view.lbs.contains_key(&lb) {
+                    state.remove_lb(lb)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), DataplaneError> {
+        self.change(|state, errands| {
+            changes
+                .iter()
+                .try_for_each(|change| make(state, change, errands))
+        })
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataplaneError> {
+        let backends = self.shared.state().backends();
+        let rows = books::rows(&self.shared.maps, backends)?;
+        Ok(Counters {
+            backends: rows
+                .into_iter()
+                .map(|(backend, row)| (backend, books::counters(&row)))
+                .collect(),
+            verdicts: books::verdicts(&self.shared.maps)?
+                .into_iter()
+                .map(|(verdict, packets)| (verdict.name(), packets))
+                .collect(),
+        })
+    }
+
+    fn ties(&mut self, backend: BackendIndex) -> Result<Ties, DataplaneError> {
+        match self.shared.board.latest() {
+            Some(rules) => Ok(flows::ties(&self.shared.maps, &rules, backend)?),
+            None => Ok(Ties::default()),
+        }
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.shared.state().attachments()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let attachments = self.attachments();
+        let mut warnings = Vec::new();
+        for interface in &self.interfaces {
+            match attachments.iter().find(|a| a.interface == *interface) {
+                None => warnings.push(format!(
+                    "{interface} is not there: nothing that comes in by it is balanced"
+                )),
+                Some(attachment) => {
+                    warnings.extend(mode_warning(attachment, self.mode));
+                }
+            }
+        }
+        let max = self.shared.maps.v4.flows.max_entries();
+        for (entries, family) in self.shared.fill.entries().into_iter().zip(["IPv4", "IPv6"]) {
+            if entries >= u64::from(max) / 10 * 9 {
+                warnings.push(format!(
+                    "the table of {family} flows is almost full ({entries} of {max} entries); \
+                     when it is full, new flows are refused: raise [tables] flows"
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn flows(
+        &mut self,
+        lb: LbIndex,
+        backend: Option<BackendIndex>,
+        limit: usize,
+    ) -> Result<Vec<FlowRecord>, DataplaneError> {
+        match self.shared.board.latest() {
+            Some(rules) => Ok(flows::records(
+                &self.shared.maps,
+                &rules,
+                lb,
+                backend,
+                limit,
+            )?),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+fn mode_warning(attachment: &Attachment, mode: XdpMode) -> Option<String> {
+    let Attachment { interface, driver } = attachment;
+    match (driver, mode) {
+        (false, XdpMode::Auto) => Some(format!(
+            "{interface} runs in generic mode, at a fraction of the speed: its driver takes no \
+             XDP program"
+        )),
+        (false, XdpMode::Driver) => Some(format!(
+            "{interface} still runs in generic mode, from before xdp_mode = \"driver\"; changing \
+             that would break its flows: stop ebb and remove its link to change it"
+        )),
+        (true, XdpMode::Generic) => Some(format!(
+            "{interface} still runs in driver mode, from before xdp_mode = \"generic\"; changing \
+             that would break its flows: stop ebb and remove its link to change it"
+        )),
+        _ => None,
+    }
+}
+
+impl Kernel {
+    /// Ends the flows of indices that are another backend's now: their entries
+    /// can only be read with the old backend's row.
+    fn purge(
+        &self,
+        view: &View,
+        found: &BTreeMap<BackendIndex, Found>,
+    ) -> Result<(), DataplaneError> {
+        let taken: Vec<_> = found
+            .iter()
+            .filter(|(index, old)| {
+                let new = view.backends.get(index);
+                new.is_some_and(|new| {
+                    let mode = view.lbs.get(&new.lb).map(|lb| lb.mode);
+                    (new.lb, new.address, mode) != (old.lb, old.address, Some(old.mode))
+                })
+            })
+            .map(|(index, _)| *index)
+            .collect();
+        let mut shut = Vec::new();
+        self.shared.change(|state| -> Result<(), DataplaneError> {
+            for index in taken {
+                info!(backend = index, "the index is another backend's now");
+                state.shut(index)?;
+                shut.extend(state.disowned(index)?);
+            }
+            Ok(())
+        })?;
+        for disowned in shut {
+            self.sweeper.reclaim_and_wait(disowned);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Sends frames out of any interface, as they are.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use super::reset::Frame;
+
+/// A raw packet socket that receives nothing.
+///
+/// Frames go through the interface's queueing discipline. Going past it would
+/// be faster, but drops frames when the queue of the hardware is full, and hides
+/// them from tcpdump; a RST that is lost leaves somebody hanging.
+pub(super) struct PacketSocket(OwnedFd);
+
+/// Frames per system call.
+const BATCH: usize = 64;
+
+impl PacketSocket {
+    pub(super) fn open() -> io::Result<Self> {
+        // Protocol 0: no packets are delivered to it.
+        // SAFETY: the call takes numbers only.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sends the frames, and says how many the kernel refused (for one, because
+    /// the interface is gone), with the last reason.
+    pub(super) fn send(&self, frames: &[Frame]) -> Result<(), Unsent> {
+        let mut unsent = Unsent::default();
+        for batch in frames.chunks(BATCH) {
+            let mut rest = batch;
+            while !rest.is_empty() {
+                match self.send_some(rest) {
+                    Ok(sent) => rest = &rest[sent.clamp(1, rest.len())..],
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        unsent.frames += 1;
+                        unsent.reason = Some(error);
+                        rest = &rest[1..];
+                    }
+                }
+            }
+        }
+        if unsent.frames == 0 {
+            Ok(())
+        } else {
+            Err(unsent)
+        }
+    }
+
+    /// Sends as many as the kernel takes; fails if it does not take the first.
+    fn send_some(&self, frames: &[Frame]) -> io::Result<usize> {
+        let mut addresses: Vec<_> = frames.iter().map(address).collect();
+        let mut slices: Vec<_> = frames
+            .iter()
+            .map(|frame| libc::iovec {
+                iov_base: frame.bytes().as_ptr().cast_mut().cast(),
+                iov_len: frame.bytes().len(),
+            })
+            .collect();
+        let mut messages: Vec<_> = addresses
+            .iter_mut()
+            .zip(&mut slices)
+            .map(|(address, slice)| libc::mmsghdr {
+                msg_hdr: libc::msghdr {
+                    msg_name: ptr::from_mut(address).cast(),
+                    msg_namelen: size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+                    msg_iov: slice,
+                    msg_iovlen: 1,
+                    msg_control: ptr::null_mut(),
+                    msg_controllen: 0,
+                    msg_flags: 0,
+                },
+                msg_len: 0,
+            })
+            .collect();
+        // SAFETY: every message points to an address and a slice that live until
+        // the end of this function; sending only reads them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                self.0.as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as libc::c_uint,
+                0,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Where a frame goes, beside what it says itself.
+fn address(frame: &Frame) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: frame.ethertype(),
+        sll_ifindex: frame.ifindex.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+
+/// Frames that were not sent.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    pub(super) frames: usize,
+    pub(super) reason: Option<io::Error>,
+}

@@ -1,0 +1,685 @@
+//! What the kernel has been told, and the writes that tell it more.
+//!
+//! The control task and the resolver both change what the kernel knows of a
+//! backend: the one its flag and epoch, the other the way there. A backend is a
+//! single row in the kernel, so both go through here, under one lock, and each
+//! row is composed of what is known at that moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use lb_common::{
+    abi::{
+        address::words_of,
+        backend::{
+            Backend, LoadBalancer, MODE_DSR, MODE_IPIP, MODE_MASK, MODE_NAT, REACHABLE, TAKES_NEW,
+            V6,
+        },
+        config::{Interface, MAX_INTERFACES},
+    },
+    hash,
+};
+use tracing::info;
+
+use super::{
+    books,
+    config::{Config, TunnelSource},
+    link::{AttachError, Attached, Links},
+    maps::{Maps, Tables},
+    netlink::{Link, XdpAttached},
+    rules::{BackendRule, LbRule, Rules},
+    slots::MaglevTables,
+    table::TableError,
+    vips::{ListenerId, Vips},
+    way::{self, Way},
+};
+use crate::dataplane::{
+    Attachment, BackendIndex, BackendView, DataplaneError, Epoch, LbIndex, LbView, ListenerKey,
+    ListenerView, Member, Mode,
+};
+
+/// One backend, as it is composed for the kernel.
+#[derive(Debug, Clone)]
+struct Row {
+    lb: LbIndex,
+    /// The forwarding mode of its load balancer, which may be gone before it.
+    mode: Mode,
+    address: IpAddr,
+    takes_new: bool,
+    /// The epoch in the kernel.
+    epoch: Epoch,
+    /// Where `epoch` goes when a paced close is done.
+    next_epoch: Epoch,
+    /// The last way that was known.
+    way: Option<Way>,
+    /// Whether that way leads there now, as far as is known.
+    reachable: bool,
+    retired: bool,
+}
+
+/// A backend whose flows the kernel refuses from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Disowned {
+    pub(super) backend: BackendIndex,
+    pub(super) epoch: Epoch,
+    /// The flows that were open then.
+    pub(super) flows: u64,
+}
+
+pub(super) struct State {
+    maps: Arc<Maps>,
+    /// `None` in tests that attach to no interface.
+    links: Option<Links>,
+    vips: Vips,
+    tables: MaglevTables,
+    lbs: BTreeMap<LbIndex, LbView>,
+    backends: BTreeMap<BackendIndex, Row>,
+    interfaces: Interfaces,
+    nat_pool: BTreeSet<IpAddr>,
+    tunnel_v4: Option<TunnelSource>,
+    tunnel_v6: Option<TunnelSource>,
+    /// A flag was taken away or an epoch raised, and packets in flight may
+    /// still go by what was before.
+    unsettled: bool,
+    /// Whether this is what control wants yet.
+    pub(super) is_reconciled: bool,
+}
+
+impl State {
+    pub(super) fn new(
+        maps: Arc<Maps>,
+        tables: Tables,
+        links: Option<Links>,
+        config: &Config,
+    ) -> Result<Self, TableError> {
+        let mut vips = Vips::recover(&maps)?;
+        vips.add_nat_sources(&maps, config.nat_pool.iter().copied())?;
+        Ok(Self {
+            vips,
+            interfaces: Interfaces::recover(&maps)?,
+            tables: MaglevTables::new(tables, config.tables.maglev),
+            links,
+            maps,
+            lbs: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            nat_pool: config.nat_pool.iter().copied().collect(),
+            tunnel_v4: config.tunnel_source(false),
+            tunnel_v6: config.tunnel_source(true),
+            unsettled: false,
+            is_reconciled: false,
+        })
+    }
+
+    /// What the sweeper is to go by now.
+    pub(super) fn rules(&self) -> Rules {
+        let mut rules = Rules::default();
+        rules.retired_listeners = self.vips.retired();
+        rules.nat_sources = self.nat_sources();
+        for (index, row) in &self.backends {
+            rules.put(
+                *index,
+                BackendRule {
+                    lb: row.lb,
+                    epoch: row.epoch,
+                    takes_new: row.takes_new,
+                    retired: row.retired,
+                    timers: self.lbs.get(&row.lb).map_or(LbRule::ORPHAN, LbRule::of),
+                },
+            );
+        }
+        rules
+    }
+
+    /// The backends that are not retired.
+    pub(super) fn backends(&self) -> Vec<BackendIndex> {
+        let rows = self.backends.iter();
+        rows.filter(|(_, row)| !row.retired)
+            .map(|(index, _)| *index)
+            .collect()
+    }
+
+    /// The load balancers in the kernel, those of an earlier agent too.
+    pub(super) fn lbs(&self) -> Result<BTreeSet<LbIndex>, TableError> {
+        let mut lbs: BTreeSet<_> = self.lbs.keys().copied().collect();
+        self.maps.lbs.each(|index, row| {
+            if let Ok(index) = LbIndex::try_from(*index)
+                && row.slots != 0
+            {
+                lbs.insert(index);
+            }
+        })?;
+        Ok(lbs)
+    }
+
+    /// The listeners that take new flows.
+    pub(super) fn listeners(&self) -> Vec<ListenerKey> {
+        self.vips.live().collect()
+    }
+
+    // Load balancers and listeners.
+
+    pub(super) fn put_lb(&mut self, view: &LbView) -> Result<(), DataplaneError> {
+        let max = self.maps.lbs.max_entries();
+        if u32::from(view.index) >= max {
+            return Err(DataplaneError::Refused(format!(
+                "the kernel's tables hold {max} load balancers, and all are taken"
+            )));
+        }
+        let index = u32::from(view.index);
+        let slots = match self.maps.lbs.at(index)?.slots {
+            0 => self.tables.slots(),
+            // Where the size of the tables has changed, both the old table and
+            // the new one have this many slots.
+            slots => slots.min(self.tables.slots()),
+        };
+        let row = LoadBalancer {
+            seed: hash::name(view.name.as_bytes()),
+            slots,
+            flags: mode_flags(view.mode),
+            pad: 0,
+        };
+        self.maps.lbs.put(&index, &row)?;
+        self.lbs.insert(view.index, view.clone());
+        let mut changed = Vec::new();
+        for (index, backend) in &mut self.backends {
+            if backend.lb == view.index && backend.mode != view.mode && !backend.retired {
+                backend.mode = view.mode;
+                changed.push(*index);
+            }
+        }
+        changed
+            .into_iter()
+            .try_for_each(|index| self.write_backend(index))
+    }
+
+    pub(super) fn remove_lb(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {
+        self.tables.remove(lb)?;
+        self.maps
+            .lbs
+            .put(&u32::from(lb), &LoadBalancer::default())?;
+        self.lbs.remove(&lb);
+        Ok(())
+    }
+
+    pub(super) fn put_listener(&mut self, view: &ListenerView) -> Result<(), DataplaneError> {
+        self.vips.put(&self.maps, view)
+    }
+
+    pub(super) fn remove_listener(&mut self, key: &ListenerKey) -> Result<(), DataplaneError> {
+        self.unsettled = true;
+        Ok(self.vips.remove(&self.maps, key)?)
+    }
+
+    pub(super) fn put_table(
+        &mut self,
+        lb: LbIndex,
+        members: &[Member],
+    ) -> Result<(), DataplaneError> {
+        self.tables.put(lb, members)?;
+        self.unsettled = false;
+        let index = u32::from(lb);
+        let row = self.maps.lbs.at(index)?;
+        let slots = self.tables.slots();
+        if row.slots != 0 && row.slots != slots {
+            self.maps.lbs.put(&index, &LoadBalancer { slots, ..row })?;
+        }
+        Ok(())
+    }
+
+    // Backends.
+
+    pub(super) fn put_backend(&mut self, view: &BackendView) -> Result<(), DataplaneError> {
+        let max = self.maps.backends.max_entries();
+        if u32::from(view.index) >= max {
+            return Err(DataplaneError::Refused(format!(
+                "the kernel's tables hold {max} backends, and all are taken"
+            )));
+        }
+        let Some(mode) = self.lbs.get(&view.lb).map(|lb| lb.mode) else {
+            return Err(DataplaneError::Refused(format!(
+                "there is no load balancer with the index {}",
+                view.lb
+            )));
+        };
+        let row = self.backends.entry(view.index).or_insert_with(|| Row {
+            lb: view.lb,
+            mode,
+            address: view.address,
+            takes_new: false,
+            epoch: view.epoch,
+            next_epoch: view.epoch,
+            way: None,
+            reachable: false,
+            retired: false,
+        });
+        if row.takes_new && !view.takes_new {
+            self.unsettled = true;
+        }
+        row.takes_new = view.takes_new;
+        row.retired = false;
+        row.mode = mode;
+        row.lb = view.lb;
+        if row.address != view.address {
+            row.address = view.address;
+            row.way = None;
+            row.reachable = false;
+        }
+        if row.epoch == row.next_epoch {
+            row.epoch = view.epoch;
+        }
+        row.next_epoch = view.epoch;
+        self.write_backend(view.index)
+    }
+
+    /// Takes the backend's flows away from it, all at once; or, where its load
+    /// balancer has a pace for that, makes ready to and returns the pace. The
+    /// caller settles before it counts.
+    pub(super) fn disown(
+        &mut self,
+        backend: BackendIndex,
+        epoch: Epoch,
+    ) -> Result<Option<Pace>, DataplaneError> {
+        let row = self.backends.get_mut(&backend);
+        let row = row.ok_or_else(|| no_backend(backend))?;
+        let lb = row.lb;
+        let per_second = self.lbs.get(&lb).map_or(0, |view| view.close_rate);
+        row.next_epoch = epoch;
+        if per_second > 0 && !row.takes_new {
+            return Ok(Some(Pace { lb, per_second }));
+        }
+        self.advance(backend)?;
+        Ok(None)
+    }
+
+    /// Puts the backend's next epoch into the kernel.
+    fn advance(&mut self, backend: BackendIndex) -> Result<(), DataplaneError> {
+        if let Some(row) = self.backends.get_mut(&backend) {
+            row.epoch = row.next_epoch;
+            self.unsettled = true;
+            self.write_backend(backend)?;
+        }
+        Ok(())
+    }
+
+    /// What is there to be taken out of a disowned backend.
+    pub(super) fn disowned(&self, backend: BackendIndex) -> Result<Option<Disowned>, TableError> {
+        let Some(row) = self.backends.get(&backend) else {
+            return Ok(None);
+        };
+        Ok(Some(Disowned {
+            backend,
+            epoch: row.epoch,
+            flows: books::active(&books::row(&self.maps, backend)?),
+        }))
+    }
+
+    /// The end of a paced close: what is left is disowned at once.
+    pub(super) fn finish_paced(
+        &mut self,
+        backend: BackendIndex,
+    ) -> Result<Option<Disowned>, DataplaneError> {
+        self.advance(backend)?;
+        self.settle()?;
+        Ok(self.disowned(backend)?)
+    }
+
+    /// The backends that take new flows again although a paced close of their
+    /// old ones is going on: the new ones cannot wait for it.
+    pub(super) fn impatient(&self) -> Vec<BackendIndex> {
+        let rows = self.backends.iter();
+        rows.filter(|(_, row)| row.takes_new && row.epoch != row.next_epoch)
+            .map(|(index, _)| *index)
+            .collect()
+    }
+
+    /// False if there is no such backend.
+    pub(super) fn remove_backend(&mut self, backend: BackendIndex) -> Result<bool, DataplaneError> {
+        let Some(row) = self.backends.get_mut(&backend) else {
+            return Ok(false);
+        };
+        self.unsettled |= row.takes_new;
+        row.takes_new = false;
+        row.retired = true;
+        self.write_backend(backend)?;
+        Ok(true)
+    }
+
+    /// Nothing in the kernel names the backend any more.
+    pub(super) fn forget_backend(&mut self, backend: BackendIndex) -> Result<bool, TableError> {
+        if self.backends.get(&backend).is_none_or(|row| !row.retired) {
+            return Ok(false);
+        }
+        self.backends.remove(&backend);
+        let index = u32::from(backend);
+        self.maps.backends.put(&index, &Backend::default())?;
+        books::clear(&self.maps, backend)?;
+        Ok(true)
+    }
+
+    pub(super) fn forget_listeners(
+        &mut self,
+        forgotten: &BTreeSet<ListenerId>,
+    ) -> Result<(), TableError> {
+        self.vips.forget(&self.maps, forgotten)
+    }
+
+    /// Nat sources that are neither among these nor wanted now have no flows.
+    pub(super) fn forget_nat_sources(&mut self, used: &BTreeSet<IpAddr>) -> Result<(), TableError> {
+        let wanted = self.nat_sources();
+        self.vips.forget_nat_sources(&self.maps, &wanted, used)
+    }
+
+    /// When this returns, every packet in flight goes by what has been written.
+    pub(super) fn settle(&mut self) -> Result<(), DataplaneError> {
+        if self.unsettled {
+            self.tables.wait()?;
+            self.unsettled = false;
+        }
+        Ok(())
+    }
+
+    /// The backends in the kernel that an earlier agent wrote, with what matters
+    /// of them.
+    pub(super) fn recover_backends(&self) -> Result<BTreeMap<BackendIndex, Found>, TableError> {
+        let mut found = BTreeMap::new();
+        self.maps.backends.each(|index, row| {
+            // A row of zeros is nobody's.
+            if let Ok(index) = u16::try_from(*index)
+                && *row != Backend::default()
+            {
+                found.insert(
+                    index,
+                    Found {
+                        lb: row.lb,
+                        mode: mode_of(row.flags),
+                        address: way::address_of(row.address, row.flags & V6 != 0),
+                        epoch: row.epoch,
+                        way: Way::of(row),
+                    },
+                );
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Takes over a backend that an earlier agent wrote, as it is.
+    pub(super) fn adopt(&mut self, index: BackendIndex, found: &Found) {
+        let Found {
+            lb,
+            mode,
+            address,
+            epoch,
+            way,
+        } = *found;
+        self.backends.entry(index).or_insert(Row {
+            lb,
+            mode,
+            address,
+            takes_new: false,
+            epoch,
+            next_epoch: epoch,
+            way,
+            reachable: way.is_some(),
+            retired: false,
+        });
+    }
+
+    /// Gives a backend's row an epoch that no flow has, until it is put again.
+    pub(super) fn shut(&mut self, backend: BackendIndex) -> Result<(), DataplaneError> {
+        if let Some(row) = self.backends.get_mut(&backend) {
+            row.takes_new = false;
+            row.epoch = row.epoch.wrapping_add(1 << 31);
+            row.next_epoch = row.epoch;
+            self.unsettled = true;
+            self.write_backend(backend)?;
+        }
+        self.settle()
+    }
+
+    /// What the resolver has found out. A backend that cannot be reached keeps
+    /// the last way for its open flows, as long as the interface is there.
+    pub(super) fn set_way(
+        &mut self,
+        backend: BackendIndex,
+        way: Option<Way>,
+    ) -> Result<(), DataplaneError> {
+        let Some(row) = self.backends.get_mut(&backend) else {
+            return Ok(());
+        };
+        row.reachable = way.is_some();
+        match way {
+            Some(way) => row.way = Some(way),
+            None => {
+                let gone = |way: &Way| !self.interfaces.has(way.ifindex);
+                if row.way.as_ref().is_some_and(gone) {
+                    row.way = None;
+                }
+            }
+        }
+        self.write_backend(backend)
+    }
+
+    // Interfaces.
+
+    /// Makes the program serve this interface: says so in the tables, then
+    /// attaches, unless it is attached.
+    pub(super) fn serve(&mut self, link: &Link) -> Result<(), ServeError> {
+        let number = self.interfaces.put(&self.maps, link)?;
+        if self.interfaces.is_attached(link) {
+            return Ok(());
+        }
+        let attached = match &mut self.links {
+            Some(links) => links.attach(&link.name, link.index)?,
+            None => Attached::TakenOver,
+        };
+        let driver = match attached {
+            Attached::Anew { driver } => driver,
+            Attached::TakenOver => link.xdp == Some(XdpAttached::Driver),
+        };
+        let served = Served {
+            number,
+            ifindex: link.index,
+            driver,
+        };
+        self.interfaces.served.insert(link.name.clone(), served);
+        Ok(())
+    }
+
+    pub(super) fn attachments(&self) -> Vec<Attachment> {
+        let served = self.interfaces.served.iter();
+        served
+            .map(|(name, served)| Attachment {
+                interface: name.clone(),
+                driver: served.driver,
+            })
+            .collect()
+    }
+
+    // Composing.
+
+    fn nat_sources(&self) -> BTreeSet<IpAddr> {
+        if !self.nat_pool.is_empty() {
+            return self.nat_pool.clone();
+        }
+        let rows = self.backends.values().filter(|row| !row.retired);
+        rows.filter_map(nat_source).collect()
+    }
+
+    fn write_backend(&mut self, index: BackendIndex) -> Result<(), DataplaneError> {
+        let Some(row) = self.backends.get(&index) else {
+            return Ok(());
+        };
+        let value = self.compose(row);
+        if self.nat_pool.is_empty() {
+            // An address that ebb translates to is known as such before a packet
+            // comes back to it.
+            let source = nat_source(row);
+            self.vips.add_nat_sources(&self.maps, source)?;
+        }
+        Ok(self.maps.backends.put(&u32::from(index), &value)?)
+    }
+
+    fn compose(&self, row: &Row) -> Backend {
+        let v6 = row.address.is_ipv6();
+        let mut flags = mode_flags(row.mode);
+        if v6 {
+            flags |= V6;
+        }
+        if row.way.is_some() {
+            flags |= REACHABLE;
+        }
+        if row.takes_new && row.way.is_some() && row.reachable {
+            flags |= TAKES_NEW;
+        }
+        let tunnel = if v6 { self.tunnel_v6 } else { self.tunnel_v4 };
+        let source = match (row.mode, tunnel, row.way) {
+            (Mode::Ipip, Some(tunnel), _) => way::tunnel_base(tunnel.address, tunnel.bits),
+            (_, _, Some(way)) => words_of(way.source),
+            (_, _, None) => [0; 4],
+        };
+        Backend {
+            macs: row.way.map_or([0; 3], |w| w.macs()),
+            ifindex: row.way.map_or(0, |w| w.ifindex),
+            epoch: row.epoch,
+            flags,
+            address: words_of(row.address),
+            source,
+            lb: row.lb,
+            mtu: row.way.map_or(0, |w| w.mtu),
+            pad: 0,
+        }
+    }
+}
+
+/// How fast flows are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    pub(super) lb: LbIndex,
+    pub(super) per_second: u32,
+}
+
+/// A backend in the kernel's table, from before this agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) lb: LbIndex,
+    pub(super) mode: Mode,
+    pub(super) address: IpAddr,
+    pub(super) epoch: Epoch,
+    pub(super) way: Option<Way>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the kernel's table holds {MAX_INTERFACES} interfaces and all are taken")]
+    TooMany,
+}
+
+fn no_backend(backend: BackendIndex) -> DataplaneError {
+    DataplaneError::Refused(format!("there is no backend with the index {backend}"))
+}
+
+/// The address that ebb translates to on the way to this backend.
+fn nat_source(row: &Row) -> Option<IpAddr> {
+    (row.mode == Mode::Nat).then_some(row.way?.source)
+}
+
+fn mode_of(flags: u32) -> Mode {
+    match flags & MODE_MASK {
+        MODE_DSR => Mode::Dsr,
+        MODE_IPIP => Mode::Ipip,
+        _ => Mode::Nat,
+    }
+}
+
+fn mode_flags(mode: Mode) -> u32 {
+    match mode {
+        Mode::Nat => MODE_NAT,
+        Mode::Dsr => MODE_DSR,
+        Mode::Ipip => MODE_IPIP,
+    }
+}
+
+/// Our numbers of interfaces. Flows name the interface of their client by this
+/// number, so an interface keeps it, over a restart too.
+#[derive(Default)]
+struct Interfaces {
+    /// By our number: what the kernel's table says.
+    rows: BTreeMap<u32, Interface>,
+    /// Interfaces of this agent, by name.
+    served: BTreeMap<String, Served>,
+}
+
+struct Served {
+    number: u32,
+    ifindex: u32,
+    driver: bool,
+}
+
+impl Interfaces {
+    fn recover(maps: &Maps) -> Result<Self, TableError> {
+        let mut rows = BTreeMap::new();
+        maps.interfaces.each(|number, row| {
+            if row.ifindex != 0 {
+                rows.insert(*number, *row);
+            }
+        })?;
+        Ok(Self {
+            rows,
+            served: BTreeMap::new(),
+        })
+    }
+
+    /// Whether an interface of this agent has this index now.
+    fn has(&self, ifindex: u32) -> bool {
+        self.served.values().any(|s| s.ifindex == ifindex)
+    }
+
+    fn is_attached(&self, link: &Link) -> bool {
+        let served = self.served.get(&link.name);
+        served.is_some_and(|served| served.ifindex == link.index)
+    }
+
+    /// Writes the interface to the tables, and says which number it has.
+    fn put(&mut self, maps: &Maps, link: &Link) -> Result<u32, ServeError> {
+        let number = self.number_of(link).ok_or(ServeError::TooMany)?;
+        let row = Interface {
+            ifindex: link.index,
+            mac: way::words(link.mac.unwrap_or_default()),
+            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+        };
+        let old = self.rows.insert(number, row);
+        if old != Some(row) {
+            maps.interfaces.put(&number, &row)?;
+        }
+        if let Some(old) = old
+            && old.ifindex != link.index
+        {
+            info!(interface = link.name, "the interface is another one now");
+            maps.interface_by_ifindex.delete(&old.ifindex)?;
+        }
+        maps.interface_by_ifindex.put(&link.index, &number)?;
+        Ok(number)
+    }
+
+    /// The number that the interface has or had; for a new one, a free number.
+    fn number_of(&self, link: &Link) -> Option<u32> {
+        if let Some(served) = self.served.get(&link.name) {
+            return Some(served.number);
+        }
+        if let Some((number, _)) = self.rows.iter().find(|(_, row)| row.ifindex == link.index) {
+            return Some(*number);
+        }
+        let taken = |number: &u32| self.rows.contains_key(number);
+        let served = |number: &u32| self.served.values().any(|s| s.number == *number);
+        (0..MAX_INTERFACES)
+            .find(|number| !taken(number))
+            .or_else(|| (0..MAX_INTERFACES).find(|number| !served(number)))
+    }
+}

@@ -1,0 +1,262 @@
+//! Takes flows out of the tables: both entries, the books, and a word to both
+//! ends.
+//!
+//! The kernel program works on the same entries. Who takes the forward entry
+//! away decides who counts the flow as closed: deleting and learning what was
+//! deleted is one step, here as in the program.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use lb_common::{
+    abi::{
+        backend::{Backend, REACHABLE},
+        config::Interface,
+        flow::{Flow, FlowKey, NAT},
+        vip::Listener,
+    },
+    tcp::CLOSED,
+    wire,
+};
+use tracing::{debug, warn};
+
+use super::{
+    super::{
+        maps::{Family, FlowTable, Maps},
+        packet_socket::PacketSocket,
+        reset::{Flows, Frame},
+        table::TableError,
+    },
+    decide::Stage,
+};
+use crate::dataplane::{BackendIndex, Epoch};
+
+/// What the ends hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    Silent,
+    Reset,
+}
+
+/// How many frames are held back before they are sent.
+const FRAMES: usize = 512;
+
+pub(super) struct Closer {
+    maps: Arc<Maps>,
+    socket: PacketSocket,
+    frames: Vec<Frame>,
+    /// Flows that were taken out and are not in the books yet.
+    closed: BTreeMap<BackendIndex, u64>,
+    /// Rows that were read since the last flush.
+    backends: BTreeMap<BackendIndex, Backend>,
+    interfaces: BTreeMap<u16, Interface>,
+}
+
+impl Closer {
+    pub(super) fn new(maps: Arc<Maps>) -> io::Result<Self> {
+        Ok(Self {
+            maps,
+            socket: PacketSocket::open()?,
+            frames: Vec::with_capacity(FRAMES),
+            closed: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn maps(&self) -> &Arc<Maps> {
+        &self.maps
+    }
+
+    /// The epoch of a backend in the kernel at this moment.
+    pub(super) fn epoch(&self, backend: BackendIndex) -> Result<Epoch, TableError> {
+        Ok(self.maps.backends.at(u32::from(backend))?.epoch)
+    }
+
+    /// Takes the flow out of the table, if it is still the one that was `seen`
+    /// there. True if it was open, and so counts as closed now.
+    pub(super) fn close<A: Family>(
+        &mut self,
+        stage: Stage,
+        key: &FlowKey<A>,
+        seen: &Flow<A>,
+        farewell: Farewell,
+    ) -> Result<bool, TableError> {
+        let maps = Arc::clone(&self.maps);
+        let table = table::<A>(&maps, stage);
+        let Some(forward) = take_same(table, key, seen)? else {
+            return Ok(false);
+        };
+        let reply = if forward.state & NAT != 0 {
+            let backend = self.backend(forward.backend)?;
+            take_same(table, &reply_key(key, &forward, &backend), &forward)?
+        } else {
+            None
+        };
+        let was_open = stage == Stage::Established && forward.state & CLOSED == 0;
+        if was_open {
+            *self.closed.entry(forward.backend).or_default() += 1;
+            if farewell == Farewell::Reset && key.protocol == u32::from(wire::TCP) {
+                self.say_goodbye(&Flows {
+                    key,
+                    forward: &forward,
+                    reply: reply.as_ref(),
+                })?;
+            }
+        }
+        Ok(was_open)
+    }
+
+    /// Marks the flow as ended; its entry lingers, so that a late packet finds
+    /// its way.
+    ///
+    /// An entry can only be written whole from here, so what the program writes
+    /// in the same microsecond is lost. The flow has been silent for a while,
+    /// and nothing but its times and numbers is at stake.
+    pub(super) fn settle<A: Family>(
+        &mut self,
+        key: &FlowKey<A>,
+        fresh: &Flow<A>,
+    ) -> Result<(), TableError> {
+        let mut settled = *fresh;
+        settled.state |= CLOSED;
+        let maps = Arc::clone(&self.maps);
+        if A::maps(&maps).flows.replace(key, &settled)? {
+            *self.closed.entry(fresh.backend).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Deletes a reply entry that has lost its forward entry.
+    pub(super) fn delete_orphan<A: Family>(
+        &self,
+        stage: Stage,
+        key: &FlowKey<A>,
+        seen: &Flow<A>,
+    ) -> Result<(), TableError> {
+        take_same(table::<A>(&self.maps, stage), key, seen).map(drop)
+    }
+
+    /// The tuple of the forward entry that belongs to a reply entry.
+    pub(super) fn forward_key<A: Family>(
+        &self,
+        key: &FlowKey<A>,
+        reply: &Flow<A>,
+    ) -> Result<FlowKey<A>, TableError> {
+        let listeners = &A::maps(&self.maps).listeners;
+        let Listener { address, .. } = listeners.at(u32::from(reply.listener))?;
+        Ok(FlowKey {
+            source: reply.peer,
+            destination: address,
+            ports: reply.ports.swapped(),
+            protocol: key.protocol,
+        })
+    }
+
+    /// The reply entry of a nat flow, if it is there.
+    pub(super) fn reply_of<A: Family>(
+        &mut self,
+        stage: Stage,
+        key: &FlowKey<A>,
+        forward: &Flow<A>,
+    ) -> Result<Option<Flow<A>>, TableError> {
+        let backend = self.backend(forward.backend)?;
+        let reply = table::<A>(&self.maps, stage).get(&reply_key(key, forward, &backend))?;
+        Ok(reply.filter(|reply| same(reply, forward)))
+    }
+
+    /// Sends what is to be sent, and then enters into the books what was closed:
+    /// who reads there that a flow has ended finds its ends told.
+    pub(super) fn flush(&mut self) -> Result<(), TableError> {
+        self.send();
+        while let Some((backend, flows)) = self.closed.pop_first() {
+            let index = u32::from(backend);
+            let books = &self.maps.closed_by_agent;
+            books.put(&index, &(books.at(index)? + flows))?;
+        }
+        self.backends.clear();
+        self.interfaces.clear();
+        Ok(())
+    }
+
+    fn say_goodbye<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<(), TableError> {
+        let interface = self.interface(flows.forward.interface)?;
+        if interface.ifindex != 0 {
+            self.frames.extend(flows.to_client(&interface));
+        }
+        let backend = self.backend(flows.forward.backend)?;
+        if backend.flags & REACHABLE != 0 {
+            self.frames.extend(flows.to_backend(&backend));
+        }
+        if self.frames.len() >= FRAMES {
+            self.send();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        if let Err(unsent) = self.socket.send(&self.frames) {
+            let reason = unsent.reason.map(|r| r.to_string()).unwrap_or_default();
+            warn!(frames = unsent.frames, reason, "could not send some RSTs");
+        } else if !self.frames.is_empty() {
+            debug!(frames = self.frames.len(), "sent RSTs");
+        }
+        self.frames.clear();
+    }
+
+    fn backend(&mut self, index: BackendIndex) -> Result<Backend, TableError> {
+        if let Some(row) = self.backends.get(&index) {
+            return Ok(*row);
+        }
+        let row = self.maps.backends.at(u32::from(index))?;
+        self.backends.insert(index, row);
+        Ok(row)
+    }
+
+    fn interface(&mut self, number: u16) -> Result<Interface, TableError> {
+        if let Some(row) = self.interfaces.get(&number) {
+            return Ok(*row);
+        }
+        let row = self.maps.interfaces.at(u32::from(number))?;
+        self.interfaces.insert(number, row);
+        Ok(row)
+    }
+}
+
+pub(super) fn table<A: Family>(maps: &Maps, stage: Stage) -> &FlowTable<A> {
+    let family = A::maps(maps);
+    match stage {
+        Stage::HalfOpen => &family.half_open,
+        Stage::Established => &family.flows,
+    }
+}
+
+/// Whether two readings are of the same flow, or of its two directions: tuples
+/// are used again.
+pub(super) fn same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
+    (a.born, a.backend, a.epoch) == (b.born, b.backend, b.epoch)
+}
+
+/// Takes an entry out, and puts it back if it is of another flow.
+fn take_same<A: Family>(
+    table: &FlowTable<A>,
+    key: &FlowKey<A>,
+    seen: &Flow<A>,
+) -> Result<Option<Flow<A>>, TableError> {
+    match table.take(key)? {
+        Some(taken) if !same(&taken, seen) => {
+            table.restore(key, &taken)?;
+            Ok(None)
+        }
+        taken => Ok(taken),
+    }
+}
+
+/// The tuple of the backend's packets.
+fn reply_key<A: Family>(key: &FlowKey<A>, forward: &Flow<A>, backend: &Backend) -> FlowKey<A> {
+    FlowKey {
+        source: A::from_words(backend.address),
+        destination: forward.peer,
+        ports: forward.ports.swapped(),
+        protocol: key.protocol,
+    }
+}

@@ -1,0 +1,418 @@
+//! The sweeper: ends the flows that have nobody else to end them.
+//!
+//! - [`decide`]: what becomes of a flow; pure;
+//! - [`round`]: the walk through all tables;
+//! - [`closer`]: takes a flow out, with the books and the RSTs;
+//! - [`pace`]: forced closes that are spread over time; pure;
+//! - [`quiet`]: the end of drains where the backend's side is not seen;
+//! - [`audit`]: whether the books balance; pure;
+//! - here: the thread, and what it does next.
+//!
+//! It goes round without pause, taking a fiftieth of a CPU at most and going
+//! round once a second at most. A disowned backend's flows are wanted sooner:
+//! for them a round is begun at once that spares nothing.
+
+mod audit;
+mod closer;
+mod decide;
+mod pace;
+mod quiet;
+mod round;
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::{error, warn};
+
+use self::{
+    audit::{Audit, Sample},
+    closer::{Closer, Farewell},
+    decide::Stage,
+    pace::Paced,
+    quiet::Quiet,
+    round::{Round, each_open},
+};
+use super::{
+    Shared, books,
+    maps::{AnyKey, Family},
+    rules::Rules,
+    state::{Disowned, Pace},
+    table::TableError,
+};
+use crate::dataplane::{BackendIndex, DataplaneError, Epoch, Event};
+
+enum Command {
+    /// The kernel refuses these flows already: take them out, and tell when they
+    /// are.
+    Reclaim(Disowned, Listener),
+    /// Close the flows of a backend one by one.
+    Pace(BackendIndex, Pace),
+    /// Close what is left of a paced close at once.
+    Hurry(BackendIndex),
+    Stop,
+}
+
+/// Who waits for the end of a job.
+enum Listener {
+    Control,
+    Caller(mpsc::Sender<()>),
+}
+
+/// The sweeper's thread. It ends when this is dropped.
+pub(super) struct Handle {
+    commands: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel();
+        let mut sweeper = Sweeper::new(shared)?;
+        let thread = thread::Builder::new()
+            .name("ebb-sweeper".to_owned())
+            .spawn(move || sweeper.run(&inbox))?;
+        Ok(Self {
+            commands,
+            thread: Some(thread),
+        })
+    }
+
+    /// Takes the flows out and tells control.
+    pub(super) fn reclaim(&self, disowned: Disowned) {
+        self.send(Command::Reclaim(disowned, Listener::Control));
+    }
+
+    /// Takes the flows out, and returns when they are.
+    pub(super) fn reclaim_and_wait(&self, disowned: Disowned) {
+        let (done, wait) = mpsc::channel();
+        self.send(Command::Reclaim(disowned, Listener::Caller(done)));
+        // It only fails if the thread has gone, and nobody will do it then.
+        let _ = wait.recv();
+    }
+
+    pub(super) fn pace(&self, backend: BackendIndex, pace: Pace) {
+        self.send(Command::Pace(backend, pace));
+    }
+
+    pub(super) fn hurry(&self, backend: BackendIndex) {
+        self.send(Command::Hurry(backend));
+    }
+
+    fn send(&self, command: Command) {
+        // The thread goes on until it is told to stop; without it there is
+        // nobody to tell.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A backend whose flows are being taken out.
+struct Job {
+    backend: BackendIndex,
+    epoch: Epoch,
+    flows: u64,
+    /// The first round that is sure to meet them all.
+    round: u64,
+    listener: Listener,
+}
+
+struct Sweeper {
+    shared: Arc<Shared>,
+    closer: Closer,
+    round: Option<Round>,
+    /// The number of the next round.
+    next_round: u64,
+    /// When to go on with the round, or begin the next one.
+    resume: Instant,
+    jobs: Vec<Job>,
+    paced: Paced,
+    quiet: Quiet,
+    audit: Audit,
+    /// The counters when the round began.
+    before: Vec<(BackendIndex, lb_common::abi::counter::BackendCounters)>,
+}
+
+/// A slice of a round is followed by a pause this many times as long: with it,
+/// a fiftieth of a CPU.
+const REST: u32 = 49;
+
+/// Rounds begin at most this often.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long to do nothing after the kernel refused something.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+impl Sweeper {
+    fn new(shared: Arc<Shared>) -> io::Result<Self> {
+        Ok(Self {
+            closer: Closer::new(Arc::clone(&shared.maps))?,
+            shared,
+            round: None,
+            next_round: 0,
+            resume: Instant::now(),
+            jobs: Vec::new(),
+            paced: Paced::default(),
+            quiet: Quiet::default(),
+            audit: Audit::default(),
+            before: Vec::new(),
+        })
+    }
+
+    fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
+        loop {
+            let now = Instant::now();
+            let wake = [Some(self.resume), self.paced.wake(), self.quiet.wake()];
+            let wake = wake.into_iter().flatten().min().unwrap_or(now);
+            let mut command = match inbox.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(command) => Some(command),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            while let Some(next) = command.take() {
+                match self.obey(next) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => warn!(%error, "the sweeper failed"),
+                }
+                command = inbox.try_recv().ok();
+            }
+            if let Err(error) = self.work(Instant::now()) {
+                warn!(%error, "the sweeper failed; it goes on in a moment");
+                self.round = None;
+                self.resume = Instant::now() + BACK_OFF;
+            }
+        }
+    }
+
+    /// False when told to stop.
+    fn obey(&mut self, command: Command) -> Result<bool, DataplaneError> {
+        match command {
+            Command::Reclaim(disowned, listener) => self.reclaim(disowned, 0, listener),
+            Command::Pace(backend, pace) => self.pace(backend, pace)?,
+            Command::Hurry(backend) if self.paced.has(backend) => self.finish_paced(backend)?,
+            Command::Hurry(_) => {}
+            Command::Stop => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Does what is due.
+    fn work(&mut self, now: Instant) -> Result<(), DataplaneError> {
+        let Some(rules) = self.shared.board.latest() else {
+            self.resume = now + PERIOD;
+            return Ok(());
+        };
+        self.close_paced(now)?;
+        self.quiet.tick(&mut self.closer, &rules, now)?;
+        if now >= self.resume {
+            self.go_round(rules)?;
+        }
+        Ok(())
+    }
+
+    /// Has the next round take the backend's flows out; `closed` of them were
+    /// closed before.
+    fn reclaim(&mut self, disowned: Disowned, closed: u64, listener: Listener) {
+        let Disowned {
+            backend,
+            epoch,
+            flows,
+        } = disowned;
+        // A round that serves others goes on to its end first: else a stream of
+        // jobs would never see one.
+        if self.round.as_ref().is_some_and(|round| !round.urgent) {
+            self.round = None;
+        }
+        self.jobs.push(Job {
+            backend,
+            epoch,
+            flows: flows + closed,
+            round: self.next_round,
+            listener,
+        });
+        self.resume = Instant::now();
+    }
+
+    fn pace(&mut self, backend: BackendIndex, pace: Pace) -> Result<(), TableError> {
+        if self.paced.has(backend) {
+            // It is being closed; what came later is taken out at the end.
+            return Ok(());
+        }
+        let mut keys = Vec::new();
+        each_open(&self.shared.maps, |key, of, _, _| {
+            if of == backend {
+                keys.push(key);
+            }
+        })?;
+        self.paced.add(backend, pace, keys, Instant::now());
+        Ok(())
+    }
+
+    fn close_paced(&mut self, now: Instant) -> Result<(), DataplaneError> {
+        while let Some((backend, key)) = self.paced.next(now) {
+            let closed = match key {
+                AnyKey::V4(key) => close_one(&mut self.closer, &key, backend)?,
+                AnyKey::V6(key) => close_one(&mut self.closer, &key, backend)?,
+            };
+            if closed {
+                self.paced.count(backend);
+            }
+        }
+        self.closer.flush()?;
+        while let Some(backend) = self.paced.done() {
+            self.finish_paced(backend)?;
+        }
+        Ok(())
+    }
+
+    /// The rest of a paced close: all at once.
+    fn finish_paced(&mut self, backend: BackendIndex) -> Result<(), DataplaneError> {
+        let closed = self.paced.remove(backend);
+        let rest = self.shared.change(|state| state.finish_paced(backend))?;
+        if let Some(rest) = rest {
+            self.reclaim(rest, closed, Listener::Control);
+        }
+        Ok(())
+    }
+
+    /// A slice of the round, or the beginning of one.
+    fn go_round(&mut self, rules: Arc<Rules>) -> Result<(), DataplaneError> {
+        let started = Instant::now();
+        let round = match &mut self.round {
+            Some(round) => round,
+            None => {
+                let round = Round::new(self.next_round, rules, !self.jobs.is_empty());
+                self.next_round += 1;
+                self.before = books::rows(
+                    &self.shared.maps,
+                    round.rules.backends().map(|(index, _)| index),
+                )?;
+                self.round.insert(round)
+            }
+        };
+        let urgent = round.urgent;
+        let is_over = round.slice(&mut self.closer, &self.shared.board)?;
+        self.resume = if urgent {
+            started
+        } else {
+            Instant::now() + started.elapsed() * REST
+        };
+        if is_over && let Some(round) = self.round.take() {
+            self.end_round(&round)?;
+            let next = if self.jobs.is_empty() {
+                round.began + PERIOD
+            } else {
+                started
+            };
+            self.resume = self.resume.max(next);
+        }
+        Ok(())
+    }
+
+    /// What a round has shown to be done.
+    fn end_round(&mut self, round: &Round) -> Result<(), DataplaneError> {
+        let (done, jobs) = std::mem::take(&mut self.jobs)
+            .into_iter()
+            .partition(|job| job.round <= round.number);
+        self.jobs = jobs;
+        let done: Vec<Job> = done;
+        for job in done {
+            match job.listener {
+                Listener::Control => self.shared.tell(Event::Closed {
+                    backend: job.backend,
+                    epoch: job.epoch,
+                    flows: job.flows,
+                }),
+                // Who does not wait any more need not be told.
+                Listener::Caller(caller) => drop(caller.send(())),
+            }
+        }
+        self.audit(round)?;
+        self.forget(round)?;
+        self.shared.fill.note(round.tally.established);
+        Ok(())
+    }
+
+    fn audit(&mut self, round: &Round) -> Result<(), DataplaneError> {
+        let before = std::mem::take(&mut self.before);
+        let after = books::rows(&self.shared.maps, before.iter().map(|(index, _)| *index))?;
+        let samples = before
+            .into_iter()
+            .zip(after)
+            .map(|((index, before), (_, after))| {
+                let found = round.tally.open(index);
+                let sample = Sample {
+                    before,
+                    after,
+                    found,
+                };
+                (index, sample)
+            });
+        for (backend, sample) in self.audit.round(samples) {
+            let Sample { after, found, .. } = sample;
+            let (opened, closed) = (after.opened, after.closed);
+            error!(backend, opened, closed, found, "the books do not balance");
+            self.shared.tell(Event::BooksDiffer {
+                backend,
+                counted: books::active(&after),
+                found,
+            });
+        }
+        Ok(())
+    }
+
+    /// Frees what was retired before the round and was met nowhere in it.
+    fn forget(&mut self, round: &Round) -> Result<(), DataplaneError> {
+        let tally = &round.tally;
+        let retired = round.rules.backends().filter(|(_, rule)| rule.retired);
+        for (backend, _) in retired.filter(|(index, _)| !tally.names(*index)) {
+            if self.shared.change(|state| state.forget_backend(backend))? {
+                self.audit.forget(backend);
+                self.shared.tell(Event::Forgotten(backend));
+            }
+        }
+        let listeners: std::collections::BTreeSet<_> = round
+            .rules
+            .retired_listeners
+            .difference(tally.listeners())
+            .copied()
+            .collect();
+        if !listeners.is_empty() {
+            self.shared
+                .change(|state| state.forget_listeners(&listeners))?;
+        }
+        // A source that was wanted when the round began may have got flows where
+        // the round had been already.
+        let mut used = tally.nat_sources();
+        used.extend(&round.rules.nat_sources);
+        self.shared
+            .change(|state| state.forget_nat_sources(&used))?;
+        Ok(())
+    }
+}
+
+/// Closes a flow that the table still has; true if it was open.
+fn close_one<A: Family>(
+    closer: &mut Closer,
+    key: &lb_common::abi::flow::FlowKey<A>,
+    backend: BackendIndex,
+) -> Result<bool, TableError> {
+    match A::maps(closer.maps()).flows.get(key)? {
+        Some(flow) if flow.backend == backend => {
+            closer.close(Stage::Established, key, &flow, Farewell::Reset)
+        }
+        _ => Ok(false),
+    }
+}
