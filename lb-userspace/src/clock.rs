@@ -6,24 +6,26 @@
 
 use std::{
     fs, io,
-    ops::{Add, Sub},
+    ops::Add,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-/// A point on the boot-time clock, in milliseconds since the boot.
+/// A point on the boot-time clock, in milliseconds since the boot. Before the
+/// boot for what began under another one.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Moment(pub u64);
+pub struct Moment(pub i64);
 
 impl Moment {
     /// How long after `earlier` this is; nothing if it is before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        let millis = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
 }
 
@@ -31,15 +33,7 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(millis(duration)))
-    }
-}
-
-impl Sub<Duration> for Moment {
-    type Output = Self;
-
-    fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(duration)))
+        Self(self.0.saturating_add_unsigned(millis(duration)))
     }
 }
 
@@ -99,11 +93,16 @@ impl Now {
     /// What the wall clock showed, or will show, at `moment`.
     #[must_use]
     pub fn wall_at(self, moment: Moment) -> Wall {
-        if moment >= self.moment {
-            Wall(self.wall.0.saturating_add(moment.0 - self.moment.0))
-        } else {
-            Wall(self.wall.0.saturating_sub(self.moment.0 - moment.0))
-        }
+        let away = moment.0.saturating_sub(self.moment.0);
+        Wall(self.wall.0.saturating_add_signed(away))
+    }
+
+    /// The moment at which the wall clock showed, or will show, `wall`.
+    #[must_use]
+    pub fn moment_at(self, wall: Wall) -> Moment {
+        let away = i128::from(wall.0) - i128::from(self.wall.0);
+        let away = i64::try_from(away).unwrap_or(i64::MIN);
+        Moment(self.moment.0.saturating_add(away))
     }
 }
 
@@ -119,11 +118,8 @@ pub struct HostClock;
 impl Clock for HostClock {
     fn now(&self) -> Now {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // The boot-time clock is never negative.
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
         Now {
-            moment: Moment(seconds * 1000 + millis),
+            moment: Moment(time.tv_sec * 1000 + time.tv_nsec / 1_000_000),
             wall: Wall::now(),
         }
     }
@@ -147,6 +143,17 @@ mod tests {
         let text = serde_json::to_string(&wall).unwrap();
         assert_eq!(text, "\"2026-11-18T11:06:40.123Z\"");
         assert_eq!(serde_json::from_str::<Wall>(&text).unwrap(), wall);
+    }
+
+    #[test]
+    fn wall_and_boot_time_lead_to_each_other() {
+        let now = Now {
+            moment: Moment(5_000),
+            wall: Wall(1_000_000),
+        };
+        assert_eq!(now.wall_at(Moment(6_000)), Wall(1_001_000));
+        assert_eq!(now.moment_at(Wall(900_000)), Moment(-95_000));
+        assert_eq!(now.wall_at(now.moment_at(Wall(3))), Wall(3));
     }
 
     #[test]

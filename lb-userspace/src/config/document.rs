@@ -60,6 +60,26 @@ impl Document {
         })
     }
 
+    /// [`Document::parse`] for the agent, with what it runs with.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn for_agent(
+        file: &str,
+        text: &str,
+        host: &Host,
+    ) -> Result<(Settings, Self), Vec<Diagnostic>> {
+        let document = Self::parse(file, text, Purpose::Agent, Some(host))?;
+        match document.settings.clone() {
+            Some(settings) => Ok((settings, document)),
+            None => Err(vec![document.diagnose(
+                "",
+                "the agent's settings are missing".to_owned(),
+                None,
+            )]),
+        }
+    }
+
     /// What the document says of `lb` cannot be done, for a reason that is not
     /// in the document.
     #[must_use]

@@ -1,6 +1,8 @@
 //! What of the host a configuration must fit.
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
+
+use crate::netlink::Netlink;
 
 /// The host, as far as a configuration is checked against it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,30 +19,21 @@ pub struct HostInterface {
     pub loopback: bool,
 }
 
-const IFF_UP: u32 = 1;
-const IFF_LOOPBACK: u32 = 1 << 3;
-
 impl Host {
-    /// Reads the host's `/sys` and `/proc`.
+    /// Asks the kernel, about the network namespace that this thread is in.
     ///
     /// # Errors
-    /// When `/sys` is not there.
+    /// When the kernel does not answer.
     pub fn read() -> io::Result<Self> {
-        let mut interfaces = Vec::new();
-        for entry in fs::read_dir("/sys/class/net")? {
-            let path = entry?.path();
-            // Plain files are there too, `bonding_masters` for one.
-            if let (Some(name), Some(flags)) = (
-                path.file_name().and_then(|name| name.to_str()),
-                flags(&path),
-            ) {
-                interfaces.push(HostInterface {
-                    name: name.to_owned(),
-                    up: flags & IFF_UP != 0,
-                    loopback: flags & IFF_LOOPBACK != 0,
-                });
-            }
-        }
+        let links = Netlink::open()?.links()?;
+        let interfaces = links
+            .into_iter()
+            .map(|link| HostInterface {
+                name: link.name,
+                up: link.up,
+                loopback: link.loopback,
+            })
+            .collect();
         let local_ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
             .ok()
             .and_then(|range| {
@@ -84,9 +77,4 @@ impl Host {
         }
         Ok(())
     }
-}
-
-fn flags(interface: &Path) -> Option<u32> {
-    let text = fs::read_to_string(interface.join("flags")).ok()?;
-    u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
 }

@@ -78,11 +78,29 @@ pub enum Invalid {
         backend_port: u16,
         mode: &'static str,
     },
+    #[error("a timeout and `now` contradict each other")]
+    NowAndTimeout,
     #[error("{name:?} is declared twice")]
     LoadBalancerTwice { name: String },
 }
 
 impl Invalid {
+    /// The load balancer that it is about, if it is about one.
+    #[must_use]
+    pub fn load_balancer(&self) -> Option<&str> {
+        match self {
+            Self::NoListener { lb }
+            | Self::ListenerTwice { lb, .. }
+            | Self::ListenerTaken { lb, .. }
+            | Self::BackendTwice { lb, .. }
+            | Self::AddressTwice { lb, .. }
+            | Self::BackendIsVip { lb, .. }
+            | Self::VipIsBackend { lb, .. }
+            | Self::MixedFamilies { lb, .. } => Some(lb),
+            _ => None,
+        }
+    }
+
     /// For programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -100,6 +118,7 @@ impl Invalid {
             Self::BackendIsVip { .. } | Self::VipIsBackend { .. } => "backend_is_vip",
             Self::MixedFamilies { .. } => "mixed_families",
             Self::PortTranslated { .. } => "port_translated",
+            Self::NowAndTimeout => "now_and_timeout",
             Self::LoadBalancerTwice { .. } => "duplicate_load_balancer",
         }
     }

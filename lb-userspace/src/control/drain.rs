@@ -54,10 +54,11 @@ impl Drain {
         self.since + Duration::from_secs(u64::from(self.timeout))
     }
 
-    /// Until the deadline.
+    /// Whole seconds until the deadline, rounded up.
     #[must_use]
-    pub fn left(&self, now: Moment) -> Duration {
-        self.deadline().since(now)
+    pub fn seconds_left(&self, now: Moment) -> u32 {
+        let left = self.deadline().since(now).as_millis().div_ceil(1000);
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 
     /// Moves the deadline, counted from when the drain began. True if that

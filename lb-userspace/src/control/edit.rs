@@ -1,10 +1,7 @@
 //! Changes to the state, on a copy of it. Pure: a [`Draft`] becomes the state
 //! when the control task has stored it and put it in force, or is dropped.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     backend::{Epochs, Health, Life, Step},
@@ -214,13 +211,6 @@ impl Draft {
         Ok(())
     }
 
-    /// No open flow uses the address of the removed listener any more.
-    pub fn release(&mut self, name: &LbName, address: IpAddr) {
-        if let Some(lb) = self.state.load_balancers.get_mut(name) {
-            lb.held.remove(&address);
-        }
-    }
-
     /// Registers a backend, cancels its drain, or changes its weight.
     ///
     /// # Errors
@@ -339,11 +329,6 @@ impl Draft {
             Step::Gone => self.gone(&lb, &id),
             _ => {}
         }
-    }
-
-    /// Nothing in the kernel names the index any more.
-    pub fn forgotten(&mut self, index: BackendIndex) {
-        self.state.retired.remove(&index);
     }
 
     /// # Errors

@@ -52,7 +52,7 @@ pub enum Error {
     Store(#[source] crate::store::StoreError),
     #[error("the kernel refused the change and it was taken back")]
     Dataplane(#[from] DataplaneError),
-    #[error("the address could not be put on an interface and the change was not made")]
+    #[error("a VIP could not be put on its interface and the change was taken back")]
     Vip(#[source] super::vip::VipError),
     #[error("the agent is stopping")]
     Stopping,
@@ -103,6 +103,23 @@ impl Error {
             source = error.source();
         }
         text
+    }
+
+    /// The load balancer that it is about, if it is about one.
+    #[must_use]
+    pub fn load_balancer(&self) -> Option<&str> {
+        match self {
+            Self::NoSuchLoadBalancer { name, .. }
+            | Self::LoadBalancerExists { name }
+            | Self::BeingDeleted { name, .. } => Some(name),
+            Self::NoSuchBackend { lb, .. }
+            | Self::NoSuchListener { lb, .. }
+            | Self::OtherAddress { lb, .. }
+            | Self::OtherMode { lb, .. }
+            | Self::NotRegistered { lb, .. } => Some(lb),
+            Self::Invalid(invalid) => invalid.load_balancer(),
+            _ => None,
+        }
     }
 
     /// For programs.

@@ -1,8 +1,10 @@
 //! What happened, for whoever listens: `ebb events`, hooks, metrics.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::api::types::DrainOutcome;
+use crate::api::types::{Attributes, DrainOutcome};
 
 /// One thing that happened to a load balancer or to a backend of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +37,8 @@ pub enum What {
         listener: String,
     },
     AttributesChanged {
-        from: crate::api::types::Attributes,
-        to: crate::api::types::Attributes,
+        from: Attributes,
+        to: Attributes,
     },
     Registered,
     WeightChanged {
@@ -85,4 +87,84 @@ pub enum What {
         counted: u64,
         found: u64,
     },
+}
+
+/// One line for people: `web/web-1: drain started, 12 flows, at most 300 s`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.load_balancer)?;
+        if let Some(backend) = &self.backend {
+            write!(f, "/{backend}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoadBalancerCreated => write!(f, "created"),
+            Self::LoadBalancerDeleting => write!(f, "being deleted"),
+            Self::LoadBalancerDeleted => write!(f, "deleted"),
+            Self::ListenerAdded { listener } => write!(f, "listener {listener} added"),
+            Self::ListenerRemoved { listener } => write!(f, "listener {listener} removed"),
+            Self::AttributesChanged { from, to } => {
+                write!(
+                    f,
+                    "attributes changed from {} to {}",
+                    Short(from),
+                    Short(to)
+                )
+            }
+            Self::Registered => write!(f, "registered"),
+            Self::WeightChanged { from, to } => write!(f, "weight changed from {from} to {to}"),
+            Self::InService => write!(f, "in service"),
+            Self::OutOfService { reason } => write!(f, "out of service: {reason}"),
+            Self::DrainStarted { timeout, flows } => {
+                write!(f, "drain started, {flows} flows, at most {timeout} s")
+            }
+            Self::DrainProgress {
+                flows_left,
+                seconds_left,
+            } => write!(f, "draining, {flows_left} flows and {seconds_left} s left"),
+            Self::DrainDeadlineMoved { timeout } => {
+                write!(f, "drain takes at most {timeout} s from its start")
+            }
+            Self::DrainCutting { flows } => write!(f, "drain is over, cutting {flows} flows"),
+            Self::DrainEnded { outcome } => match outcome {
+                DrainOutcome::Ended => write!(f, "drain ended, every flow by itself"),
+                DrainOutcome::Cut { flows } => write!(f, "drain ended, {flows} flows cut"),
+                DrainOutcome::Cancelled => write!(f, "drain cancelled, registered again"),
+            },
+            Self::FlowsCut { flows } => write!(f, "{flows} flows cut"),
+            Self::Deregistered => write!(f, "deregistered"),
+            Self::NextHopKnown { interface, mac } => write!(f, "reached by {interface}, {mac}"),
+            Self::NextHopLost { reason } => write!(f, "not reachable: {reason}"),
+            Self::BooksDiffer { counted, found } => {
+                write!(
+                    f,
+                    "the books differ: {counted} flows counted, {found} found"
+                )
+            }
+        }
+    }
+}
+
+/// Attributes on one line.
+struct Short<'a>(&'a Attributes);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attributes {
+            connection_draining: draining,
+            idle_timeout,
+            close_rate,
+        } = self.0;
+        let switch = if draining.enabled { "on" } else { "off" };
+        write!(
+            f,
+            "draining {switch} {} s, idle {idle_timeout} s, close rate {close_rate}/s",
+            draining.timeout
+        )
+    }
 }

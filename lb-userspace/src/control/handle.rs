@@ -10,12 +10,13 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
-use super::{error::Error, event::Event};
+use super::{error::Error, event::Event, merge::Reading};
 use crate::{
     api::types::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, FlowSort, Flows,
         HealthByHand, Listener, LoadBalancer, NewBackend, NewLoadBalancer, Status,
     },
+    config::{Document, Purpose},
     dataplane,
 };
 
@@ -64,13 +65,22 @@ pub enum Request {
     Attributes(String, Reply<Attributes>),
     SetAttributes(String, AttributesPatch, Reply<Attributes>),
     Flows(String, FlowQuery, Reply<Flows>),
-    Apply(Apply, Reply<Applied>),
+    Declare(Box<Declare>, Reply<Applied>),
+}
+
+/// A valid document that is to be made so.
+#[derive(Debug)]
+pub struct Declare {
+    pub source: String,
+    pub document: Document,
+    pub reading: Reading,
+    pub dry_run: bool,
 }
 
 /// Everything that can wake the control thread.
 #[derive(Debug)]
 pub enum Message {
-    Request { by: Arc<str>, request: Request },
+    Request { by: Arc<str>, request: Box<Request> },
     Dataplane(dataplane::Event),
     Stop,
 }
@@ -142,7 +152,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let message = Message::Request {
             by: Arc::clone(&self.by),
-            request: request(reply),
+            request: Box::new(request(reply)),
         };
         self.messages.send(message).map_err(|_| Error::Stopping)?;
         answer.await.map_err(|_| Error::Stopping)?
@@ -337,11 +347,37 @@ impl Handle {
             .await
     }
 
-    /// Makes it so, or says what that would change.
+    /// Makes it so, or says what that would change: [`Reading::Enforce`].
     ///
     /// # Errors
     /// [`Error::Document`] with everything that is wrong with it.
     pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
-        self.ask(|reply| Request::Apply(apply, reply)).await
+        let source = apply.source.unwrap_or_else(|| "apply".to_owned());
+        let document = Document::parse(&source, &apply.document, Purpose::Apply, None)
+            .map_err(Error::Document)?;
+        let declare = Declare {
+            source,
+            document,
+            reading: Reading::Enforce,
+            dry_run: apply.dry_run,
+        };
+        self.ask(|reply| Request::Declare(Box::new(declare), reply))
+            .await
+    }
+
+    /// Applies what the configuration file says otherwise than the last time:
+    /// [`Reading::Reload`].
+    ///
+    /// # Errors
+    /// [`Error::Document`] for what cannot be done, with its line.
+    pub async fn reload(&self, source: &str, document: Document) -> Result<Applied, Error> {
+        let declare = Declare {
+            source: source.to_owned(),
+            document,
+            reading: Reading::Reload,
+            dry_run: false,
+        };
+        self.ask(|reply| Request::Declare(Box::new(declare), reply))
+            .await
     }
 }

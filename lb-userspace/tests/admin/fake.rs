@@ -45,7 +45,7 @@ impl Agent {
         let control = thread::spawn(move || {
             while let Ok(message) = inbox.messages.recv() {
                 match message {
-                    Message::Request { by, request } => play(&by, request),
+                    Message::Request { by, request } => play(&by, *request),
                     Message::Stop => break,
                     Message::Dataplane(_) => {}
                 }

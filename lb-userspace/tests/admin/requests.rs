@@ -77,7 +77,7 @@ fn play(request: Request) {
         Request::CreateLoadBalancer(new, reply) => {
             drop(reply.send(Ok(load_balancer(&new.name))));
         }
-        Request::Apply(apply, reply) => drop(reply.send(Ok(Applied {
+        Request::Declare(apply, reply) => drop(reply.send(Ok(Applied {
             dry_run: apply.dry_run,
             steps: Vec::new(),
         }))),

@@ -1,0 +1,411 @@
+//! The sole writer's answers: what each request asks, does and says.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use super::{
+    backend::Health,
+    describe::Beside,
+    drain::Leave,
+    error::Error,
+    handle::{Declare, FlowQuery, HealthReport, Request},
+    merge::Edit,
+    writer::{Control, FLOWS_READ, declared},
+};
+use crate::{
+    api::types::{self, FlowSort, HealthByHand},
+    config::{self, AttributesSpec, BackendId, DrainTimeout, spec},
+    dataplane::{BackendCounters, BackendIndex, Counters, FlowRecord, ListenerKey, Protocol},
+};
+
+/// The most that are answered, and how many unless told.
+const FLOWS_MOST: usize = 100_000;
+const FLOWS_DEFAULT: usize = 1000;
+
+impl Control {
+    pub(super) fn answer(&mut self, by: &str, request: Request) {
+        // Who asked may be gone: the change was made all the same.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::LoadBalancers(reply) => drop(reply.send(self.load_balancers())),
+            Request::LoadBalancer(lb, reply) => drop(reply.send(self.load_balancer(&lb))),
+            Request::CreateLoadBalancer(new, reply) => drop(reply.send(self.create(new, by))),
+            Request::DeleteLoadBalancer(lb, how, reply) => {
+                drop(reply.send(self.delete(&lb, &how, by)));
+            }
+            Request::AddListeners(lb, listeners, reply) => {
+                drop(reply.send(self.add_listeners(&lb, &listeners, by)));
+            }
+            Request::RemoveListeners(lb, listeners, reply) => {
+                drop(reply.send(self.remove_listeners(&lb, &listeners, by)));
+            }
+            Request::Backends(lb, reply) => drop(reply.send(self.backends(&lb))),
+            Request::Backend(lb, id, reply) => drop(reply.send(self.backend(&lb, &id))),
+            Request::Register(lb, new, reply) => drop(reply.send(self.register(&lb, new, by))),
+            Request::Deregister(lb, ids, how, reply) => {
+                drop(reply.send(self.deregister(&lb, &ids, &how, by)));
+            }
+            Request::SetHealth(lb, id, health, reply) => {
+                drop(reply.send(self.set_health(&lb, &id, health, by)));
+            }
+            Request::ReportHealth(lb, id, report, reply) => {
+                drop(reply.send(self.report_health(&lb, &id, &report)));
+            }
+            Request::Attributes(lb, reply) => drop(reply.send(self.attributes(&lb))),
+            Request::SetAttributes(lb, patch, reply) => {
+                drop(reply.send(self.set_attributes(&lb, patch, by)));
+            }
+            Request::Flows(lb, query, reply) => drop(reply.send(self.flows(&lb, &query))),
+            Request::Declare(declare, reply) => drop(reply.send(self.declare(&declare, by))),
+        }
+    }
+
+    fn status(&mut self) -> Result<types::Status, Error> {
+        let now = self.parts.clock.now();
+        let counters = self.parts.dataplane.counters()?;
+        let mut tally = types::BackendTally::default();
+        let mut flows = 0;
+        let mut warnings = self.parts.dataplane.warnings();
+        let beside = self.beside(&counters);
+        for (lb, id, backend) in self.state().backends() {
+            flows += beside.counters(backend).active();
+            if backend.life.is_gone() {
+                continue;
+            }
+            let way = backend.index.and_then(|index| self.ways.get(&index));
+            if let Some(Err(reason)) = way {
+                warnings.push(format!("{lb}/{id} is not reachable: {reason}"));
+            }
+            if !backend.life.is_registered() {
+                tally.draining += 1;
+            } else if backend.life.takes_new() {
+                tally.in_service += 1;
+            } else {
+                tally.out_of_service += 1;
+            }
+        }
+        warnings.extend(self.trouble.warning());
+        Ok(types::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started.wall.to_string(),
+            uptime_seconds: now.moment.since(self.started.moment).as_secs(),
+            interfaces: self
+                .parts
+                .dataplane
+                .attachments()
+                .into_iter()
+                .map(|attachment| types::InterfaceStatus {
+                    name: attachment.interface,
+                    xdp: if attachment.driver {
+                        "driver"
+                    } else {
+                        "generic"
+                    }
+                    .to_owned(),
+                })
+                .collect(),
+            load_balancers: self.state().load_balancers.len() as u64,
+            backends: tally,
+            flows,
+            verdicts: counters
+                .verdicts
+                .iter()
+                .map(|(name, packets)| ((*name).to_owned(), *packets))
+                .collect(),
+            warnings,
+        })
+    }
+
+    fn beside<'a>(&'a self, counters: &'a Counters) -> Beside<'a> {
+        Beside {
+            now: self.parts.clock.now(),
+            ways: &self.ways,
+            counters,
+        }
+    }
+
+    fn load_balancers(&mut self) -> Result<Vec<types::LoadBalancer>, Error> {
+        let counters = self.parts.dataplane.counters()?;
+        let beside = self.beside(&counters);
+        let all = self.state().load_balancers.iter();
+        Ok(all
+            .map(|(name, lb)| beside.load_balancer(name, lb))
+            .collect())
+    }
+
+    fn load_balancer(&mut self, lb: &str) -> Result<types::LoadBalancer, Error> {
+        let counters = self.parts.dataplane.counters()?;
+        let (name, lb) = self.state().lb(lb)?;
+        Ok(self.beside(&counters).load_balancer(name, lb))
+    }
+
+    fn backends(&mut self, lb: &str) -> Result<Vec<types::Backend>, Error> {
+        self.load_balancer(lb).map(|lb| lb.backends)
+    }
+
+    fn backend(&mut self, lb: &str, id: &str) -> Result<types::Backend, Error> {
+        let counters = self.parts.dataplane.counters()?;
+        let (id, backend) = self.state().backend(lb, id)?;
+        Ok(self.beside(&counters).backend(id, backend))
+    }
+
+    fn create(
+        &mut self,
+        new: types::NewLoadBalancer,
+        by: &str,
+    ) -> Result<types::LoadBalancer, Error> {
+        let (name, spec) = spec::load_balancer(new)?;
+        let mut draft = self.draft();
+        draft.create(&name, &spec)?;
+        self.commit(draft, by)?;
+        self.hear_pending();
+        self.load_balancer(name.as_str())
+    }
+
+    fn delete(
+        &mut self,
+        lb: &str,
+        how: &types::Deregister,
+        by: &str,
+    ) -> Result<types::Deleted, Error> {
+        let how = leave(how)?;
+        let counters = self.parts.dataplane.counters()?;
+        let (name, entry) = self.state().lb(lb)?;
+        let name = name.clone();
+        let beside = self.beside(&counters);
+        let flows = entry
+            .present()
+            .map(|(_, backend)| beside.counters(backend).active())
+            .sum();
+        let present: Vec<BackendId> = entry.present().map(|(id, _)| id.clone()).collect();
+        let mut draft = self.draft();
+        let backends = draft.delete(lb, how)?;
+        self.commit(draft, by)?;
+        self.look_at_drains(Some((lb, &present)));
+        self.hear_pending();
+        Ok(types::Deleted {
+            backends: backends.into_iter().map(String::from).collect(),
+            flows,
+            gone: !self.state().load_balancers.contains_key(&name),
+            name: name.into(),
+        })
+    }
+
+    fn add_listeners(
+        &mut self,
+        lb: &str,
+        listeners: &[types::Listener],
+        by: &str,
+    ) -> Result<types::LoadBalancer, Error> {
+        let mode = self.state().lb(lb)?.1.mode;
+        let mut draft = self.draft();
+        for listener in listeners {
+            let (key, backend_port) = spec::listener(mode, listener)?;
+            draft.add_listener(lb, key, backend_port)?;
+        }
+        self.commit(draft, by)?;
+        self.load_balancer(lb)
+    }
+
+    fn remove_listeners(
+        &mut self,
+        lb: &str,
+        listeners: &[(Protocol, IpAddr, u16)],
+        by: &str,
+    ) -> Result<types::LoadBalancer, Error> {
+        let mut draft = self.draft();
+        for (protocol, address, port) in listeners {
+            let key = ListenerKey {
+                protocol: *protocol,
+                address: *address,
+                port: *port,
+            };
+            draft.remove_listener(lb, key)?;
+        }
+        self.commit(draft, by)?;
+        self.load_balancer(lb)
+    }
+
+    fn register(
+        &mut self,
+        lb: &str,
+        new: Vec<types::NewBackend>,
+        by: &str,
+    ) -> Result<Vec<types::Backend>, Error> {
+        let mut draft = self.draft();
+        let mut ids = Vec::with_capacity(new.len());
+        for new in new {
+            let (id, spec) = spec::backend(new)?;
+            draft.register(lb, &id, spec)?;
+            ids.push(id);
+        }
+        self.commit(draft, by)?;
+        self.hear_pending();
+        self.describe(lb, &ids)
+    }
+
+    fn deregister(
+        &mut self,
+        lb: &str,
+        ids: &[String],
+        how: &types::Deregister,
+        by: &str,
+    ) -> Result<Vec<types::Backend>, Error> {
+        let how = leave(how)?;
+        let mut draft = self.draft();
+        let mut named = Vec::with_capacity(ids.len());
+        for id in ids {
+            named.push(self.state().backend(lb, id)?.0.clone());
+            draft.deregister(lb, id, how)?;
+        }
+        self.commit(draft, by)?;
+        self.look_at_drains(Some((lb, &named)));
+        self.hear_pending();
+        self.describe(lb, &named)
+    }
+
+    fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<types::Backend>, Error> {
+        let counters = self.parts.dataplane.counters()?;
+        let beside = self.beside(&counters);
+        ids.iter()
+            .map(|id| {
+                let (id, backend) = self.state().backend(lb, id.as_str())?;
+                Ok(beside.backend(id, backend))
+            })
+            .collect()
+    }
+
+    fn set_health(
+        &mut self,
+        lb: &str,
+        id: &str,
+        health: HealthByHand,
+        by: &str,
+    ) -> Result<types::Backend, Error> {
+        let by_hand = match health {
+            HealthByHand::Healthy => Some(Health::Healthy),
+            HealthByHand::Unhealthy => Some(Health::Unhealthy),
+            HealthByHand::Auto => None,
+        };
+        let mut draft = self.draft();
+        draft.set_by_hand(lb, id, by_hand)?;
+        self.commit(draft, by)?;
+        self.hear_pending();
+        self.backend(lb, id)
+    }
+
+    fn report_health(&mut self, lb: &str, id: &str, report: &HealthReport) -> Result<(), Error> {
+        let health = match report {
+            HealthReport::Healthy => Health::Healthy,
+            HealthReport::Unhealthy(reason) => {
+                tracing::debug!("{lb}/{id}: check failed: {reason}");
+                Health::Unhealthy
+            }
+            HealthReport::Unknown => Health::Unknown,
+        };
+        let mut draft = self.draft();
+        draft.check(lb, id, Some(health))?;
+        self.commit_anyway(draft, "health check");
+        Ok(())
+    }
+
+    fn attributes(&mut self, lb: &str) -> Result<types::Attributes, Error> {
+        Ok(self.state().lb(lb)?.1.attributes.into())
+    }
+
+    fn set_attributes(
+        &mut self,
+        lb: &str,
+        patch: types::AttributesPatch,
+        by: &str,
+    ) -> Result<types::Attributes, Error> {
+        let spec = AttributesSpec::try_from(patch)?;
+        let mut draft = self.draft();
+        draft.set_attributes(lb, spec)?;
+        self.commit(draft, by)?;
+        self.attributes(lb)
+    }
+
+    fn flows(&mut self, lb: &str, query: &FlowQuery) -> Result<types::Flows, Error> {
+        let (_, entry) = self.state().lb(lb)?;
+        let lb_index = entry.index;
+        let ids: BTreeMap<BackendIndex, BackendId> = entry
+            .backends
+            .iter()
+            .filter_map(|(id, backend)| Some((backend.index?, id.clone())))
+            .collect();
+        let only = match &query.backend {
+            None => None,
+            Some(id) => match self.state().backend(lb, id)?.1.index {
+                Some(index) => Some(index),
+                // It is gone, and its flows with it.
+                None => return Ok(types::Flows::default()),
+            },
+        };
+        let mut records = self.parts.dataplane.flows(lb_index, only, FLOWS_READ)?;
+        // The longest, or the most, first.
+        match query.sort {
+            FlowSort::Age => records.sort_by_key(|flow| std::cmp::Reverse(flow.age)),
+            FlowSort::Idle => records.sort_by_key(|flow| std::cmp::Reverse(flow.idle)),
+            FlowSort::Bytes => records.sort_by_key(|flow| std::cmp::Reverse(flow.bytes)),
+        }
+        records.truncate(query.limit.unwrap_or(FLOWS_DEFAULT).min(FLOWS_MOST));
+        let counters = self.parts.dataplane.counters()?;
+        let total = ids
+            .keys()
+            .filter(|index| only.is_none_or(|only| **index == only))
+            .filter_map(|index| counters.backends.get(index))
+            .map(BackendCounters::active)
+            .sum();
+        Ok(types::Flows {
+            flows: records
+                .iter()
+                .map(|record| flow(record, ids.get(&record.backend)))
+                .collect(),
+            total,
+        })
+    }
+
+    fn declare(&mut self, declare: &Declare, by: &str) -> Result<types::Applied, Error> {
+        let mut draft = self.draft();
+        let edits = declared(&mut draft, self.state(), declare)?;
+        if !declare.dry_run {
+            self.commit(draft, by)?;
+            self.look_at_drains(None);
+            self.hear_pending();
+        }
+        Ok(types::Applied {
+            dry_run: declare.dry_run,
+            steps: edits.iter().flat_map(Edit::steps).collect(),
+        })
+    }
+}
+
+/// How a backend is to leave, as the API says it.
+fn leave(how: &types::Deregister) -> Result<Leave, Error> {
+    match (how.now, how.timeout) {
+        (true, None) => Ok(Leave::Now),
+        (true, Some(_)) => Err(config::Invalid::NowAndTimeout.into()),
+        (false, None) => Ok(Leave::ByAttributes),
+        (false, Some(timeout)) => Ok(Leave::Within(spec::checked::<DrainTimeout>(timeout)?)),
+    }
+}
+
+fn flow(record: &FlowRecord, backend: Option<&BackendId>) -> types::Flow {
+    let socket = |(address, port): (IpAddr, u16)| std::net::SocketAddr::new(address, port);
+    types::Flow {
+        protocol: record.protocol,
+        client: socket(record.client).to_string(),
+        vip: socket(record.vip).to_string(),
+        backend: backend.map_or_else(|| record.backend.to_string(), ToString::to_string),
+        state: record.state.to_owned(),
+        age_seconds: seconds(record.age),
+        idle_seconds: seconds(record.idle),
+        bytes: record.bytes,
+    }
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,103 @@
+//! The state in the words of the API. Pure.
+
+use super::{
+    backend::Registration,
+    drain::Drain,
+    state::{Backend, LoadBalancer, Ways},
+};
+use crate::{
+    api::types,
+    clock::Now,
+    config::{BackendId, LbName},
+    dataplane::{BackendCounters, Counters, ListenerKey},
+};
+
+/// What is read beside the state to describe it.
+#[derive(Debug)]
+pub struct Beside<'a> {
+    pub now: Now,
+    pub ways: &'a Ways,
+    pub counters: &'a Counters,
+}
+
+impl Beside<'_> {
+    #[must_use]
+    pub fn load_balancer(&self, name: &LbName, lb: &LoadBalancer) -> types::LoadBalancer {
+        types::LoadBalancer {
+            name: name.to_string(),
+            mode: lb.mode,
+            listeners: lb
+                .listeners
+                .iter()
+                .map(|(key, port)| listener(key, *port))
+                .collect(),
+            attributes: lb.attributes.into(),
+            backends: lb
+                .present()
+                .map(|(id, backend)| self.backend(id, backend))
+                .collect(),
+            created: lb.created.to_string(),
+            deleting: lb.deleting,
+        }
+    }
+
+    #[must_use]
+    pub fn backend(&self, id: &BackendId, backend: &Backend) -> types::Backend {
+        let life = &backend.life;
+        let described = life.described();
+        let counters = self.counters(backend);
+        let way = backend.index.and_then(|index| self.ways.get(&index));
+        types::Backend {
+            id: id.to_string(),
+            address: backend.address,
+            weight: backend.weight.get(),
+            state: described.state,
+            reason_code: described.reason_code.to_owned(),
+            description: described.description.to_owned(),
+            registration: life.registration().name().to_owned(),
+            health: life.health().name().to_owned(),
+            health_by_hand: life.by_hand(),
+            takes_new: life.takes_new() && matches!(way, Some(Ok(_))),
+            flows: counters.active(),
+            next_hop: way.and_then(|way| way.as_ref().ok().cloned()),
+            next_hop_error: way.and_then(|way| way.as_ref().err().cloned()),
+            drain: life
+                .drain()
+                .map(|drain| self.drain(drain, life.registration(), counters.active())),
+            counters,
+        }
+    }
+
+    #[must_use]
+    pub fn counters(&self, backend: &Backend) -> BackendCounters {
+        backend
+            .index
+            .and_then(|index| self.counters.backends.get(&index))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn drain(&self, drain: &Drain, registration: &Registration, flows: u64) -> types::Drain {
+        let runs = drain.outcome.is_none();
+        types::Drain {
+            started: self.now.wall_at(drain.since).to_string(),
+            timeout: drain.timeout,
+            seconds_left: match registration {
+                Registration::Draining(_) => drain.seconds_left(self.now.moment),
+                _ => 0,
+            },
+            flows_at_start: drain.flows_at_start.unwrap_or(flows),
+            flows_left: if runs { flows } else { 0 },
+            outcome: drain.outcome.clone(),
+        }
+    }
+}
+
+fn listener(key: &ListenerKey, backend_port: u16) -> types::Listener {
+    types::Listener {
+        protocol: key.protocol,
+        address: key.address,
+        port: key.port,
+        backend_port: Some(backend_port),
+    }
+}

@@ -1,0 +1,226 @@
+//! The host's interfaces and addresses, asked and changed through rtnetlink.
+//!
+//! Of the network namespace that the thread is in, unlike `/sys/class/net`,
+//! which shows that of whoever mounted it.
+
+use std::{io, net::IpAddr};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage as Message,
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
+    link::{LinkAttribute, LinkFlags, LinkMessage},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub up: bool,
+    pub loopback: bool,
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The interface's index.
+    pub link: u32,
+    pub address: IpAddr,
+    /// How many of its bits the hosts on the link have in common.
+    pub prefix: u8,
+}
+
+/// A socket to rtnetlink. Calls block, for as long as the kernel needs.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// Longer than any datagram that the kernel sends (it goes up to 32 KiB).
+const BUFFER: usize = 64 * 1024;
+/// A lifetime without end.
+const FOREVER: u32 = u32::MAX;
+
+impl Netlink {
+    /// # Errors
+    /// When the kernel refuses a socket.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: Vec::with_capacity(BUFFER),
+        })
+    }
+
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let answers = self.ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        Ok(answers.iter().filter_map(link).collect())
+    }
+
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
+        let question = Message::GetAddress(AddressMessage::default());
+        let answers = self.ask(question, NLM_F_DUMP)?;
+        Ok(answers.iter().filter_map(address).collect())
+    }
+
+    /// Puts an address on a link, for one host: no route comes with it, and
+    /// IPv6 does not wait to see whether somebody else has it, nor uses it for
+    /// the host's own connections.
+    ///
+    /// # Errors
+    /// When the kernel refuses; `AlreadyExists` if it is there.
+    pub fn add_address(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        let mut message = about(link, address);
+        if address.is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_preferred = 0;
+            lifetime.ifa_valid = FOREVER;
+            message
+                .attributes
+                .push(AddressAttribute::CacheInfo(lifetime));
+        }
+        let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+        self.ask(Message::NewAddress(message), flags).map(drop)
+    }
+
+    /// # Errors
+    /// When the kernel refuses; `AddrNotAvailable` if it is not there.
+    pub fn remove_address(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        let question = Message::DelAddress(about(link, address));
+        self.ask(question, NLM_F_ACK).map(drop)
+    }
+
+    /// Sends a request and reads what comes back, to its end.
+    fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let mut answers = Vec::new();
+        loop {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0)?;
+            let mut rest = self.buffer.as_slice();
+            while let Some((message, next)) = first(rest)? {
+                rest = next;
+                // Others are of a request that was given up.
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    // Code zero acknowledges.
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::Overrun(_) => {
+                        return Err(io::Error::other("the kernel's answer was cut short"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+type Parsed = NetlinkMessage<Message>;
+
+/// The first message of a datagram, and the rest of it.
+fn first(bytes: &[u8]) -> io::Result<Option<(Parsed, &[u8])>> {
+    let Some((length, _)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let message = Parsed::deserialize(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    // Messages begin at multiples of four bytes; one of no length would go on
+    // for ever.
+    let length = (u32::from_ne_bytes(*length) as usize).max(4);
+    let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Ok(Some((message, rest)))
+}
+
+fn about(link: u32, address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = link;
+    (message.header.family, message.header.prefix_len) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+    ];
+    message
+}
+
+fn link(answer: &Message) -> Option<Link> {
+    let Message::NewLink(message) = answer else {
+        return None;
+    };
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    Some(Link {
+        index: message.header.index,
+        name,
+        up: message.header.flags.contains(LinkFlags::Up),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+    })
+}
+
+fn address(answer: &Message) -> Option<Address> {
+    let Message::NewAddress(message) = answer else {
+        return None;
+    };
+    // On a point-to-point link `Address` is the other end's.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let any = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    Some(Address {
+        link: message.header.index,
+        address: local.or(any)?,
+        prefix: message.header.prefix_len,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_and_its_address_are_found() {
+        let mut netlink = Netlink::open().unwrap();
+        let links = netlink.links().unwrap();
+        let lo = links.iter().find(|link| link.loopback).unwrap();
+        assert_eq!(lo.name, "lo");
+        let addresses = netlink.addresses().unwrap();
+        let home = addresses
+            .iter()
+            .find(|address| address.link == lo.index && address.address.is_ipv4());
+        assert_eq!(home.is_some(), lo.up, "{addresses:?}");
+    }
+}
