@@ -1,5 +1,6 @@
 //! The agent of ebb, as a library that its binary and the tests use.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod clock;
@@ -8,7 +9,9 @@ pub mod control;
 pub mod dataplane;
 pub mod decap;
 pub mod health;
+pub mod lock;
 pub mod logging;
+pub mod netlink;
 pub mod object;
 pub mod store;
 pub mod suggest;

@@ -3,9 +3,11 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    agent::AgentError,
     api::{client::ClientError, types::ErrorBody},
     config::Diagnostic,
     decap::DecapError,
+    logging::LoggingError,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,10 @@ pub(super) enum CliError {
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
+    Agent(AgentError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
     Decap(#[from] DecapError),
     #[error("{backend} of {lb} was registered again: the drain is cancelled and its flows stay")]
     DrainCancelled { lb: String, backend: String },
@@ -60,6 +66,8 @@ impl CliError {
             ),
             Self::Print(_) => ("cannot_print", None),
             Self::Json(_) => ("not_json", None),
+            Self::Agent(e) => ("cannot_run", e.hint()),
+            Self::Logging(_) => ("bad_log_filter", None),
             Self::Decap(_) => ("cannot_decapsulate", None),
             Self::NoTerminal => (
                 "no_terminal",

@@ -4,6 +4,7 @@
 //! the socket, and prints: a table for people, or with `--json` the API's own
 //! document. What only people see (notes, progress, errors) goes to stderr.
 
+mod agent;
 mod apply;
 mod attributes;
 mod backend;
@@ -63,6 +64,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the balancer on this host
+    Agent(agent::Args),
     /// Load balancers: list, show, create, delete
     #[command(subcommand)]
     Lb(lb::Command),
@@ -142,6 +145,7 @@ fn not_parsed(e: &clap::Error, typed: &[OsString]) -> ExitCode {
 fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
     let client = Client::new(args.socket);
     match args.command {
+        Command::Agent(args) => agent::run(&args),
         Command::Lb(command) => wait_for(lb::run(command, &client, ui)),
         Command::Backend(command) => wait_for(backend::run(command, &client, ui)),
         Command::Attributes(command) => wait_for(attributes::run(command, &client, ui)),

@@ -1,0 +1,306 @@
+//! `ebb agent`: puts everything together, and keeps it until a signal ends it.
+//!
+//! configuration → lock → socket → data plane → control → admin API → signals.
+//! The order matters: nothing of the host is touched before the configuration
+//! holds and no other agent is there; the socket answers only when everything
+//! is in force. SIGHUP reads the file again; SIGTERM and SIGINT end the agent
+//! and leave the kernel program forwarding.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    api::admin::{Socket, SocketError, serve},
+    clock::{HostClock, boot_id},
+    config::{Diagnostic, Document, Host, Settings, XdpMode},
+    control::{
+        self, Control, Handle, Parts,
+        handle::Declare,
+        merge::Reading,
+        vip::{NetlinkKeeper, VipError, VipKeeper},
+    },
+    dataplane::{
+        Dataplane, EventSink,
+        bpf::{self, Kernel},
+    },
+    lock::{Lock, LockError},
+    object,
+    store::{StoreError, file::FileStore},
+};
+
+/// The longest configuration file; one of 20,000 backends is half of it.
+const LONGEST_FILE: u64 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is longer than {LONGEST_FILE} bytes", path.display())]
+    TooLong { path: PathBuf },
+    #[error("the configuration is not valid")]
+    Config(Vec<Diagnostic>),
+    #[error("cannot ask the host about itself: {0}")]
+    Host(#[source] io::Error),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("this ebb carries no kernel program; `cargo xtask build` makes one that does")]
+    NoProgram,
+    #[error(transparent)]
+    Kernel(#[from] bpf::StartError),
+    #[error(transparent)]
+    Vip(#[from] VipError),
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    #[error("cannot start the agent's threads: {0}")]
+    Threads(#[source] io::Error),
+    #[error("the control thread has ended by itself")]
+    ControlGone,
+}
+
+impl AgentError {
+    /// What to do about it, where the message does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => Some(error.hint()),
+            Self::Control(error) => error.hint(),
+            Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
+                "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub fn run(config: &Path) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AgentError::Threads)?;
+    let agent = runtime.block_on(async { Agent::start(config) })?;
+    runtime.block_on(agent.serve())
+}
+
+/// Everything, started.
+struct Agent {
+    config: PathBuf,
+    settings: Settings,
+    handle: Handle,
+    socket: Socket,
+    signals: Signals,
+    control: thread::JoinHandle<()>,
+    control_gone: watch::Receiver<bool>,
+    _locks: [Lock; 2],
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+impl Agent {
+    fn start(config: &Path) -> Result<Self, AgentError> {
+        // From here on a signal is a wish, not a death.
+        let signals = Signals::listen().map_err(AgentError::Threads)?;
+        let (settings, document) = read(config)?;
+        if !object::is_embedded() {
+            return Err(AgentError::NoProgram);
+        }
+        let locks = [
+            Lock::take(&settings.state_dir)?,
+            Lock::take(&settings.bpffs_dir)?,
+        ];
+        let socket = Socket::bind(&settings.socket)?;
+        let boot = boot_id().map_err(AgentError::Host)?;
+        let store = FileStore::open(&settings.state_dir, &boot)?;
+
+        let (handle, inbox) = control::channel();
+        let vips: Option<Box<dyn VipKeeper>> = if settings.manage_vips {
+            Some(Box::new(NetlinkKeeper::open(settings.interfaces.clone())?))
+        } else {
+            None
+        };
+        let parts = Parts {
+            clock: Box::new(HostClock),
+            store: Box::new(store),
+            dataplane: dataplane(&settings, handle.dataplane_events())?,
+            vips,
+        };
+        let declare = Declare {
+            source: source(config),
+            document,
+            reading: Reading::Reload,
+            dry_run: false,
+        };
+        let control = Control::start(inbox, parts, Some(declare))?;
+        let (gone, control_gone) = watch::channel(false);
+        let control = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                control.run();
+                // The agent may have ended before.
+                // Nobody left to hear it is fine.
+                let _ = gone.send(true);
+            })
+            .map_err(AgentError::Threads)?;
+        Ok(Self {
+            config: config.to_owned(),
+            settings,
+            handle,
+            socket,
+            signals,
+            control,
+            control_gone,
+            _locks: locks,
+        })
+    }
+
+    async fn serve(self) -> Result<(), AgentError> {
+        let Self {
+            config,
+            settings,
+            handle,
+            socket,
+            mut signals,
+            control,
+            mut control_gone,
+            _locks,
+        } = self;
+        let (stop, mut stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(socket, handle.clone(), async move {
+            // An agent that is gone stops it as well.
+            drop(stopped.wait_for(|stop| *stop).await);
+        }));
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            socket = %settings.socket.display(),
+            "the agent answers"
+        );
+
+        let outcome = loop {
+            tokio::select! {
+                _ = signals.hangup.recv() => reload(&config, &settings, &handle).await,
+                _ = signals.terminate.recv() => break Ok("SIGTERM"),
+                _ = signals.interrupt.recv() => break Ok("SIGINT"),
+                _ = control_gone.changed() => break Err(AgentError::ControlGone),
+            }
+        };
+        if let Ok(signal) = &outcome {
+            tracing::info!(signal, "stopping; the kernel program goes on forwarding");
+        }
+        stop.send_replace(true);
+        // What was asked before the signal is answered first.
+        drop(server.await);
+        handle.stop();
+        drop(tokio::task::spawn_blocking(move || control.join()).await);
+        outcome.map(drop)
+    }
+}
+
+fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane>, AgentError> {
+    let config = bpf::Config {
+        interfaces: settings.interfaces.clone(),
+        xdp_mode: match settings.xdp_mode {
+            XdpMode::Auto => bpf::XdpMode::Auto,
+            XdpMode::Driver => bpf::XdpMode::Driver,
+            XdpMode::Generic => bpf::XdpMode::Generic,
+        },
+        bpffs_dir: settings.bpffs_dir.clone(),
+        tables: bpf::TableSizes {
+            flows: settings.tables.flows,
+            half_open: settings.tables.half_open,
+            maglev: settings.tables.maglev,
+        },
+        nat_pool: settings.nat.pool.clone(),
+        nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
+        tunnel_sources: Vec::new(),
+    };
+    Ok(Box::new(Kernel::start(object::OBJECT, &config, events)?))
+}
+
+/// Reads the configuration and checks it against the host.
+fn read(config: &Path) -> Result<(Settings, Document), AgentError> {
+    let failed = |source| AgentError::Read {
+        path: config.to_owned(),
+        source,
+    };
+    let mut text = String::new();
+    File::open(config)
+        .map_err(failed)?
+        .take(LONGEST_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(AgentError::TooLong {
+            path: config.to_owned(),
+        });
+    }
+    let host = Host::read().map_err(AgentError::Host)?;
+    let name = config.display().to_string();
+    Document::for_agent(&name, &text, &host).map_err(AgentError::Config)
+}
+
+/// The name under which what the file says is remembered.
+fn source(config: &Path) -> String {
+    // A file that can be read has one; a name that is gone is still a name.
+    let path = std::fs::canonicalize(config);
+    path.as_deref().unwrap_or(config).display().to_string()
+}
+
+/// Puts in force what the file says anew. What cannot be leaves everything as
+/// it is.
+async fn reload(config: &Path, running: &Settings, handle: &Handle) {
+    let path = config.display();
+    let (settings, document) = match read(config) {
+        Ok(read) => read,
+        Err(AgentError::Config(faults)) => {
+            tracing::error!("{path} is not valid and was not applied");
+            for fault in faults {
+                tracing::error!("{fault}");
+            }
+            return;
+        }
+        Err(error) => {
+            tracing::error!("{error}; nothing was applied");
+            return;
+        }
+    };
+    if settings != *running {
+        tracing::warn!(
+            "{path} has other settings than the agent started with; they need a restart, its load balancers do not"
+        );
+    }
+    match handle.by("SIGHUP").reload(&source(config), document).await {
+        Ok(applied) if applied.steps.is_empty() => tracing::info!("{path} says nothing new"),
+        Ok(applied) => tracing::info!(steps = applied.steps.len(), "{path} was applied"),
+        Err(error) => tracing::error!("{}; nothing was applied", error.message()),
+    }
+}
