@@ -1,6 +1,17 @@
-//! The promises over the lab's network: real servers, real clients.
+//! The promises over the lab's network: real servers, real clients, a module
+//! for each promise. Most hold in every forwarding mode and are tested in each.
 //!
 //! They need root, and are run by `cargo xtask test`.
 
+mod p1_new_flows;
+mod p2_old_flows;
+mod p3_early_end;
+mod p4_deadline;
+mod p5_unhealthy;
+mod p6_no_theft;
+mod p7_no_amnesia;
+mod p8_hands_off;
+mod p9_books;
 mod raw;
+mod scene;
 mod site;

@@ -1,0 +1,67 @@
+//! The scene of most tests: a site with ebb running on its balancer, and all
+//! that can be known of it shown when the test fails.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use lb_userspace::dataplane::Mode;
+use tests::lab::{
+    agent::{Ebb, Settings},
+    site::Site,
+};
+
+/// Long enough for what should happen at once.
+pub(crate) const SOON: Duration = Duration::from_secs(2);
+
+/// Has `act` play where `web-1` to `web-3` are in service.
+pub(crate) fn play(
+    mode: Mode,
+    settings: &Settings,
+    act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
+) -> Result<()> {
+    play_at(&Site::new(mode)?, settings, act)
+}
+
+/// As [`play`], at a site of one's own.
+pub(crate) fn play_at(
+    site: &Site,
+    settings: &Settings,
+    act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut ebb = Ebb::start(site, settings).with_context(|| site.describe())?;
+    let played = panic::catch_unwind(AssertUnwindSafe(|| {
+        ebb.wait_in_service()?;
+        act(site, &mut ebb)
+    }));
+    if !matches!(played, Ok(Ok(()))) {
+        // The harness shows what a failed test prints.
+        print!("{}{}", ebb.describe(), site.describe());
+    }
+    played.unwrap_or_else(|panic| panic::resume_unwind(panic))
+}
+
+/// A test for each forwarding mode, made of one that takes the mode.
+macro_rules! in_each_mode {
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {$(
+        $(#[doc = $doc])*
+        mod $name {
+            use lb_userspace::dataplane::Mode;
+
+            #[test]
+            #[ignore = "needs root: cargo xtask test"]
+            fn nat() -> anyhow::Result<()> {
+                super::$name(Mode::Nat)
+            }
+
+            #[test]
+            #[ignore = "needs root: cargo xtask test"]
+            fn dsr() -> anyhow::Result<()> {
+                super::$name(Mode::Dsr)
+            }
+        }
+    )+};
+}
+pub(crate) use in_each_mode;
