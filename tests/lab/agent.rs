@@ -122,6 +122,22 @@ pub struct Ebb<'a> {
     site: &'a Site,
     binary: PathBuf,
     process: Option<Process>,
+    /// What XDP sends back out of a veth arrives at once only if the other end
+    /// has a program too: here one that has nothing to open, and passes all.
+    _passer: Process,
+}
+
+/// A program on the switch's side of the balancer's link to the clients.
+fn passer(site: &Site, binary: &Path) -> Result<Process> {
+    let mut command = site.switch.command(binary);
+    command.args(["decap", "--interface", "balancer-c", "--vip", "192.0.2.1"]);
+    let log = site.dir().join("passer.log");
+    let mut process = Process::start("ebb decap", &mut command, &log)?;
+    wait::until_true("the program on the switch", PATIENCE, || {
+        process.expect_running()?;
+        Ok(process.printed().contains("balancer-c"))
+    })?;
+    Ok(process)
 }
 
 /// What a command of `ebb` came to.
@@ -143,10 +159,12 @@ impl<'a> Ebb<'a> {
         let binary = env::var_os("EBB_BIN")
             .map(PathBuf::from)
             .context("EBB_BIN does not name the ebb to run; `cargo xtask test` sets it")?;
+        let passer = passer(site, &binary)?;
         let mut ebb = Self {
             site,
             binary,
             process: None,
+            _passer: passer,
         };
         ebb.write_config(configuration)?;
         ebb.launch()?;
@@ -259,8 +277,9 @@ impl<'a> Ebb<'a> {
 
     /// Registers a backend of the site, under its own name.
     pub fn register(&self, id: &str) -> Result<Backend> {
-        let address = self.site.backend(id)?.host.v4.to_string();
-        self.json(&["backend", "register", LB, &address, "--id", id])
+        let address = self.site.backend(id)?.host.v4;
+        let backend = format!("{id}={address}");
+        self.json(&["backend", "register", LB, &backend])
     }
 
     /// Sets a backend's health by hand.

@@ -61,7 +61,7 @@ pub struct Site {
     pub client: Arc<Host>,
     /// What every backend serves as `/file`.
     pub file: Vec<u8>,
-    _switch: Namespace,
+    pub(super) switch: Namespace,
     scratch: Scratch,
 }
 
@@ -153,7 +153,7 @@ impl Site {
             balancer,
             client: Arc::new(client),
             file,
-            _switch: switch,
+            switch,
             scratch,
         })
     }

@@ -21,10 +21,7 @@ pub enum VipError {
         source: io::Error,
     },
     #[error("none of ebb's interfaces ({interfaces}) is there to put {address} on")]
-    NoInterface {
-        address: IpAddr,
-        interfaces: String,
-    },
+    NoInterface { address: IpAddr, interfaces: String },
 }
 
 /// Puts addresses on interfaces. Calls block.
@@ -210,7 +207,10 @@ mod tests {
         ];
         let place = |address: &str| {
             let address = address.parse().unwrap();
-            nearest(address, links.iter(), &present).unwrap().name.clone()
+            nearest(address, links.iter(), &present)
+                .unwrap()
+                .name
+                .clone()
         };
         assert_eq!(place("10.0.0.100"), "eth0");
         assert_eq!(place("10.0.1.100"), "eth2", "the narrowest");
