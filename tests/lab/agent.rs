@@ -279,7 +279,8 @@ impl<'a> Ebb<'a> {
     pub fn register(&self, id: &str) -> Result<Backend> {
         let address = self.site.backend(id)?.host.v4;
         let backend = format!("{id}={address}");
-        self.json(&["backend", "register", LB, &backend])
+        let _: serde_json::Value = self.json(&["backend", "register", LB, &backend])?;
+        self.backend(id)
     }
 
     /// Sets a backend's health by hand.
