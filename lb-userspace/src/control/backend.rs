@@ -82,7 +82,7 @@ impl Registration {
 
 /// The epochs that no backend had yet. They only go up, over all backends and
 /// restarts, so that no old flow can ever be taken for a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epochs(Epoch);
 

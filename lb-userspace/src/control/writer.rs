@@ -80,6 +80,8 @@ pub(super) struct Trouble {
     pub(super) store_behind: bool,
     /// The kernel may have.
     kernel_behind: bool,
+    /// What the data plane said, and what could not be made of it.
+    unheard: Vec<dataplane::Event>,
     retried: Moment,
     said: Option<(String, Moment)>,
 }
@@ -126,12 +128,20 @@ impl Control {
         // After a reboot, or a change of hands, an address may be gone.
         self.place_vips(&BTreeSet::new(), &mut draft.state)?;
         let view = draft.state.view(&self.ways);
-        self.parts
-            .store
-            .save(&draft.state, draft.now)
-            .map_err(Error::Store)?;
+        if let Err(error) = self.parts.store.save(&draft.state, draft.now) {
+            // With nothing new to remember, a full disk is no reason to leave
+            // the kernel alone.
+            if !draft.is_no_change(&self.state) {
+                return Err(Error::Store(error));
+            }
+            self.trouble.store_behind = true;
+            self.complain(&error.to_string(), draft.now);
+        }
+        let wanted = draft.state.wanted_vips();
         for (address, interface) in &draft.state.vips {
-            if let Some(keeper) = &mut self.parts.vips {
+            if let Some(keeper) = &mut self.parts.vips
+                && wanted.contains(address)
+            {
                 keeper.add(*address, interface).map_err(Error::Vip)?;
             }
         }
@@ -148,10 +158,14 @@ impl Control {
             }
         }
         self.parts.dataplane.apply(&again)?;
+        let before = self.state.view(&self.ways);
         self.state = draft.state;
         self.view = view;
         self.say(draft.notes, "agent", draft.now);
+        self.say_service(&before, "agent", draft.now);
         self.tidy_vips();
+        // What fell due while no agent was there.
+        self.look_at_drains(None);
         tracing::info!(
             load_balancers = self.state.load_balancers.len(),
             backends = self.view.backends.len(),
@@ -237,6 +251,9 @@ impl Control {
         let now = self.parts.clock.now();
         if self.trouble.any() && now.moment >= self.trouble.retried + RETRY {
             self.retry(now);
+            for event in std::mem::take(&mut self.trouble.unheard) {
+                self.hear(event);
+            }
         }
         let looking = self.next_look().is_some_and(|moment| now.moment >= moment);
         let forgetting = self
@@ -264,10 +281,15 @@ impl Control {
     /// Makes the draft the state even if it cannot be stored now. For what
     /// nobody asked for: a deadline, the end of a flow, a server's ill health
     /// do not wait for a full disk. After a crash they would be found again.
-    pub(super) fn commit_anyway(&mut self, draft: Draft, by: &str) {
+    /// False if the kernel refused.
+    pub(super) fn commit_anyway(&mut self, draft: Draft, by: &str) -> bool {
         let now = draft.now;
-        if let Err(error) = self.make_state(draft, by, false) {
-            self.complain(&error.message(), now);
+        match self.make_state(draft, by, false) {
+            Ok(()) => true,
+            Err(error) => {
+                self.complain(&error.message(), now);
+                false
+            }
         }
     }
 
@@ -446,7 +468,10 @@ impl Control {
                 flows,
             } => {
                 draft.closed(backend, epoch, flows);
-                self.commit_anyway(draft, "agent");
+                if !self.commit_anyway(draft, "agent") {
+                    // It is said only once.
+                    self.trouble.unheard.push(event);
+                }
             }
             // Nobody waits for it, and after a restart it is asked for again:
             // the next save is soon enough.
@@ -577,7 +602,7 @@ impl Control {
 
 impl Trouble {
     fn any(&self) -> bool {
-        self.store_behind || self.kernel_behind
+        self.store_behind || self.kernel_behind || !self.unheard.is_empty()
     }
 
     /// What an operator should know of it.

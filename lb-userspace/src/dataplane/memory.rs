@@ -59,6 +59,9 @@ struct Inner {
     hold_forgotten: bool,
     /// How many changes succeed before one fails; `None`: all do.
     fail_after: Option<usize>,
+    /// A change was refused, and nobody has reconciled since.
+    refused: bool,
+    refusals: usize,
     next_flow: FlowId,
     log: Vec<Change>,
 }
@@ -173,6 +176,36 @@ impl World {
     /// The change after the next `good` ones is refused, once.
     pub fn fail_after(&self, good: usize) {
         self.lock().fail_after = Some(good);
+    }
+
+    /// Whether a change was refused that control has not yet made good.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.lock().refused
+    }
+
+    /// How many changes were refused so far.
+    #[must_use]
+    pub fn refusals(&self) -> usize {
+        self.lock().refusals
+    }
+
+    /// Every change succeeds again.
+    pub fn clear_faults(&self) {
+        self.lock().fail_after = None;
+    }
+
+    /// Handshakes with the backend that are under way.
+    #[must_use]
+    pub fn handshakes(&self, backend: BackendIndex) -> u64 {
+        self.lock().handshakes.get(&backend).copied().unwrap_or(0)
+    }
+
+    /// Flows at the backend, by its counters.
+    #[must_use]
+    pub fn counted(&self, backend: BackendIndex) -> u64 {
+        let inner = self.lock();
+        inner.books.get(&backend).map_or(0, BackendCounters::active)
     }
 
     /// Forced closes wait for [`World::finish_closes`], as paced ones do.
@@ -295,6 +328,8 @@ impl Inner {
         if let Some(left) = self.fail_after {
             self.fail_after = left.checked_sub(1);
             if left == 0 {
+                self.refused = true;
+                self.refusals += 1;
                 return Err(DataplaneError::Kernel {
                     action: format!("{change:?}"),
                     source: io::Error::other("told to fail"),
@@ -355,6 +390,7 @@ impl Dataplane for MemoryDataplane {
     fn reconcile(&mut self, view: &View) -> Result<(), DataplaneError> {
         let mut inner = self.world.lock();
         let old = std::mem::replace(&mut inner.view, view.clone());
+        inner.refused = false;
         inner.flows.retain(|_, flow| {
             old.backends.get(&flow.backend).map(|b| b.address)
                 == view.backends.get(&flow.backend).map(|b| b.address)

@@ -14,8 +14,8 @@ use crate::{clock::Now, control::state::State};
 struct Inner {
     /// As text, so that what cannot be written is not kept.
     text: Option<String>,
-    fail: bool,
-    saves: usize,
+    /// How many saves succeed before the disk is full.
+    room: Option<usize>,
 }
 
 /// Cheap to clone; all clones keep the same state.
@@ -27,13 +27,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// From now on the disk is full, or not any more.
     pub fn set_full(&self, full: bool) {
-        self.lock().fail = full;
+        self.lock().room = full.then_some(0);
     }
 
-    /// How often something was saved.
-    #[must_use]
-    pub fn saves(&self) -> usize {
-        self.lock().saves
+    /// The disk is full after so many more saves.
+    pub fn fail_after(&self, saves: usize) {
+        self.lock().room = Some(saves);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -59,11 +58,13 @@ impl Store for MemoryStore {
 
     fn save(&mut self, state: &State, _: Now) -> Result<(), StoreError> {
         let mut inner = self.lock();
-        if inner.fail {
-            return Err(failed(io::Error::from(io::ErrorKind::StorageFull)));
+        if let Some(room) = inner.room {
+            inner.room = Some(room.saturating_sub(1));
+            if room == 0 {
+                return Err(failed(io::Error::from(io::ErrorKind::StorageFull)));
+            }
         }
         inner.text = Some(serde_json::to_string(state).map_err(failed)?);
-        inner.saves += 1;
         Ok(())
     }
 }

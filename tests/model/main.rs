@@ -1,0 +1,20 @@
+//! The promises as far as control keeps them: the agent's sole writer over a
+//! data plane and a store in memory, with a clock that the tests turn.
+//!
+//! - [`rig`]: what the tests hold;
+//! - [`promises`]: a test for each promise and rule of a backend's life;
+//! - [`memory`]: restarts, crashes, reboots (P7);
+//! - [`kill`]: SIGKILL at any moment, with the real store;
+//! - [`faults`]: a full disk, a kernel that refuses, a backend out of reach;
+//! - [`documents`]: reload and apply;
+//! - [`vips`]: addresses on interfaces;
+//! - [`anything`]: whatever is asked, in any order, the promises hold.
+
+mod anything;
+mod documents;
+mod faults;
+mod kill;
+mod memory;
+mod promises;
+mod rig;
+mod vips;
