@@ -50,12 +50,13 @@ struct Args {
         env = "EBB_SOCKET",
         default_value = "/run/ebb/ebb.sock",
         hide_env_values = true,
-        value_name = "PATH"
+        value_name = "PATH",
+        help_heading = "Global options"
     )]
     socket: PathBuf,
 
     /// Print JSON, errors too; its form is that of the admin API
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
 
     #[command(subcommand)]
