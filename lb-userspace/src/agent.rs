@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use crate::{
-    api::admin::{Socket, SocketError, serve},
-    clock::{HostClock, boot_id},
-    config::{Diagnostic, Document, Host, Settings, XdpMode},
+    api::admin::{Admin, Socket, SocketError},
+    clock::{Clock as _, HostClock, boot_id},
+    config::{Diagnostic, Document, Host, Purpose, Settings, XdpMode},
     control::{
         self, Control, Handle, Parts,
         handle::Declare,
@@ -33,8 +33,8 @@ use crate::{
         bpf::{self, Kernel},
     },
     lock::{Lock, LockError},
-    object,
-    store::{StoreError, file::FileStore},
+    notify, object,
+    store::{Store as _, StoreError, file::FileStore},
 };
 
 /// The longest configuration file; one of 20,000 backends is half of it.
@@ -66,17 +66,36 @@ pub enum AgentError {
     Control(#[from] control::Error),
     #[error("cannot start the agent's threads: {0}")]
     Threads(#[source] io::Error),
+    #[error("cannot serve on {interface}: {message}")]
+    Interface {
+        interface: String,
+        message: String,
+        hint: Option<String>,
+    },
+    #[error("cannot take the kernel program away: {0}")]
+    Unload(#[from] bpf::AttachError),
     #[error("the control thread has ended by itself")]
     ControlGone,
 }
 
 impl AgentError {
+    /// The message and everything under it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Control(error) => error.message(),
+            // These name their causes themselves.
+            other => other.to_string(),
+        }
+    }
+
     /// What to do about it, where the message does not say it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => Some(error.hint()),
             Self::Control(error) => error.hint(),
+            Self::Interface { hint, .. } => hint.clone(),
             Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
                 "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned(),
             ),
@@ -85,24 +104,31 @@ impl AgentError {
     }
 }
 
-/// Runs the agent until a signal ends it.
+/// Runs the agent until a signal ends it; on `interfaces`, if there are any,
+/// instead of those that the configuration names.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on.
-pub fn run(config: &Path) -> Result<(), AgentError> {
+pub fn run(config: &Path, interfaces: &[String]) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(AgentError::Threads)?;
-    let agent = runtime.block_on(async { Agent::start(config) })?;
+    let agent = runtime.block_on(async {
+        Agent::start(ConfigFile {
+            path: config.to_owned(),
+            interfaces: interfaces.to_owned(),
+        })
+    })?;
     runtime.block_on(agent.serve())
 }
 
 /// Everything, started.
 struct Agent {
-    config: PathBuf,
+    file: ConfigFile,
     settings: Settings,
     handle: Handle,
+    admin: Admin,
     socket: Socket,
     signals: Signals,
     control: thread::JoinHandle<()>,
@@ -127,10 +153,10 @@ impl Signals {
 }
 
 impl Agent {
-    fn start(config: &Path) -> Result<Self, AgentError> {
+    fn start(file: ConfigFile) -> Result<Self, AgentError> {
         // From here on a signal is a wish, not a death.
         let signals = Signals::listen().map_err(AgentError::Threads)?;
-        let (settings, document) = read(config)?;
+        let (settings, document) = file.read()?;
         if !object::is_embedded() {
             return Err(AgentError::NoProgram);
         }
@@ -143,6 +169,7 @@ impl Agent {
         let store = FileStore::open(&settings.state_dir, &boot)?;
 
         let (handle, inbox) = control::channel();
+        let admin = Admin::new(handle.clone());
         let vips: Option<Box<dyn VipKeeper>> = if settings.manage_vips {
             Some(Box::new(NetlinkKeeper::open(settings.interfaces.clone())?))
         } else {
@@ -155,7 +182,7 @@ impl Agent {
             vips,
         };
         let declare = Declare {
-            source: source(config),
+            source: file.source(),
             document,
             reading: Reading::Reload,
             dry_run: false,
@@ -172,9 +199,10 @@ impl Agent {
             })
             .map_err(AgentError::Threads)?;
         Ok(Self {
-            config: config.to_owned(),
+            file,
             settings,
             handle,
+            admin,
             socket,
             signals,
             control,
@@ -185,9 +213,10 @@ impl Agent {
 
     async fn serve(self) -> Result<(), AgentError> {
         let Self {
-            config,
+            file,
             settings,
             handle,
+            admin,
             socket,
             mut signals,
             control,
@@ -195,7 +224,7 @@ impl Agent {
             _locks,
         } = self;
         let (stop, mut stopped) = watch::channel(false);
-        let server = tokio::spawn(serve(socket, handle.clone(), async move {
+        let server = tokio::spawn(admin.serve(socket, async move {
             // An agent that is gone stops it as well.
             drop(stopped.wait_for(|stop| *stop).await);
         }));
@@ -204,10 +233,11 @@ impl Agent {
             socket = %settings.socket.display(),
             "the agent answers"
         );
+        notify::ready();
 
         let outcome = loop {
             tokio::select! {
-                _ = signals.hangup.recv() => reload(&config, &settings, &handle).await,
+                _ = signals.hangup.recv() => reload(&file, &settings, &handle).await,
                 _ = signals.terminate.recv() => break Ok("SIGTERM"),
                 _ = signals.interrupt.recv() => break Ok("SIGINT"),
                 _ = control_gone.changed() => break Err(AgentError::ControlGone),
@@ -216,6 +246,7 @@ impl Agent {
         if let Ok(signal) = &outcome {
             tracing::info!(signal, "stopping; the kernel program goes on forwarding");
         }
+        notify::stopping();
         stop.send_replace(true);
         // What was asked before the signal is answered first.
         drop(server.await);
@@ -246,40 +277,101 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
     Ok(Box::new(Kernel::start(object::OBJECT, &config, events)?))
 }
 
-/// Reads the configuration and checks it against the host.
-fn read(config: &Path) -> Result<(Settings, Document), AgentError> {
-    let failed = |source| AgentError::Read {
+/// Takes the kernel program off its interfaces, drops its flows, and takes
+/// away the VIPs that ebb put on interfaces. What was configured stays on disk.
+///
+/// # Errors
+/// When an agent is running, or the kernel refuses.
+pub fn unload(config: &Path) -> Result<(), AgentError> {
+    let file = ConfigFile {
         path: config.to_owned(),
-        source,
+        interfaces: Vec::new(),
     };
-    let mut text = String::new();
-    File::open(config)
-        .map_err(failed)?
-        .take(LONGEST_FILE + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > LONGEST_FILE {
-        return Err(AgentError::TooLong {
-            path: config.to_owned(),
-        });
+    // Whatever has become of the host since then.
+    let (settings, _) = file.parse(None)?;
+    let _lock = Lock::take(&settings.state_dir)?;
+    bpf::unload(&settings.bpffs_dir)?;
+    let boot = boot_id().map_err(AgentError::Host)?;
+    let state = FileStore::open(&settings.state_dir, &boot)?.load(HostClock.now())?;
+    let vips = state.map(|state| state.vips).unwrap_or_default();
+    if !vips.is_empty() {
+        let mut keeper = NetlinkKeeper::open(settings.interfaces)?;
+        for (address, interface) in vips {
+            keeper.remove(address, &interface)?;
+        }
     }
-    let host = Host::read().map_err(AgentError::Host)?;
-    let name = config.display().to_string();
-    Document::for_agent(&name, &text, &host).map_err(AgentError::Config)
+    Ok(())
 }
 
-/// The name under which what the file says is remembered.
-fn source(config: &Path) -> String {
-    // A file that can be read has one; a name that is gone is still a name.
-    let path = std::fs::canonicalize(config);
-    path.as_deref().unwrap_or(config).display().to_string()
+/// Which file the agent is configured by, and what the command line says
+/// beside it.
+struct ConfigFile {
+    path: PathBuf,
+    /// Instead of those that the file names.
+    interfaces: Vec<String>,
+}
+
+impl ConfigFile {
+    /// Reads the file and checks it against the host.
+    fn read(&self) -> Result<(Settings, Document), AgentError> {
+        let host = Host::read().map_err(AgentError::Host)?;
+        let (mut settings, document) = self.parse(Some(&host))?;
+        for interface in &self.interfaces {
+            host.interface(interface)
+                .map_err(|(message, hint)| AgentError::Interface {
+                    interface: interface.clone(),
+                    message,
+                    hint,
+                })?;
+        }
+        if !self.interfaces.is_empty() {
+            settings.interfaces.clone_from(&self.interfaces);
+        }
+        Ok((settings, document))
+    }
+
+    fn parse(&self, host: Option<&Host>) -> Result<(Settings, Document), AgentError> {
+        let purpose = if self.interfaces.is_empty() {
+            Purpose::Agent
+        } else {
+            Purpose::AgentOn
+        };
+        let name = self.path.display().to_string();
+        Document::for_agent(&name, &self.text()?, purpose, host).map_err(AgentError::Config)
+    }
+
+    fn text(&self) -> Result<String, AgentError> {
+        let failed = |source| AgentError::Read {
+            path: self.path.clone(),
+            source,
+        };
+        let mut text = String::new();
+        File::open(&self.path)
+            .map_err(failed)?
+            .take(LONGEST_FILE + 1)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        if text.len() as u64 > LONGEST_FILE {
+            return Err(AgentError::TooLong {
+                path: self.path.clone(),
+            });
+        }
+        Ok(text)
+    }
+
+    /// The name under which what the file says is remembered.
+    fn source(&self) -> String {
+        // A file that can be read has one; a name that is gone is still a name.
+        let path = std::fs::canonicalize(&self.path);
+        path.as_deref().unwrap_or(&self.path).display().to_string()
+    }
 }
 
 /// Puts in force what the file says anew. What cannot be leaves everything as
 /// it is.
-async fn reload(config: &Path, running: &Settings, handle: &Handle) {
-    let path = config.display();
-    let (settings, document) = match read(config) {
+async fn reload(file: &ConfigFile, running: &Settings, handle: &Handle) {
+    let path = file.path.display();
+    let (settings, document) = match file.read() {
         Ok(read) => read,
         Err(AgentError::Config(faults)) => {
             tracing::error!("{path} is not valid and was not applied");
@@ -298,7 +390,7 @@ async fn reload(config: &Path, running: &Settings, handle: &Handle) {
             "{path} has other settings than the agent started with; they need a restart, its load balancers do not"
         );
     }
-    match handle.by("SIGHUP").reload(&source(config), document).await {
+    match handle.by("SIGHUP").reload(&file.source(), document).await {
         Ok(applied) if applied.steps.is_empty() => tracing::info!("{path} says nothing new"),
         Ok(applied) => tracing::info!(steps = applied.steps.len(), "{path} was applied"),
         Err(error) => tracing::error!("{}; nothing was applied", error.message()),

@@ -12,6 +12,7 @@ pub mod health;
 pub mod lock;
 pub mod logging;
 pub mod netlink;
+mod notify;
 pub mod object;
 pub mod store;
 pub mod suggest;

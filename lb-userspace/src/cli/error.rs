@@ -88,9 +88,13 @@ impl CliError {
                 )),
             ),
         };
+        let message = match self {
+            Self::Agent(e) => e.message(),
+            other => other.to_string(),
+        };
         ErrorBody {
             code: code.to_owned(),
-            message: self.to_string(),
+            message,
             hint,
         }
     }

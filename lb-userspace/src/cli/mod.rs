@@ -23,6 +23,7 @@ mod status;
 mod table;
 mod top;
 mod ui;
+mod unload;
 mod words;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -67,6 +68,8 @@ struct Args {
 enum Command {
     /// Run the balancer on this host
     Agent(agent::Args),
+    /// Take ebb off its interfaces, with all flows
+    Unload(unload::Args),
     /// Load balancers: list, show, create, delete
     #[command(subcommand)]
     Lb(lb::Command),
@@ -147,6 +150,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
     let client = Client::new(args.socket);
     match args.command {
         Command::Agent(args) => agent::run(&args),
+        Command::Unload(args) => unload::run(&args, ui),
         Command::Lb(command) => wait_for(lb::run(command, &client, ui)),
         Command::Backend(command) => wait_for(backend::run(command, &client, ui)),
         Command::Attributes(command) => wait_for(attributes::run(command, &client, ui)),

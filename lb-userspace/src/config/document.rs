@@ -31,6 +31,9 @@ pub struct Document {
 pub enum Purpose {
     /// To run the agent: the settings must be there and fit the host.
     Agent,
+    /// To run the agent on interfaces that are named elsewhere: those of the
+    /// document, if any, do not count.
+    AgentOn,
     /// To declare load balancers; settings may be there, and must be valid.
     Apply,
 }
@@ -67,9 +70,10 @@ impl Document {
     pub fn for_agent(
         file: &str,
         text: &str,
-        host: &Host,
+        purpose: Purpose,
+        host: Option<&Host>,
     ) -> Result<(Settings, Self), Vec<Diagnostic>> {
-        let document = Self::parse(file, text, Purpose::Agent, Some(host))?;
+        let document = Self::parse(file, text, purpose, host)?;
         match document.settings.clone() {
             Some(settings) => Ok((settings, document)),
             None => Err(vec![document.diagnose(

@@ -16,7 +16,9 @@ pub(super) fn settings(
     host: Option<&Host>,
     findings: &mut Findings<'_>,
 ) -> Option<Settings> {
+    let named_elsewhere = purpose == Purpose::AgentOn;
     let interfaces = match written.interfaces {
+        _ if named_elsewhere => Vec::new(),
         Some(interfaces) => self::interfaces(interfaces, host, findings),
         None if purpose == Purpose::Agent => {
             findings.add(
@@ -51,7 +53,7 @@ pub(super) fn settings(
         nat: nat(written.nat, host, findings),
         interfaces,
     };
-    (!settings.interfaces.is_empty()).then_some(settings)
+    (named_elsewhere || !settings.interfaces.is_empty()).then_some(settings)
 }
 
 fn interfaces(

@@ -592,7 +592,9 @@ impl Control {
             match &event.what {
                 What::DrainProgress { .. } => tracing::debug!("{event}"),
                 What::BooksDiffer { .. } | What::NextHopLost { .. } => tracing::warn!("{event}"),
-                _ => tracing::info!(by, "{event}"),
+                _ if by == "agent" => tracing::info!("{event}"),
+                // Who did what: for those who must know it later.
+                _ => tracing::info!(target: "audit", by, "{event}"),
             }
             // Nobody may be listening.
             drop(self.inbox.events.send(Arc::new(event)));

@@ -73,7 +73,7 @@ fn what_happened_is_listed_and_what_happens_is_followed() {
     let one = agent.ebb(&["events", "web", "--backend", "web-1"]);
     assert_eq!(
         stdout(&one),
-        "2026-01-02T03:04:05Z  web-1 of web: registered\n"
+        "2026-01-02T03:04:05Z  web/web-1: registered\n"
     );
     let none = agent.ebb(&["events", "mail"]);
     assert_eq!(stdout(&none), "");

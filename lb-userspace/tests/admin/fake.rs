@@ -10,7 +10,7 @@ use std::{
 
 use lb_userspace::{
     api::{
-        admin::{self, Socket},
+        admin::{Admin, Socket},
         types::{
             Attributes, Backend, BackendTally, ConnectionDraining, Drain, DrainOutcome, Listener,
             LoadBalancer, State, Status,
@@ -54,7 +54,7 @@ impl Agent {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         let path = socket.to_owned();
-        let door = handle.clone();
+        let door = Admin::new(handle.clone());
         let server = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -63,7 +63,7 @@ impl Agent {
                 .block_on(async {
                     let socket = Socket::bind(&path).unwrap();
                     ready.send(()).unwrap();
-                    admin::serve(socket, door, async { drop(stopped.await) }).await;
+                    door.serve(socket, async { drop(stopped.await) }).await;
                 });
         });
         is_ready.recv().unwrap();

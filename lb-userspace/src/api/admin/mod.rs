@@ -23,6 +23,6 @@ mod serve;
 mod socket;
 
 pub use self::{
-    serve::serve,
+    serve::Admin,
     socket::{Socket, SocketError},
 };

@@ -11,7 +11,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{Semaphore, watch},
+    sync::{Semaphore, broadcast, watch},
     task::JoinSet,
 };
 
@@ -19,7 +19,7 @@ use super::{
     deadline::WriteDeadline, events::Recent, peer::Peer, refusal::Refusal, routes::router,
     socket::Socket,
 };
-use crate::control::Handle;
+use crate::control::{Event, Handle};
 
 /// More than any fleet of operators and scripts has open on one host.
 const CONNECTIONS: usize = 64;
@@ -39,13 +39,32 @@ const HEAD_LIMIT: usize = 16 << 10;
 /// What is under way when the agent stops gets this long.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers on `socket`, for the control task behind `handle`, until `stop` is
-/// done; then lets what is under way end.
-pub async fn serve(socket: Socket, handle: Handle, stop: impl Future<Output = ()>) {
-    let events = Recent::default();
-    let mut keeper = JoinSet::new();
-    keeper.spawn(events.clone().keep(handle.subscribe()));
-    let router = router(handle, events.clone());
+/// The admin API of one control task. Keeps events from the moment it is made.
+#[derive(Debug)]
+pub struct Admin {
+    handle: Handle,
+    happening: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Admin {
+    #[must_use]
+    pub fn new(handle: Handle) -> Self {
+        let happening = handle.subscribe();
+        Self { handle, happening }
+    }
+
+    /// Answers on `socket` until `stop` is done; then lets what is under way
+    /// end.
+    pub async fn serve(self, socket: Socket, stop: impl Future<Output = ()>) {
+        let events = Recent::default();
+        let mut keeper = JoinSet::new();
+        keeper.spawn(events.clone().keep(self.happening));
+        let router = router(self.handle, events.clone());
+        accept(socket, router, events, stop).await;
+    }
+}
+
+async fn accept(socket: Socket, router: Router, events: Recent, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let doorstep = Arc::new(Semaphore::new(CONNECTIONS));
     let (stopping, _) = watch::channel(());

@@ -88,16 +88,10 @@ fn progress(drain: &Drain) -> String {
             words::counted(drain.flows_at_start.max(drain.flows_left), "flow"),
             words::duration(drain.seconds_left.into())
         ),
-        Some(over) => outcome(over),
-    }
-}
-
-pub(super) fn outcome(outcome: &DrainOutcome) -> String {
-    match outcome {
-        DrainOutcome::Ended => "every flow ended by itself".to_owned(),
-        DrainOutcome::Cut { flows: 1 } => "1 flow was cut".to_owned(),
-        DrainOutcome::Cut { flows } => format!("{} flows were cut", words::count(*flows)),
-        DrainOutcome::Cancelled => "the drain was cancelled".to_owned(),
+        Some(DrainOutcome::Ended) => "every flow ended by itself".to_owned(),
+        Some(DrainOutcome::Cut { flows: 1 }) => "1 flow was cut".to_owned(),
+        Some(DrainOutcome::Cut { flows }) => format!("{} flows were cut", words::count(*flows)),
+        Some(DrainOutcome::Cancelled) => "the drain was cancelled".to_owned(),
     }
 }
 

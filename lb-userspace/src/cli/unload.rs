@@ -1,0 +1,22 @@
+//! `ebb unload`: takes ebb off its interfaces, with all flows.
+
+use std::path::PathBuf;
+
+use super::{Exit, agent::ended, error::CliError, ui::Ui};
+use crate::agent;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Open flows are lost: drain first. What was configured stays in the state folder,
+and the next agent makes it so again. No agent may be running.")]
+pub(super) struct Args {
+    /// The configuration file of the agent that ran
+    #[arg(long, value_name = "FILE", default_value = "/etc/ebb/ebb.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
+    ended(agent::unload(&args.config), &args.config)?;
+    ui.note("ebb is off its interfaces; its flows and its VIPs are gone");
+    Ok(Exit::Done)
+}
