@@ -16,11 +16,13 @@ use lb_userspace::{
             LoadBalancer, State, Status,
         },
     },
+    clock::HostClock,
     control::{
-        self, Error, Event,
+        self, Control, Error, Event, Parts,
         handle::{Message, Request},
     },
-    dataplane::{BackendCounters, Mode, NextHop, Protocol},
+    dataplane::{BackendCounters, Mode, NextHop, Protocol, memory::World},
+    store::memory::MemoryStore,
 };
 use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot};
@@ -41,8 +43,7 @@ impl Agent {
         mut play: impl FnMut(&str, Request) + Send + 'static,
     ) -> Self {
         let (handle, inbox) = control::channel();
-        let events = inbox.events.clone();
-        let control = thread::spawn(move || {
+        Self::serve(socket, handle, inbox.events.clone(), move || {
             while let Ok(message) = inbox.messages.recv() {
                 match message {
                     Message::Request { by, request } => play(&by, *request),
@@ -50,11 +51,36 @@ impl Agent {
                     Message::Dataplane(_) => {}
                 }
             }
-        });
+        })
+    }
+
+    /// The real control task, on a data plane and a store in memory.
+    pub(crate) fn real(socket: &Path) -> (Self, World) {
+        let (handle, inbox) = control::channel();
+        let world = World::new(handle.dataplane_events());
+        let parts = Parts {
+            clock: Box::new(HostClock),
+            store: Box::new(MemoryStore::default()),
+            dataplane: Box::new(world.dataplane()),
+            vips: None,
+        };
+        let events = inbox.events.clone();
+        let control = Control::start(inbox, parts, None).unwrap();
+        let agent = Self::serve(socket, handle, events, move || control.run());
+        (agent, world)
+    }
+
+    fn serve(
+        socket: &Path,
+        handle: control::Handle,
+        events: broadcast::Sender<Arc<Event>>,
+        control: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let door = Admin::new(handle.clone());
+        let control = thread::spawn(control);
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         let path = socket.to_owned();
-        let door = Admin::new(handle.clone());
         let server = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -67,9 +93,6 @@ impl Agent {
                 });
         });
         is_ready.recv().unwrap();
-        eventually("the server listens for events", || {
-            (events.receiver_count() > 0).then_some(())
-        });
         Self {
             socket: socket.to_owned(),
             handle,

@@ -13,3 +13,4 @@ mod limits;
 mod requests;
 mod terminal;
 mod wait;
+mod whole;

@@ -331,9 +331,18 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Against the real control task: what gets through the door is checked there.
 #[test]
 fn no_request_however_malformed_is_more_than_refused() {
-    let (agent, _dir, _) = Agent::recorded(play);
+    let dir = fake::folder();
+    let (agent, _world) = Agent::real(&dir.path().join("ebb.sock"));
+    let web = br#"{"name":"web","mode":"nat",
+        "listeners":[{"protocol":"tcp","address":"10.0.0.100","port":80}],
+        "backends":[{"id":"web-1","address":"10.0.1.1"}]}"#;
+    assert_eq!(
+        ask(&agent.socket, "POST", "/v1/load-balancers", web).status,
+        201
+    );
     let methods = prop_oneof![
         6 => prop::sample::select(vec!["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
             .prop_map(str::to_owned),
