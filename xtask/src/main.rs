@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to ebb's source, one module per verb.
 
+mod bench;
 mod build;
 mod clean_lab;
 mod command;
@@ -32,6 +33,8 @@ enum Verb {
     BuildAndLoad(load::Args),
     /// Run every test: unit, property, packet and network.
     Test(test::Args),
+    /// Measure what a packet costs, in every mode, against a baseline.
+    Bench(bench::Args),
     /// Show a drain that nobody notices: a client, the balancer, three nginx servers.
     Demo(demo::Args),
     /// Remove the namespaces, processes and pins that a killed run left.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Build => build::run(),
         Verb::BuildAndLoad(args) => load::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::CleanLab => clean_lab::run(),
     };

@@ -1,0 +1,138 @@
+//! The bench's own programs: what ebb is measured against, and what stands
+//! before it.
+//!
+//! A test run hands a program the packet as its last run left it. So where a
+//! program changes what it reads, a front program makes the packet new and then
+//! jumps to the program under test; the same front program before [`empty`]
+//! tells what it costs itself.
+#![no_std]
+#![no_main]
+
+// On the host the crate is only checked, never run.
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+mod maps;
+mod packet;
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_common::{
+    abi::{
+        address::Addr4,
+        flow::{FlowKey, Ports},
+    },
+    wire,
+};
+
+use packet::{Original, header};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Sends the packet back as it is: what every other program also costs.
+#[xdp]
+fn empty(_: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// The baseline: reads the headers, looks the flow up in an LRU hash with keys
+/// of 16 bytes, swaps the MAC addresses.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn baseline(context: XdpContext) -> u32 {
+    look_up_and_swap(&context).unwrap_or(xdp_action::XDP_PASS)
+}
+
+#[inline(always)]
+fn look_up_and_swap(context: &XdpContext) -> Option<u32> {
+    let ethernet = header::<wire::Ethernet>(context, 0)?;
+    let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
+    let tcp = header::<wire::Tcp>(context, wire::ETHERNET_LEN + wire::IPV4_LEN)?;
+    if ethernet.kind() != wire::ETHERTYPE_IPV4
+        || ip.version_ihl() != 0x45
+        || ip.protocol() != wire::TCP
+    {
+        return None;
+    }
+    let key = FlowKey {
+        source: Addr4(ip.source()),
+        destination: Addr4(ip.destination()),
+        ports: Ports(tcp.ports()),
+        protocol: ip.protocol() as u32,
+    };
+    // SAFETY: the value is one aligned word, and read at once.
+    let found = unsafe { maps::BASELINE.get(key) }.copied();
+    if found != Some(1) {
+        // Never while it is measured: the bench reads the counter.
+        if let Some(missed) = maps::MISSED.get_ptr_mut(0) {
+            // SAFETY: this CPU's own counter.
+            unsafe { *missed += 1 };
+        }
+        return Some(xdp_action::XDP_DROP);
+    }
+    ethernet.turn();
+    Some(xdp_action::XDP_TX)
+}
+
+/// Takes an outer header away, and puts the EtherType back.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn restore_tunnel(context: XdpContext) -> u32 {
+    front(&context, |original| {
+        original.shrink(&context)?;
+        original.restore_kind(&context)
+    })
+}
+
+/// Puts everything back that nat changes.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn restore_nat(context: XdpContext) -> u32 {
+    front(&context, |original| original.restore_nat(&context))
+}
+
+/// Makes the packet one of the next flow in rotation: takes an outer header
+/// away, puts the EtherType back, writes a source address and port.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn rotate(context: XdpContext) -> u32 {
+    front(&context, |original| {
+        original.shrink(&context)?;
+        original.restore_kind(&context)?;
+        let rotation = maps::ROTATION.get_ptr_mut(0)?;
+        // SAFETY: one CPU runs the bench, and user space writes between runs.
+        let rotation = unsafe { &mut *rotation };
+        let [n, flows] = *rotation;
+        rotation[0] = if n + 1 < flows { n + 1 } else { 0 };
+        packet::source(&context, n)
+    })
+}
+
+/// Counts what arrives, and ends its way.
+#[xdp]
+fn sink(_: XdpContext) -> u32 {
+    if let Some(arrived) = maps::ARRIVED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *arrived += 1 };
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Prepares the packet, and goes on to the program under test.
+#[inline(always)]
+fn front(context: &XdpContext, prepare: impl FnOnce(&Original) -> Option<()>) -> u32 {
+    if let Some(original) = Original::get()
+        && prepare(original).is_some()
+    {
+        // SAFETY: nothing of this program is needed after it.
+        unsafe { maps::UNDER_TEST.tail_call(context, 0) };
+    }
+    xdp_action::XDP_ABORTED
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,33 @@
+//! The bench's maps.
+
+use aya_ebpf::{
+    btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray},
+    macros::btf_map,
+};
+use lb_common::abi::{address::Addr4, flow::FlowKey};
+
+use crate::packet::Original;
+
+/// The flows of the baseline; each has the value 1.
+#[btf_map]
+pub(crate) static BASELINE: LruHashMap<FlowKey<Addr4>, u64, 262_144> = LruHashMap::new();
+
+/// Packets whose flow the baseline did not find.
+#[btf_map]
+pub(crate) static MISSED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Where a front program goes on to.
+#[btf_map]
+pub(crate) static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+
+/// The packet that a front program brings back.
+#[btf_map]
+pub(crate) static ORIGINAL: Array<Original, 1> = Array::new();
+
+/// The number of the next flow in rotation, and how many there are.
+#[btf_map]
+pub(crate) static ROTATION: Array<[u32; 2], 1> = Array::new();
+
+/// Packets that the sink took.
+#[btf_map]
+pub(crate) static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();

@@ -1,0 +1,70 @@
+//! What a packet costs, measured: `cargo xtask bench`.
+//!
+//! - [`balancer`]: ebb's program with its maps filled.
+//! - [`yardstick`]: the empty program and the baseline.
+//! - [`front`]: what makes a packet new before each run, and the timing.
+//! - [`path`]: the paths that are measured, and the proof that they are it.
+//! - [`rounds`]: the measuring itself.
+//! - [`frame`], [`stats`], [`report`]: packets, medians, tables.
+
+mod balancer;
+mod frame;
+mod front;
+mod path;
+mod report;
+mod rounds;
+mod stats;
+mod yardstick;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Measures what a packet costs on its way through ebb.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask bench --")]
+struct Arguments {
+    /// Write the rows to this file as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A tenth of the rounds: enough to see what is far off.
+    #[arg(long)]
+    quick: bool,
+    /// How many rounds.
+    #[arg(long, value_name = "N", default_value_t = 31)]
+    rounds: usize,
+    /// Only the paths whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// The CPU to measure on.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    cpu: usize,
+    /// Cargo says so when it benches, and not when it tests.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if !arguments.bench {
+        println!("run `cargo xtask bench`: it builds what is measured, and needs root");
+        return Ok(());
+    }
+    let mut cpus = CpuSet::new();
+    cpus.set(arguments.cpu);
+    sched_setaffinity(None, &cpus)
+        .with_context(|| format!("cannot run on CPU {}", arguments.cpu))?;
+    let rounds = if arguments.quick {
+        arguments.rounds.div_ceil(10).max(3)
+    } else {
+        arguments.rounds
+    };
+    let rows = rounds::measure(rounds, arguments.only.as_deref().unwrap_or_default())?;
+    print!("{}", report::table(&rows));
+    if let Some(file) = &arguments.json {
+        report::write_json(&rows, file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The paths that are measured, each with the proof that it is that path.
+
+use anyhow::{Result, ensure};
+use lb_common::abi::{
+    address::Addr4,
+    counter::Verdict,
+    flow::{Flow, FlowKey},
+};
+
+use crate::{
+    balancer::{self, BACKEND_MAC, Balancer, CLIENT_MAC, OUR_MAC, PASS, Service, TX},
+    frame::{self, ACK, Ends, SYN},
+    front::{Front, Fronts, Job, rotated},
+};
+
+/// How many flows the rotation has.
+pub(crate) const MILLION: u32 = 1_000_000;
+/// Room for them, in ebb's table and in the baseline's.
+pub(crate) const ROOM: u32 = 1 << 20;
+/// New flows come round only after the table of half-open ones has long
+/// forgotten them.
+const NEW: u32 = 1 << 24;
+
+/// Which tables it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tables {
+    Hot,
+    Million,
+}
+
+/// Where its packets are counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    In(Service),
+    Out(Service),
+    Under(Verdict),
+}
+
+/// One way through the program.
+pub(crate) struct Path {
+    pub(crate) name: &'static str,
+    pub(crate) tables: Tables,
+    /// The net cost may be so many times the baseline's.
+    pub(crate) target: f64,
+    /// What Katran's comes to, where it has the path.
+    pub(crate) katran: Option<f64>,
+    pub(crate) front: Front,
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+    counted: Counted,
+}
+
+impl Path {
+    pub(crate) fn job<'a>(&'a self, balancer: &'a Balancer) -> Result<Job<'a>> {
+        Ok(Job {
+            program: balancer.program()?,
+            front: self.front,
+            frame: &self.frame,
+        })
+    }
+
+    /// How many packets went this way so far.
+    pub(crate) fn count(&self, balancer: &Balancer) -> Result<u64> {
+        Ok(match self.counted {
+            Counted::In(service) => balancer.counters(service)?.packets_in,
+            Counted::Out(service) => balancer.counters(service)?.packets_out,
+            Counted::Under(verdict) => balancer.verdict(verdict)?,
+        })
+    }
+}
+
+/// The paths with few flows; establishes those that they need.
+pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
+    let mut paths = Vec::new();
+    for (name, service, front, target, katran) in [
+        ("v4-tcp-hit-dsr", Service::Dsr, Front::None, 1.6, None),
+        (
+            "v4-tcp-hit-ipip",
+            Service::Ipip,
+            Front::Tunnel,
+            1.9,
+            Some(3.24),
+        ),
+        ("v4-tcp-hit-nat", Service::Nat, Front::Nat, 2.0, None),
+        ("v4-tcp-hit-nat-reply", Service::Nat, Front::Nat, 2.0, None),
+        (
+            "v6-tcp-hit-ipip",
+            Service::Ipip6,
+            Front::Tunnel,
+            2.2,
+            Some(3.26),
+        ),
+    ] {
+        let client = service.client();
+        balancer.connect(client, service == Service::Nat)?;
+        let frame = frame::tcp(client, ACK, 1001, 5001)?;
+        let reply = name.ends_with("reply");
+        paths.push(Path {
+            name,
+            tables: Tables::Hot,
+            target,
+            katran,
+            front,
+            action: TX,
+            frame: if reply {
+                let answer = balancer::answer(&balancer.run(&frame)?)?;
+                frame::tcp(answer, ACK, 5001, 1011)?
+            } else {
+                frame
+            },
+            counted: if reply {
+                Counted::Out(service)
+            } else {
+                Counted::In(service)
+            },
+        });
+    }
+    paths.push(Path {
+        name: "v4-udp-hit-ipip",
+        tables: Tables::Hot,
+        target: 1.9,
+        katran: Some(4.17),
+        front: Front::Tunnel,
+        action: TX,
+        frame: converse(balancer, Service::Ipip.client())?,
+        counted: Counted::In(Service::Ipip),
+    });
+    let stranger = Ends {
+        to: "198.51.100.7:80".parse()?,
+        ..Service::Dsr.client()
+    };
+    paths.push(Path {
+        name: "not-ours",
+        tables: Tables::Hot,
+        target: 1.0,
+        katran: Some(1.51),
+        front: Front::None,
+        action: PASS,
+        frame: frame::tcp(stranger, ACK, 1001, 5001)?,
+        counted: Counted::Under(Verdict::NotOurs),
+    });
+    paths.push(Path {
+        name: "v4-tcp-new-dsr",
+        tables: Tables::Hot,
+        target: 12.0,
+        katran: Some(13.2),
+        front: Front::Rotate { flows: NEW },
+        action: TX,
+        frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
+        counted: Counted::In(Service::Dsr),
+    });
+    Ok(paths)
+}
+
+/// A UDP conversation that has gone on for long enough to count as established.
+fn converse(balancer: &Balancer, client: Ends) -> Result<Vec<u8>> {
+    let frame = frame::udp(client)?;
+    let before = balancer.counters(Service::Ipip)?.opened;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while balancer.counters(Service::Ipip)?.opened == before {
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "a UDP conversation is not established after 10 s"
+        );
+        balancer.run(&frame)?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(frame)
+}
+
+/// The path with a million flows in rotation; fills the table with them, in
+/// this order.
+pub(crate) fn million(balancer: &mut Balancer, order: &[u32]) -> Result<Path> {
+    let client = Service::Ipip.client();
+    balancer.connect(client, false)?;
+    let mut table = balancer.hash::<FlowKey<Addr4>, Flow<Addr4>>("FLOWS_V4")?;
+    let (key, flow) = table
+        .iter()
+        .next()
+        .transpose()?
+        .ok_or_else(|| anyhow::anyhow!("a handshake did not establish a flow"))?;
+    table.remove(&key)?;
+    for n in order {
+        table.insert(rotated(*n, key.destination, client.to.port()), flow, 0)?;
+    }
+    Ok(Path {
+        name: "v4-tcp-million-flows-ipip",
+        tables: Tables::Million,
+        target: 0.95,
+        katran: Some(1.24),
+        front: Front::Rotate { flows: MILLION },
+        action: TX,
+        frame: frame::tcp(client, ACK, 1001, 5001)?,
+        counted: Counted::In(Service::Ipip),
+    })
+}
+
+/// Runs it a few times, and looks at what comes out: the same as after one run,
+/// right for its forwarding mode, and counted where it must be.
+pub(crate) fn prove(path: &Path, balancer: &mut Balancer, fronts: &mut Fronts) -> Result<()> {
+    const RUNS: u32 = 1000;
+    let before = path.count(balancer)?;
+    let first = fronts.run(path.job(balancer)?, 1)?;
+    let (action, out) = fronts.run(path.job(balancer)?, RUNS)?;
+    let counted = path.count(balancer)? - before;
+    ensure!(
+        action == path.action && first.0 == action,
+        "the verdict is {action} instead of {}",
+        path.action
+    );
+    ensure!(
+        counted == u64::from(RUNS) + 1,
+        "{counted} packets of {} went this way",
+        RUNS + 1
+    );
+    let rotates = matches!(path.front, Front::Rotate { .. });
+    ensure!(
+        rotates || first.1 == out,
+        "the packet was not made new: {:02x?} became {out:02x?}",
+        first.1
+    );
+    let sent = &path.frame;
+    match path.counted {
+        Counted::Under(_) => ensure!(out == *sent, "the packet was changed"),
+        Counted::In(Service::Dsr) => {
+            ensure!(out[..12] == [BACKEND_MAC, OUR_MAC].concat(), "wrong MACs");
+            ensure!(rotates || out[12..] == sent[12..], "more was changed");
+        }
+        Counted::In(Service::Nat) => {
+            let ends = frame::ends_of_tcp4(&out)?;
+            ensure!(
+                ends.to == Service::Nat.backend() && ends.macs == (OUR_MAC, BACKEND_MAC),
+                "sent to {ends:?}"
+            );
+        }
+        Counted::Out(_) => {
+            let ends = frame::ends_of_tcp4(&out)?;
+            let client = Service::Nat.client();
+            ensure!(
+                (ends.from, ends.to, ends.macs) == (client.to, client.from, (OUR_MAC, CLIENT_MAC)),
+                "answered {ends:?}"
+            );
+        }
+        Counted::In(service @ (Service::Ipip | Service::Ipip6)) => {
+            let outer = if service == Service::Ipip { 20 } else { 40 };
+            ensure!(out.len() == sent.len() + outer, "no outer header");
+            ensure!(
+                rotates || out[14 + outer..] == sent[14..],
+                "the packet inside was changed"
+            );
+        }
+    }
+    Ok(())
+}

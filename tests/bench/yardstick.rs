@@ -1,0 +1,73 @@
+//! What ebb is measured against: the bench's own programs of
+//! `lb-ebpf/src/bench`.
+
+use std::{env, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray},
+    programs::Xdp,
+};
+use lb_common::abi::{address::Addr4, flow::FlowKey};
+
+/// Loads them all, with room for `flows` flows of the baseline.
+pub(crate) fn object(flows: u32) -> Result<Ebpf> {
+    let folder = env::var_os("EBB_BPF_DIR")
+        .map(PathBuf::from)
+        .context("EBB_BPF_DIR is not set: run `cargo xtask bench`")?;
+    let path = folder.join("ebb-bench");
+    let object = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut ebpf = EbpfLoader::new()
+        .map_max_entries("BASELINE", flows)
+        .load(&object)
+        .with_context(|| format!("cannot load {}", path.display()))?;
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut Xdp = program.try_into()?;
+        program
+            .load()
+            .with_context(|| format!("the verifier refuses the program {name}"))?;
+    }
+    Ok(ebpf)
+}
+
+/// One of the programs.
+pub(crate) fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+    let program = ebpf.program(name);
+    Ok(program
+        .with_context(|| format!("no program {name}"))?
+        .try_into()?)
+}
+
+/// The empty program and the baseline.
+pub(crate) struct Yardstick {
+    ebpf: Ebpf,
+}
+
+impl Yardstick {
+    /// With a table of `size`, and these flows in it.
+    pub(crate) fn load(size: u32, flows: impl Iterator<Item = FlowKey<Addr4>>) -> Result<Self> {
+        let mut ebpf = object(size)?;
+        let map = ebpf.map_mut("BASELINE").context("no map BASELINE")?;
+        let mut table: HashMap<&mut MapData, FlowKey<Addr4>, u64> = map.try_into()?;
+        for key in flows {
+            table.insert(key, 1, 0)?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    pub(crate) fn empty(&self) -> Result<&Xdp> {
+        program(&self.ebpf, "empty")
+    }
+
+    pub(crate) fn baseline(&self) -> Result<&Xdp> {
+        program(&self.ebpf, "baseline")
+    }
+
+    /// How many packets' flows the baseline did not find.
+    pub(crate) fn missed(&self) -> Result<u64> {
+        let map = self.ebpf.map("MISSED").context("no map MISSED")?;
+        let counter: PerCpuArray<_, u64> = map.try_into()?;
+        Ok(counter.get(&0, 0)?.iter().sum())
+    }
+}
