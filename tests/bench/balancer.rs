@@ -17,7 +17,10 @@ use lb_common::abi::{
     vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
 
-use crate::frame::{self, ACK, Ends, Mac, SYN};
+use crate::{
+    frame::{self, ACK, Ends, Mac, SYN},
+    yardstick,
+};
 
 /// XDP actions (`linux/bpf.h`).
 pub(crate) const PASS: u32 = 2;
@@ -94,14 +97,10 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// Loads the program with room for `flows` established flows of each family.
     pub(crate) fn load(flows: u32) -> Result<Self> {
-        ensure!(
-            lb_userspace::object::is_embedded(),
-            "built without the kernel program: run `cargo xtask bench`"
-        );
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS_V4", flows)
             .map_max_entries("FLOWS_V6", flows)
-            .load(lb_userspace::object::OBJECT)
+            .load(&yardstick::built("ebb-bpf")?)
             .context("cannot load the kernel program")?;
         let program: &mut Xdp = ebpf
             .program_mut("ebb")

@@ -11,17 +11,21 @@ use aya::{
 };
 use lb_common::abi::{address::Addr4, flow::FlowKey};
 
-/// Loads them all, with room for `flows` flows of the baseline.
-pub(crate) fn object(flows: u32) -> Result<Ebpf> {
+/// An object as it was built, by the name of its binary in `lb-ebpf`.
+pub(crate) fn built(name: &str) -> Result<Vec<u8>> {
     let folder = env::var_os("EBB_BPF_DIR")
         .map(PathBuf::from)
         .context("EBB_BPF_DIR is not set: run `cargo xtask bench`")?;
-    let path = folder.join("ebb-bench");
-    let object = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let path = folder.join(name);
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Loads them all, with room for `flows` flows of the baseline.
+pub(crate) fn object(flows: u32) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("BASELINE", flows)
-        .load(&object)
-        .with_context(|| format!("cannot load {}", path.display()))?;
+        .load(&built("ebb-bench")?)
+        .context("cannot load the bench's programs")?;
     for (name, program) in ebpf.programs_mut() {
         let program: &mut Xdp = program.try_into()?;
         program
