@@ -7,11 +7,10 @@
 #[inline(always)]
 #[must_use]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xFFFF_FFFF) + (sum >> 32);
-    let sum = (sum & 0xFFFF) + (sum >> 16);
-    let sum = (sum & 0xFFFF) + (sum >> 16);
-    let sum = (sum & 0xFFFF) + (sum >> 16);
-    sum as u16
+    // A number plus itself with its halves swapped: the upper half of that is
+    // the sum of both halves, with the carry of the lower brought in.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The difference that replaces words summing to `old` (each a 32-bit word,

@@ -45,11 +45,9 @@ pub(crate) trait IpHeader: Pod {
     ) -> Result<(), Verdict>;
     /// Time to live, or hop limit.
     fn hops_left(&self) -> u8;
-    /// Writes new addresses; the header's checksum follows. Returns the
-    /// difference that a checksum over the pseudo-header needs.
-    fn readdress(&mut self, source: Self::Address, destination: Self::Address) -> u64;
-    /// Sets the hops left; the header's checksum follows.
-    fn set_hops_left(&mut self, hops: u8);
+    /// Writes new addresses and the hops left; the header's checksum follows.
+    /// Returns the difference that a checksum over the pseudo-header needs.
+    fn readdress(&mut self, source: Self::Address, destination: Self::Address, hops: u8) -> u64;
     /// Whether the header has a checksum of its own.
     const HAS_CHECKSUM: bool;
 }
@@ -106,26 +104,21 @@ impl IpHeader for wire::Ipv4 {
         self.ttl()
     }
     #[inline(always)]
-    fn readdress(&mut self, source: Addr4, destination: Addr4) -> u64 {
+    fn readdress(&mut self, source: Addr4, destination: Addr4, hops: u8) -> u64 {
         let old = self.source() as u64 + self.destination() as u64;
         let difference = checksum::difference(old, source.sum() + destination.sum(), 2);
-        self.set_checksum(checksum::updated(self.checksum(), difference));
+        // The hops share their word with the protocol, which stays.
+        let (before, after) = ([self.ttl(), 0], [hops, 0]);
+        let hop = checksum::difference(
+            u16::from_ne_bytes(before) as u64,
+            u16::from_ne_bytes(after) as u64,
+            1,
+        );
+        self.set_checksum(checksum::updated(self.checksum(), difference + hop));
+        self.set_ttl(hops);
         self.set_source(source.0);
         self.set_destination(destination.0);
         difference
-    }
-    #[inline(always)]
-    fn set_hops_left(&mut self, hops: u8) {
-        let (old, protocol) = (self.ttl(), self.protocol());
-        // Two words of 16 bits: as if each were the lower half of a longer one.
-        let (old, new) = ([old, protocol], [hops, protocol]);
-        let difference = checksum::difference(
-            u16::from_ne_bytes(old) as u64,
-            u16::from_ne_bytes(new) as u64,
-            1,
-        );
-        self.set_checksum(checksum::updated(self.checksum(), difference));
-        self.set_ttl(hops);
     }
     const HAS_CHECKSUM: bool = true;
 }
@@ -206,15 +199,12 @@ impl IpHeader for wire::Ipv6 {
         self.hops()
     }
     #[inline(always)]
-    fn readdress(&mut self, source: Addr6, destination: Addr6) -> u64 {
+    fn readdress(&mut self, source: Addr6, destination: Addr6, hops: u8) -> u64 {
         let old = Addr6(self.source()).sum() + Addr6(self.destination()).sum();
+        self.set_hops(hops);
         self.set_source(source.0);
         self.set_destination(destination.0);
         checksum::difference(old, source.sum() + destination.sum(), 8)
-    }
-    #[inline(always)]
-    fn set_hops_left(&mut self, hops: u8) {
-        self.set_hops(hops);
     }
     const HAS_CHECKSUM: bool = false;
 }

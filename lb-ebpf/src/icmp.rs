@@ -72,8 +72,7 @@ fn answer_echo<A: Family>(mut cursor: Cursor, datagram: &Datagram<A>) -> Result<
     cursor.header::<wire::Ethernet>(0)?.turn();
     // The two addresses change places, which no sum notices.
     let ip = cursor.header::<A::Header>(datagram.l3 as usize)?;
-    ip.readdress(datagram.destination, datagram.source);
-    ip.set_hops_left(wire::HOPS);
+    ip.readdress(datagram.destination, datagram.source, wire::HOPS);
     let reply = if A::V6 {
         wire::ICMPV6_ECHO_REPLY
     } else {
@@ -173,7 +172,7 @@ fn translate_back<A: Family>(
         (peer, A::from_words(backend.address))
     };
     let ip = cursor.header::<A::Header>(embedded.l3 as usize)?;
-    let addresses = ip.readdress(destination, source);
+    let addresses = ip.readdress(destination, source, ip.hops_left());
     let word = cursor.header::<wire::Word>(embedded.l4 as usize)?;
     let old = word.value();
     word.set_value(ports.swapped().0);

@@ -84,8 +84,7 @@ fn translate<A: Family>(
         return Err(Verdict::DropTtl);
     }
     let ip = cursor.header::<A::Header>(packet.l3 as usize)?;
-    let addresses = ip.readdress(source, destination);
-    ip.set_hops_left(packet.hops - 1);
+    let addresses = ip.readdress(source, destination, packet.hops - 1);
     if !packet.has_l4 {
         return Ok(());
     }
