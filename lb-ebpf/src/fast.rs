@@ -12,6 +12,7 @@ use lb_common::{
 };
 
 use crate::{
+    clock,
     cursor::Cursor,
     family::{Family, IpHeader},
     flow::{self, Entry},
@@ -70,7 +71,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     }
     if entry.is_reply() {
         let action = rewrite::to_client(cursor, &packet, entry)?;
-        entry.note(&packet, flow::now());
+        entry.note(&packet, clock::now());
         flow::count_out(index, packet.len);
         return Ok(Fast::Done(action));
     }
@@ -85,7 +86,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
         }
     }
     let action = rewrite::to_backend(cursor, &packet, entry.target(), backend)?;
-    entry.note(&packet, flow::now());
+    entry.note(&packet, clock::now());
     flow::count_in(index, packet.len);
     Ok(Fast::Done(action))
 }

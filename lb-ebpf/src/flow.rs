@@ -1,9 +1,6 @@
 //! Entries of the flow tables, and their life.
 
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::generated::bpf_ktime_get_coarse_ns,
-};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::{
     abi::{
         backend::Backend,
@@ -14,14 +11,6 @@ use lb_common::{
 };
 
 use crate::{atomic, family::Family, maps, parse::Packet};
-
-/// The time in ticks. The coarse clock costs a few loads and moves every 1 to
-/// 4 ms, which is what flows need.
-#[inline(always)]
-pub(crate) fn now() -> u32 {
-    // SAFETY: the helper takes nothing and always works.
-    (unsafe { bpf_ktime_get_coarse_ns() } >> flow::TICK_SHIFT) as u32
-}
 
 /// An entry of a flow table, in place.
 ///

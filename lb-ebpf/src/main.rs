@@ -6,7 +6,7 @@
 //!   [`select`].
 //! - [`rewrite`], [`emit`]: what is done to a packet, and out it goes.
 //! - [`reset`], [`icmp`]: answers made of the packet itself.
-//! - [`atomic`]: the one atomic operation.
+//! - [`atomic`]: the one atomic operation. [`clock`]: the time.
 //! - [`scratch`]: room for what the stack has not.
 //! - [`decap`]: a program of its own, for the other end of a tunnel.
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
@@ -27,6 +27,7 @@ extern crate std;
 
 mod atomic;
 mod classify;
+mod clock;
 mod cursor;
 mod decap;
 mod emit;

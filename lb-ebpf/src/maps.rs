@@ -77,6 +77,11 @@ pub(crate) static CLOSED_BY_AGENT: Array<u64, 4096> = Array::new();
 #[btf_map]
 pub(crate) static VERDICT_COUNTERS: PerCpuArray<u64, { VERDICTS as usize }> = PerCpuArray::new();
 
+/// The last jiffy that a packet saw, and the time in ticks then (see
+/// [`crate::clock`]).
+#[btf_map]
+pub(crate) static CLOCK: Array<u64, 1> = Array::new();
+
 #[btf_map]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 

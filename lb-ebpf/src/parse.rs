@@ -12,10 +12,10 @@ use lb_common::{
 use aya_ebpf::bindings::BPF_ANY;
 
 use crate::{
-    classify,
+    classify, clock,
     cursor::Cursor,
     family::{Family, IpHeader},
-    fast, flow,
+    fast,
 };
 
 /// A TCP or UDP packet, found whole.
@@ -205,7 +205,7 @@ pub(crate) fn datagram<A: Family>(
         id: datagram.id,
         protocol: protocol as u32,
     };
-    let now = flow::now();
+    let now = clock::now();
     if datagram.fragment == Fragment::First {
         transport(cursor, ip, place, false, packet)?;
         let value = FragmentPorts {

@@ -18,7 +18,7 @@ use lb_common::{
 };
 
 use crate::{
-    classify,
+    classify, clock,
     cursor::Cursor,
     family::Family,
     flow::{self, Entry},
@@ -56,7 +56,7 @@ fn connection<A: Family>(
     packet: &Packet<A>,
     scratch: &mut Scratch<A>,
 ) -> Result<u32, Verdict> {
-    let now = flow::now();
+    let now = clock::now();
     if let Some(entry) = Entry::established(&packet.key) {
         let backend = backend_of(entry)?;
         if is_disowned(entry, backend) {
