@@ -27,6 +27,8 @@ pub(crate) enum Fast {
     Done(u32),
     /// It wants a closer look. Nothing was written.
     Look,
+    /// As above; and no established flow has its tuple.
+    Miss,
 }
 
 /// The fast way of one family. `Err` without a closer look only for what is
@@ -53,7 +55,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     let key = packet.key;
     let Some(entry) = Entry::established(&key) else {
         return if maybe_ours(ip.to()) {
-            Ok(Fast::Look)
+            Ok(Fast::Miss)
         } else {
             Err(Verdict::NotOurs)
         };

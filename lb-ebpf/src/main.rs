@@ -75,17 +75,19 @@ fn ebb(context: XdpContext) -> u32 {
     match ethernet.kind() {
         wire::ETHERTYPE_IPV4 => match fast::way::<Addr4>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v4(context.ctx),
+            Ok(Fast::Look) => slow_v4(context.ctx, 0),
+            Ok(Fast::Miss) => slow_v4(context.ctx, 1),
             Err(verdict) => end(verdict),
         },
         wire::ETHERTYPE_IPV6 => match fast::way::<Addr6>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v6(context.ctx),
+            Ok(Fast::Look) => slow_v6(context.ctx, 0),
+            Ok(Fast::Miss) => slow_v6(context.ctx, 1),
             Err(verdict) => end(verdict),
         },
         wire::ETHERTYPE_VLAN | wire::ETHERTYPE_QINQ => match parse::link(&cursor) {
-            Ok((_, wire::ETHERTYPE_IPV4)) => slow_v4(context.ctx),
-            Ok((_, wire::ETHERTYPE_IPV6)) => slow_v6(context.ctx),
+            Ok((_, wire::ETHERTYPE_IPV4)) => slow_v4(context.ctx, 0),
+            Ok((_, wire::ETHERTYPE_IPV6)) => slow_v6(context.ctx, 0),
             Ok(_) => end(Verdict::NotOurs),
             Err(verdict) => end(verdict),
         },
@@ -95,28 +97,29 @@ fn ebb(context: XdpContext) -> u32 {
 
 // The slow ways are functions of their own, verified by themselves: the hit
 // path stays small, and its stack too. `extern "C"` with the bare context is
-// the form that the verifier accepts.
+// the form that the verifier accepts. `missed` is not 0 if the hit path found
+// no established flow.
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn slow_v4(context: *mut xdp_md) -> u32 {
-    slow::<Addr4>(context)
+extern "C" fn slow_v4(context: *mut xdp_md, missed: u32) -> u32 {
+    slow::<Addr4>(context, missed != 0)
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn slow_v6(context: *mut xdp_md) -> u32 {
-    slow::<Addr6>(context)
+extern "C" fn slow_v6(context: *mut xdp_md, missed: u32) -> u32 {
+    slow::<Addr6>(context, missed != 0)
 }
 
 #[inline(always)]
-fn slow<A: Family>(context: *mut xdp_md) -> u32 {
+fn slow<A: Family>(context: *mut xdp_md, missed: bool) -> u32 {
     if context.is_null() {
         return xdp_action::XDP_ABORTED;
     }
     // SAFETY: `ebb` passes its own context on.
     let cursor = unsafe { Cursor::new(context) };
-    slow::way::<A>(cursor).unwrap_or_else(end)
+    slow::way::<A>(cursor, missed).unwrap_or_else(end)
 }
 
 /// Counts a verdict and gives the action that it stands for.

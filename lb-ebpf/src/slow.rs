@@ -29,9 +29,10 @@ use crate::{
     select,
 };
 
-/// The whole way of one family, for packets of any shape.
+/// The whole way of one family, for packets of any shape. `missed`: the hit path
+/// found no established flow.
 #[inline(always)]
-pub(crate) fn way<A: Family>(cursor: Cursor) -> Result<u32, Verdict> {
+pub(crate) fn way<A: Family>(cursor: Cursor, missed: bool) -> Result<u32, Verdict> {
     let Room {
         datagram,
         embedded,
@@ -40,7 +41,7 @@ pub(crate) fn way<A: Family>(cursor: Cursor) -> Result<u32, Verdict> {
         scratch,
     } = scratch::room::<A>()?;
     match parse::datagram(&cursor, datagram, packet, fragment)? {
-        Found::Transport => connection(cursor, packet, scratch),
+        Found::Transport => connection(cursor, packet, scratch, missed),
         Found::Icmp => icmp::way(cursor, datagram, embedded, packet),
         Found::Other => Err(match classify::address(datagram.destination) {
             classify::Ours::Vip => Verdict::NoListener,
@@ -55,9 +56,20 @@ fn connection<A: Family>(
     cursor: Cursor,
     packet: &Packet<A>,
     scratch: &mut Scratch<A>,
+    missed: bool,
 ) -> Result<u32, Verdict> {
     let now = clock::now();
-    if let Some(entry) = Entry::established(&packet.key) {
+    let mut established = None;
+    let mut half = None;
+    if missed {
+        half = Entry::half_open(&packet.key);
+    }
+    // In neither table: it may have moved from one to the other meanwhile, by a
+    // packet on another CPU. A SYN does not ask again: what opens has no flow.
+    if half.is_none() && !(missed && packet.opens()) {
+        established = Entry::established(&packet.key);
+    }
+    if let Some(entry) = established {
         let backend = backend_of(entry)?;
         if is_disowned(entry, backend) {
             if packet.is_tcp() && !packet.opens() {
@@ -70,7 +82,10 @@ fn connection<A: Family>(
             return live(cursor, packet, entry, backend, scratch, now);
         }
     }
-    if let Some(entry) = Entry::half_open(&packet.key) {
+    if !missed {
+        half = Entry::half_open(&packet.key);
+    }
+    if let Some(entry) = half {
         let backend = backend_of(entry)?;
         if !is_disowned(entry, backend) {
             return half_open(cursor, packet, entry, backend, scratch, now);
