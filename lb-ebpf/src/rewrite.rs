@@ -115,7 +115,7 @@ fn outer_len(backend: &Backend) -> usize {
     }
 }
 
-/// What a datagram to this backend may be long; only an outer header makes one
+/// How long a datagram to this backend may be; only an outer header makes one
 /// longer than it came.
 #[inline(always)]
 pub(crate) fn room(backend: &Backend) -> u32 {
@@ -125,7 +125,8 @@ pub(crate) fn room(backend: &Backend) -> u32 {
 /// Whether the packet fits the way to its backend.
 #[inline(always)]
 pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
-    backend.flags & MODE_MASK != MODE_IPIP || packet.len <= room(backend)
+    backend.flags & MODE_MASK != MODE_IPIP
+        || packet.len + outer_len(backend) as u32 <= backend.mtu as u32
 }
 
 /// What varies in the outer source address of a flow's packets, as on the wire:

@@ -235,8 +235,13 @@ fn follow_client<A: Family>(
 /// Our index of the interface that the packet came in by.
 #[inline(always)]
 fn interface_of(cursor: &Cursor) -> Result<u16, Verdict> {
+    let ifindex = cursor.ifindex();
+    // Most hosts have one interface, and need no look-up.
+    if maps::INTERFACES.get(0).is_some_and(|first| first.ifindex == ifindex) {
+        return Ok(0);
+    }
     // SAFETY: the value is copied at once, and is one aligned word.
-    match unsafe { maps::INTERFACE_BY_IFINDEX.get(cursor.ifindex()) } {
+    match unsafe { maps::INTERFACE_BY_IFINDEX.get(ifindex) } {
         Some(index) => Ok(*index as u16),
         None => Err(Verdict::DropNoWay),
     }
