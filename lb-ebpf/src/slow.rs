@@ -237,7 +237,10 @@ fn follow_client<A: Family>(
 fn interface_of(cursor: &Cursor) -> Result<u16, Verdict> {
     let ifindex = cursor.ifindex();
     // Most hosts have one interface, and need no look-up.
-    if maps::INTERFACES.get(0).is_some_and(|first| first.ifindex == ifindex) {
+    if maps::INTERFACES
+        .get(0)
+        .is_some_and(|first| first.ifindex == ifindex)
+    {
         return Ok(0);
     }
     // SAFETY: the value is copied at once, and is one aligned word.

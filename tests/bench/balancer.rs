@@ -26,8 +26,8 @@ use crate::{
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
 
-/// A test run has packets come in by the loopback device.
-const LOOPBACK: u32 = 1;
+/// Where a test run has packets come in by that says nothing else.
+pub(crate) const LOOPBACK: u32 = 1;
 
 pub(crate) const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xC1];
 pub(crate) const OUR_MAC: Mac = [2, 0, 0, 0, 0, 0x0B];
@@ -92,11 +92,13 @@ impl Service {
 
 pub(crate) struct Balancer {
     ebpf: Ebpf,
+    /// The interface that packets come in by and leave by.
+    ifindex: u32,
 }
 
 impl Balancer {
     /// Loads the program with room for `flows` established flows of each family.
-    pub(crate) fn load(flows: u32) -> Result<Self> {
+    pub(crate) fn load(flows: u32, ifindex: u32) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS_V4", flows)
             .map_max_entries("FLOWS_V6", flows)
@@ -107,13 +109,18 @@ impl Balancer {
             .context("the object has no program `ebb`")?
             .try_into()?;
         program.load().context("the verifier refuses the program")?;
-        let mut balancer = Self { ebpf };
+        let mut balancer = Self { ebpf, ifindex };
         balancer.configure()?;
         Ok(balancer)
     }
 
     pub(crate) fn program(&self) -> Result<&Xdp> {
         let program = self.ebpf.program("ebb").context("no program `ebb`")?;
+        Ok(program.try_into()?)
+    }
+
+    pub(crate) fn program_mut(&mut self) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut("ebb").context("no program `ebb`")?;
         Ok(program.try_into()?)
     }
 
@@ -147,13 +154,14 @@ impl Balancer {
         };
         self.array("SETTINGS")?.set(0, settings, 0)?;
         let interface = Interface {
-            ifindex: LOOPBACK,
+            ifindex: self.ifindex,
             mac: bytemuck::cast(OUR_MAC),
             mtu: 1500,
         };
         self.array("INTERFACES")?.set(0, interface, 0)?;
+        let ifindex = self.ifindex;
         self.hash("INTERFACE_BY_IFINDEX")?
-            .insert(LOOPBACK, 0_u32, 0)?;
+            .insert(ifindex, 0_u32, 0)?;
         let mut filter: Filter = [0; 64];
         for service in Service::ALL {
             match (service.vip().ip(), service.source()) {
@@ -224,7 +232,7 @@ impl Balancer {
         let v6 = if A::V6 { backend::V6 } else { 0 };
         let entry = Backend {
             macs: backend::macs(BACKEND_MAC, OUR_MAC),
-            ifindex: LOOPBACK,
+            ifindex: self.ifindex,
             epoch: 1,
             flags: backend::TAKES_NEW | backend::REACHABLE | service.mode() | v6,
             address: words_of(service.backend().ip()),
@@ -245,9 +253,11 @@ impl Balancer {
     /// Runs the program once, and gives what it made of the frame.
     pub(crate) fn run(&self, frame: &[u8]) -> Result<Vec<u8>> {
         let mut out = vec![0; frame.len() + 256];
+        let context = context(frame, self.ifindex);
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
+        options.ctx_in = Some(bytemuck::cast_slice(&context));
         let result = self.program()?.test_run(options)?;
         ensure!(
             result.return_value == TX,
@@ -296,4 +306,11 @@ pub(crate) fn answer(frame: &[u8]) -> Result<Ends> {
         from: got.to,
         to: got.from,
     })
+}
+
+/// The context (`struct xdp_md`) of a frame that comes in by an interface.
+pub(crate) fn context(frame: &[u8], ifindex: u32) -> [u32; 6] {
+    // Data, its end, its metadata, then the interface with its queue, and the
+    // interface that it leaves by, which must be zero.
+    [0, frame.len() as u32, 0, ifindex, 0, 0]
 }

@@ -5,11 +5,15 @@
 //! - [`front`]: what makes a packet new before each run, and the timing.
 //! - [`path`]: the paths that are measured, and the proof that they are it.
 //! - [`rounds`]: the measuring itself.
+//! - [`live`]: packets per second through a virtual Ethernet.
+//! - [`memory`]: bytes per flow.
 //! - [`frame`], [`stats`], [`report`]: packets, medians, tables.
 
 mod balancer;
 mod frame;
 mod front;
+mod live;
+mod memory;
 mod path;
 mod report;
 mod rounds;
@@ -61,7 +65,11 @@ fn main() -> Result<()> {
     } else {
         arguments.rounds
     };
-    let rows = rounds::measure(rounds, arguments.only.as_deref().unwrap_or_default())?;
+    let only = arguments.only.as_deref().unwrap_or_default();
+    let mut rows = rounds::measure(rounds, only)?;
+    if "veth-live-dsr".contains(only) {
+        rows.extend(live::measure(rounds)?);
+    }
     print!("{}", report::table(&rows));
     if let Some(file) = &arguments.json {
         report::write_json(&rows, file)?;

@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::address::Addr4;
 
 use crate::{
-    balancer::{Balancer, Service, TX},
+    balancer::{Balancer, LOOPBACK, Service, TX},
     frame::{self, ACK},
     front::{Front, Fronts, Job, rotated},
+    memory,
     path::{self, MILLION, Path, ROOM, Tables},
-    report::Row,
+    report::{Measure, Row},
     stats,
     yardstick::Yardstick,
 };
@@ -36,10 +37,10 @@ struct Bench {
 impl Bench {
     fn prepare(only: &str) -> Result<Self> {
         let mut fronts = Fronts::load()?;
-        let mut hot = Balancer::load(DEFAULT_ROOM)?;
+        let mut hot = Balancer::load(DEFAULT_ROOM, LOOPBACK)?;
         let mut paths = path::hot(&hot)?;
         let order = shuffled(MILLION);
-        let mut million = Balancer::load(ROOM)?;
+        let mut million = Balancer::load(ROOM, LOOPBACK)?;
         paths.push(path::million(&mut million, &order)?);
         paths.retain(|path| path.name.contains(only));
         for path in &paths {
@@ -90,8 +91,8 @@ pub(crate) fn measure(rounds: usize, only: &str) -> Result<Vec<Row>> {
         let (ns, ratios) = (column(name, |x| x.0), column(name, |x| x.1));
         Row {
             name,
-            ns: stats::median(&ns),
-            ratio: stats::median(&ratios),
+            measure: Measure::Ns(stats::median(&ns)),
+            ratio: Some(stats::median(&ratios)),
             spread: stats::spread(&ratios),
             target,
             katran,
@@ -102,6 +103,7 @@ pub(crate) fn measure(rounds: usize, only: &str) -> Result<Vec<Row>> {
         rows.push(row(path.name, Some(path.target), path.katran));
     }
     rows.push(row("baseline-million-flows", None, None));
+    rows.extend(memory::rows(&bench.million, ROOM)?);
     Ok(rows)
 }
 

@@ -43,6 +43,21 @@ pub(crate) fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
         .try_into()?)
 }
 
+/// As [`program`], to attach it.
+pub(crate) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name);
+    Ok(program
+        .with_context(|| format!("no program {name}"))?
+        .try_into()?)
+}
+
+/// One of the counters, over all CPUs.
+pub(crate) fn counter(ebpf: &Ebpf, name: &str) -> Result<u64> {
+    let map = ebpf.map(name).with_context(|| format!("no map {name}"))?;
+    let counter: PerCpuArray<_, u64> = map.try_into()?;
+    Ok(counter.get(&0, 0)?.iter().sum())
+}
+
 /// The empty program and the baseline.
 pub(crate) struct Yardstick {
     ebpf: Ebpf,
@@ -70,8 +85,6 @@ impl Yardstick {
 
     /// How many packets' flows the baseline did not find.
     pub(crate) fn missed(&self) -> Result<u64> {
-        let map = self.ebpf.map("MISSED").context("no map MISSED")?;
-        let counter: PerCpuArray<_, u64> = map.try_into()?;
-        Ok(counter.get(&0, 0)?.iter().sum())
+        counter(&self.ebpf, "MISSED")
     }
 }
