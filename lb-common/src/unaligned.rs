@@ -64,3 +64,46 @@ unaligned! {
     u16 "{value} = *(u16 *)({base} + {offset})" "*(u16 *)({base} + {offset}) = {value}",
     u32 "{value} = *(u32 *)({base} + {offset})" "*(u32 *)({base} + {offset}) = {value}",
 }
+
+pub(crate) mod word {
+    /// Writes the `u32` at `OFFSET`, and adds to `difference` what puts it in the
+    /// old one's place in a ones' complement sum (RFC 1624), less the constant
+    /// 2³²−1.
+    ///
+    /// One step for the compiler, too: it would rather read all the words of two
+    /// addresses first, and has not the registers for them.
+    #[inline(always)]
+    pub(crate) fn replace<const OFFSET: usize>(
+        bytes: &mut [u8],
+        value: u32,
+        difference: u64,
+    ) -> u64 {
+        debug_assert!(OFFSET + size_of::<u32>() <= bytes.len());
+        #[cfg(target_arch = "bpf")]
+        {
+            let mut difference = difference;
+            // SAFETY: as in `load` and `store`.
+            unsafe {
+                core::arch::asm!(
+                    "{old} = *(u32 *)({base} + {offset})",
+                    "*(u32 *)({base} + {offset}) = {value}",
+                    "{difference} += {value}",
+                    "{difference} -= {old}",
+                    old = out(reg) _,
+                    value = in(reg) value as u64,
+                    difference = inout(reg) difference,
+                    base = in(reg) bytes.as_mut_ptr(),
+                    offset = const OFFSET,
+                    options(nostack),
+                );
+            }
+            difference
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        {
+            let old = super::u32::load::<OFFSET>(bytes);
+            super::u32::store::<OFFSET>(bytes, value);
+            difference + u64::from(value) - u64::from(old)
+        }
+    }
+}

@@ -289,6 +289,22 @@ impl Ipv6 {
         self.set_destination_2(c);
         self.set_destination_3(d);
     }
+
+    /// Writes both addresses. Returns the difference that it makes to a
+    /// checksum that covers them.
+    #[inline(always)]
+    pub fn set_addresses(&mut self, source: [u32; 4], destination: [u32; 4]) -> u64 {
+        let bytes = &mut self.0;
+        let mut sum = checksum::difference(0, 0, 8);
+        sum = unaligned::word::replace::<8>(bytes, source[0], sum);
+        sum = unaligned::word::replace::<12>(bytes, source[1], sum);
+        sum = unaligned::word::replace::<16>(bytes, source[2], sum);
+        sum = unaligned::word::replace::<20>(bytes, source[3], sum);
+        sum = unaligned::word::replace::<24>(bytes, destination[0], sum);
+        sum = unaligned::word::replace::<28>(bytes, destination[1], sum);
+        sum = unaligned::word::replace::<32>(bytes, destination[2], sum);
+        unaligned::word::replace::<36>(bytes, destination[3], sum)
+    }
 }
 
 header! {
@@ -358,6 +374,20 @@ mod tests {
         assert_eq!(ip.0[12..16], [10, 0, 0, 1]);
         assert_eq!(ip.0[2..4], [0, 40]);
         assert_eq!(ip.source(), u32::from_ne_bytes([10, 0, 0, 1]));
+    }
+
+    #[test]
+    fn new_ipv6_addresses_are_what_the_difference_says() {
+        let sum = |ip: &Ipv6| checksum::sum(&ip.0[8..]);
+        let mut ip = Ipv6([0xA5; IPV6_LEN]);
+        let before = !checksum::fold(sum(&ip));
+        let difference = ip.set_addresses([1, 2, 3, u32::MAX], [5, u32::MAX, 7, 8]);
+        assert_eq!(ip.source(), [1, 2, 3, u32::MAX]);
+        assert_eq!(ip.destination(), [5, u32::MAX, 7, 8]);
+        assert_eq!(
+            checksum::updated(before, difference),
+            !checksum::fold(sum(&ip))
+        );
     }
 
     #[test]

@@ -200,11 +200,8 @@ impl IpHeader for wire::Ipv6 {
     }
     #[inline(always)]
     fn readdress(&mut self, source: Addr6, destination: Addr6, hops: u8) -> u64 {
-        let old = Addr6(self.source()).sum() + Addr6(self.destination()).sum();
         self.set_hops(hops);
-        self.set_source(source.0);
-        self.set_destination(destination.0);
-        checksum::difference(old, source.sum() + destination.sum(), 8)
+        self.set_addresses(source.0, destination.0)
     }
     const HAS_CHECKSUM: bool = false;
 }

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says where it stands"
 )]
 
+mod budget;
 mod decap;
 mod dsr;
 mod fragments;

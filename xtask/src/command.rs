@@ -48,6 +48,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// As [`output`], for what people wait for: its complaints and its progress
+/// are shown as they come.
+pub(crate) fn output_of_long(command: &mut Command) -> Result<String> {
+    let out = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start: {}", shown(command)))?;
+    if !out.status.success() {
+        bail!("{}: {}", out.status, shown(command));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// Becomes it: signals and the exit code are then its own.
 pub(crate) fn exec(command: &mut Command) -> Result<()> {
     let error = command.exec();

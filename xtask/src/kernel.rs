@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -31,6 +32,23 @@ impl Objects {
     /// The program that the agent carries.
     pub(crate) fn agents(&self) -> Result<PathBuf> {
         self.path("ebb-bpf")
+    }
+
+    /// Every object: what loads all that `lb-ebpf` has takes these.
+    pub(crate) fn all(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot list {}", self.dir.display()))?;
+        let mut objects = Vec::new();
+        for entry in entries {
+            let path = entry
+                .with_context(|| format!("cannot list {}", self.dir.display()))?
+                .path();
+            // Beside them cargo leaves folders, and lists of what they are made from.
+            if path.is_file() && path.extension().is_none() {
+                objects.push(path);
+            }
+        }
+        Ok(objects)
     }
 
     /// The object of the binary called `name`.

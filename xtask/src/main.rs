@@ -5,6 +5,7 @@ mod build;
 mod clean_lab;
 mod command;
 mod demo;
+mod guest;
 mod kernel;
 mod load;
 mod setup;
@@ -39,6 +40,9 @@ enum Verb {
     Demo(demo::Args),
     /// Remove the namespaces, processes and pins that a killed run left.
     CleanLab,
+    /// Be the first process of the guest that `test --kernel` boots.
+    #[command(hide = true, name = guest::init::VERB)]
+    GuestInit,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::CleanLab => clean_lab::run(),
+        Verb::GuestInit => guest::init::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

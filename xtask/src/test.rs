@@ -8,7 +8,7 @@ use crate::{
     build::{self, Built},
     clean_lab,
     command::{self, step},
-    setup, workspace,
+    guest, setup, workspace,
 };
 
 #[derive(clap::Args)]
@@ -19,6 +19,10 @@ pub(crate) struct Args {
     /// Run only this suite; may be given more than once.
     #[arg(long, value_name = "SUITE")]
     only: Vec<Suite>,
+    /// Run the packet tests, and only them, under another kernel in an
+    /// emulated machine: 6.1.
+    #[arg(long, value_name = "SERIES", conflicts_with_all = ["only", "jobs"])]
+    kernel: Option<guest::Series>,
     /// How many network tests run at a time. Each has its own namespaces, and
     /// most of its time goes by waiting.
     #[arg(long, value_name = "N", default_value_t = default_jobs())]
@@ -46,6 +50,9 @@ fn default_jobs() -> usize {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(series) = args.kernel {
+        return guest::run(series, &args.of_tests());
+    }
     setup::lab()?;
     let built = build::build(&[])?;
     clean_lab::run()?;
@@ -56,6 +63,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl Args {
+    /// What a test program is given.
+    fn of_tests(&self) -> Vec<OsString> {
+        // Tests that need root are marked as ignored, for those who type
+        // `cargo test`; here is where they are meant to run.
+        let mut arguments = vec!["--include-ignored".into()];
+        arguments.extend(self.filter.as_ref().map(OsString::from));
+        arguments.extend(self.args.iter().cloned());
+        arguments
+    }
 }
 
 impl Suite {
@@ -96,10 +115,7 @@ impl Suite {
                 // A test's error says where it comes from in words.
                 cargo.env("RUST_LIB_BACKTRACE", "0");
             }
-            cargo.args(*what).arg("--");
-            // Tests that need root are marked as ignored, for those who type
-            // `cargo test`; here is where they are meant to run.
-            cargo.arg("--include-ignored");
+            cargo.args(*what).arg("--").args(args.of_tests());
             if self == Self::Net {
                 cargo.arg(format!("--test-threads={}", args.jobs));
                 // With a filter they run, so that whoever mends them sees them.
@@ -109,7 +125,7 @@ impl Suite {
                     }
                 }
             }
-            command::run(cargo.args(&args.filter).args(&args.args))?;
+            command::run(&mut cargo)?;
         }
         Ok(())
     }

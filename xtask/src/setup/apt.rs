@@ -66,6 +66,38 @@ pub(crate) fn install(what: &str, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The newest package whose name matches `pattern`, by the numbers in it.
+pub(super) fn newest(pattern: &str) -> Result<String> {
+    if workspace::find_program("apt-cache").is_none() {
+        bail!("only Debian and Ubuntu have packages that match {pattern}");
+    }
+    let search = || {
+        let mut search = Command::new("apt-cache");
+        let found = command::output(search.args(["search", "--names-only", pattern]))?;
+        Ok::<_, anyhow::Error>(newest_in(&found))
+    };
+    if let Some(package) = search()? {
+        return Ok(package);
+    }
+    update()?;
+    search()?.with_context(|| format!("this system offers no package that matches {pattern}"))
+}
+
+/// `apt-cache search` prints a name and a title per line.
+fn newest_in(found: &str) -> Option<String> {
+    found
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .max_by_key(|name| numbers(name))
+        .map(str::to_owned)
+}
+
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
 fn apt_install(packages: &[&str]) -> Result<()> {
     command::run(
         Command::new("apt-get")
@@ -82,7 +114,8 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     )
 }
 
-fn update() -> Result<()> {
+/// Brings the lists up to date.
+pub(super) fn update() -> Result<()> {
     step("updating the package lists", || {
         command::run(Command::new("apt-get").args(["update", "--quiet=2"]))
     })
@@ -151,5 +184,22 @@ impl Drop for NoServices {
         {
             eprintln!("warning: remove {} yourself: {error}", policy.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_packages_is_told_by_numbers_not_letters() {
+        let found = "linux-image-6.1.0-9-cloud-amd64 - Linux 6.1\n\
+                     linux-image-6.1.0-56-cloud-amd64 - Linux 6.1\n\
+                     linux-image-6.1.0-47-cloud-amd64 - Linux 6.1\n";
+        assert_eq!(
+            newest_in(found).as_deref(),
+            Some("linux-image-6.1.0-56-cloud-amd64")
+        );
+        assert_eq!(newest_in(""), None);
     }
 }

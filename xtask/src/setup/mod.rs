@@ -6,12 +6,16 @@
 //! root, it stops and says exactly what to install.
 
 mod apt;
+mod emulator;
 mod linker;
 mod toolchain;
+mod unpacked;
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
+
+pub(crate) use emulator::{Emulator, find_or_unpack as emulator};
 
 use crate::{
     command::{self, step},
@@ -34,7 +38,7 @@ impl Toolchain {
     }
 
     /// The folder of `bpf-linker`, for PATH.
-    pub(crate) fn linker_dir(&self) -> &std::path::Path {
+    pub(crate) fn linker_dir(&self) -> &Path {
         &self.linker_dir
     }
 }
@@ -86,6 +90,13 @@ pub(crate) fn lab() -> Result<()> {
         );
     }
     bpffs()
+}
+
+/// Puts the files of the newest package whose name matches `pattern` into
+/// `place`, and leaves the system as it is.
+pub(crate) fn unpacked(pattern: &str, place: &Path) -> Result<()> {
+    let package = apt::newest(pattern)?;
+    unpacked::put(&package, unpacked::Dependencies::Without, place)
 }
 
 /// Mounts the file system that pinned programs and maps live in.
