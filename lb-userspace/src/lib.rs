@@ -14,5 +14,6 @@ pub mod logging;
 pub mod netlink;
 mod notify;
 pub mod object;
+pub mod outbound;
 pub mod store;
 pub mod suggest;

@@ -4,9 +4,7 @@ use std::{fmt, io, time::Duration};
 
 use rustix::io::Errno;
 
-/// How much of what others wrote (a certificate's names, a library's words)
-/// goes into a reason.
-const TEXT_MAX: usize = 200;
+use crate::outbound::clean;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -103,20 +101,6 @@ impl Failure {
     }
 }
 
-/// One short line, whatever others put into it.
-fn clean(text: &impl fmt::Display) -> String {
-    let text = text.to_string();
-    let mut clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(TEXT_MAX)
-        .collect();
-    if clean.len() < text.len() {
-        clean.push('…');
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,13 +115,5 @@ mod tests {
             let failure = Failure::connect(errno.into());
             assert!(!failure.is_ours(), "{failure}");
         }
-    }
-
-    #[test]
-    fn what_others_wrote_becomes_one_short_line() {
-        let hostile = io::Error::other(format!("a\r\nb\x1b[2J{}", "x".repeat(10_000)));
-        let said = Failure::tls(&hostile).to_string();
-        assert!(said.len() < 2 * TEXT_MAX, "{said}");
-        assert!(!said.contains(char::is_control), "{said}");
     }
 }

@@ -1,30 +1,26 @@
 //! One question to one backend, and its answer: over TCP, TLS or HTTP.
-//!
-//! - [`tls`]: handshakes, with certificates verified or not;
-//! - [`http`]: one GET, its answer bounded in size.
-//!
 //! Every step has the check's timeout as its deadline, and every byte of an
 //! answer is a stranger's.
 
 mod http;
-mod tls;
 
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+use rustls::pki_types::ServerName;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
 
-use self::tls::Tls;
 use super::{
     check::HealthCheck,
     failure::{Failure, Stage},
     target::Ask,
 };
+use crate::outbound::tls::{self, Tls, TlsError};
 
 /// Something that can check backends; tests bring their own.
 pub trait Probe: Send + Sync + 'static {
@@ -39,24 +35,11 @@ pub trait Probe: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// Asks over the network.
-#[derive(Debug)]
+/// Asks over the network. Certificates that are verified must be good by the
+/// host's authorities.
+#[derive(Debug, Default)]
 pub struct Prober {
     tls: Tls,
-}
-
-impl Prober {
-    /// With the certificate authorities of the host.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { tls: Tls::new() }
-    }
-}
-
-impl Default for Prober {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Probe for Prober {
@@ -97,8 +80,22 @@ impl Prober {
         check: &HealthCheck,
         deadline: Deadline,
     ) -> Result<tls::Stream, Failure> {
-        let handshake = self.tls.handshake(stream, address, check);
-        deadline.hold(Stage::Handshake, handshake).await?
+        let ours = |error: TlsError| Failure::Ours {
+            why: error.to_string(),
+        };
+        let connector = if check.verify_certificate() {
+            self.tls.verified().await.map_err(ours)?
+        } else {
+            self.tls.anybody().await.map_err(ours)?
+        };
+        let name = match check.server_name() {
+            Some(name) => ServerName::DnsName(name.clone()),
+            None => ServerName::from(address),
+        };
+        deadline
+            .hold(Stage::Handshake, connector.connect(name, stream))
+            .await?
+            .map_err(|error| Failure::tls(&error))
     }
 }
 

@@ -28,7 +28,7 @@ fn check(target: &str) -> HealthCheck {
 }
 
 async fn probe(target: &str) -> Result<(), String> {
-    probe_with(&Prober::new(), HERE, &check(target)).await
+    probe_with(&Prober::default(), HERE, &check(target)).await
 }
 
 async fn probe_with(prober: &Prober, address: IpAddr, check: &HealthCheck) -> Result<(), String> {
@@ -196,7 +196,7 @@ async fn http_asks_for_the_path_and_says_who_asks() {
     })
     .await;
     let check = check(&format!("HTTP:{port}/ping/ü?deep=1"));
-    let result = probe_with(&Prober::new(), Ipv6Addr::LOCALHOST.into(), &check).await;
+    let result = probe_with(&Prober::default(), Ipv6Addr::LOCALHOST.into(), &check).await;
     assert_eq!(result, Ok(()));
     let head = sent.await.unwrap().to_lowercase();
     assert!(

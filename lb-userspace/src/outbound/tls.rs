@@ -1,6 +1,6 @@
-//! TLS handshakes with backends, whose certificates are verified or not.
+//! TLS towards others, whose certificates are verified or not.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -14,40 +14,52 @@ use rustls::{
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::OnceCell};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::health::{check::HealthCheck, failure::Failure};
-
-pub(super) type Stream = TlsStream<TcpStream>;
+pub type Stream = TlsStream<TcpStream>;
 
 /// How long a polite end of a connection may take.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// Makes handshakes.
-pub(super) struct Tls {
+/// Why no handshake can be made with anybody.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("the host's certificate authorities cannot be read: {0}")]
+    Authorities(#[source] rustls_native_certs::Error),
+    #[error("the host has no certificate authorities; install ca-certificates")]
+    NoAuthorities,
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+/// Makes handshakes. What it needs for them is made when it is needed first.
+pub struct Tls {
     provider: Arc<CryptoProvider>,
     anybody: OnceCell<TlsConnector>,
-    /// With the authorities, which are read when they are needed first.
     verified: OnceCell<TlsConnector>,
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()
     }
 }
 
-impl Tls {
-    pub(super) fn new() -> Self {
+impl Default for Tls {
+    fn default() -> Self {
         Self {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             anybody: OnceCell::new(),
             verified: OnceCell::new(),
         }
     }
+}
 
+impl Tls {
     /// With these authorities instead of the host's.
     #[cfg(test)]
-    pub(super) fn trusting(roots: RootCertStore) -> Self {
-        let tls = Self::new();
+    pub(crate) fn trusting(roots: RootCertStore) -> Self {
+        let tls = Self::default();
         let connector = verifying(Arc::clone(&tls.provider), roots).unwrap();
         Self {
             verified: OnceCell::new_with(Some(connector)),
@@ -55,100 +67,76 @@ impl Tls {
         }
     }
 
-    pub(super) async fn handshake(
-        &self,
-        stream: TcpStream,
-        address: IpAddr,
-        check: &HealthCheck,
-    ) -> Result<Stream, Failure> {
-        let connector = if check.verify_certificate() {
-            self.verified().await?
-        } else {
-            self.anybody().await?
-        };
-        let name = match check.server_name() {
-            Some(name) => ServerName::DnsName(name.clone()),
-            None => ServerName::from(address),
-        };
-        connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| Failure::tls(&error))
-    }
-
-    async fn anybody(&self) -> Result<&TlsConnector, Failure> {
+    /// Greets whoever answers.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub async fn anybody(&self) -> Result<&TlsConnector, TlsError> {
         self.anybody
             .get_or_try_init(async || {
                 let provider = Arc::clone(&self.provider);
-                let verifier = Anybody(
-                    provider
-                        .signature_verification_algorithms
-                        .supported_schemes(),
-                );
+                let schemes = provider
+                    .signature_verification_algorithms
+                    .supported_schemes();
                 let config = ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()
-                    .map_err(ours)?
+                    .with_safe_default_protocol_versions()?
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_custom_certificate_verifier(Arc::new(Anybody(schemes)))
                     .with_no_client_auth();
                 Ok(connector(config))
             })
             .await
     }
 
-    async fn verified(&self) -> Result<&TlsConnector, Failure> {
+    /// Greets those that an authority of the host's vouches for.
+    ///
+    /// # Errors
+    /// When the host has no authorities.
+    pub async fn verified(&self) -> Result<&TlsConnector, TlsError> {
         self.verified
             .get_or_try_init(async || {
                 let provider = Arc::clone(&self.provider);
-                tokio::task::spawn_blocking(|| verifying(provider, host_authorities()?))
+                let make = || verifying(provider, host_authorities()?);
+                // Reads some hundred files, once.
+                tokio::task::spawn_blocking(make)
                     .await
-                    .map_err(ours)?
+                    .map_err(|_| TlsError::Stopping)?
             })
             .await
     }
 }
 
-/// The authorities that the host trusts.
-fn host_authorities() -> Result<RootCertStore, Failure> {
+fn host_authorities() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (good, _) = roots.add_parsable_certificates(found.certs);
-    if good > 0 {
-        return Ok(roots);
+    match found.errors.into_iter().next() {
+        _ if good > 0 => Ok(roots),
+        Some(error) => Err(TlsError::Authorities(error)),
+        None => Err(TlsError::NoAuthorities),
     }
-    let why = match found.errors.first() {
-        Some(error) => format!("the certificate authorities cannot be read: {error}"),
-        None => "the host has no certificate authorities; install ca-certificates, or set \
-                 `verify_certificate = false`"
-            .to_owned(),
-    };
-    Err(Failure::Ours { why })
 }
 
-fn verifying(provider: Arc<CryptoProvider>, roots: RootCertStore) -> Result<TlsConnector, Failure> {
+fn verifying(
+    provider: Arc<CryptoProvider>,
+    roots: RootCertStore,
+) -> Result<TlsConnector, TlsError> {
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ours)?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(connector(config))
 }
 
 fn connector(mut config: ClientConfig) -> TlsConnector {
-    // What is checked is that a stranger can be greeted.
+    // Whoever is greeted once in a while is a stranger again.
     config.resumption = Resumption::disabled();
     TlsConnector::from(Arc::new(config))
 }
 
-fn ours(error: impl std::error::Error) -> Failure {
-    Failure::Ours {
-        why: error.to_string(),
-    }
-}
-
-/// Ends a connection so that the server does not take it for an attack. It
-/// passed already; what happens now changes nothing.
-pub(super) async fn goodbye(stream: &mut Stream) {
+/// Ends a connection so that the server does not take it for an attack.
+pub async fn goodbye(stream: &mut Stream) {
+    // What was to be said is said; how it ends changes nothing.
     let _: Result<io::Result<()>, _> = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
 }
 
