@@ -83,9 +83,6 @@ fn cargo(toolchain: &Toolchain, target_dir: &Path) -> Result<Command> {
         "-Clink-arg=--btf",
         // 32-bit arithmetic and jumps, atomics that fetch: Linux 5.12 and later.
         "-Ctarget-cpu=v3",
-        // Packet headers are where they are; the machines ebb runs on load them
-        // in one instruction.
-        "-Ctarget-feature=+allows-misaligned-mem-access",
     ]
     .join("\x1f");
 

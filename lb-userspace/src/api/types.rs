@@ -46,6 +46,9 @@ pub struct NewLoadBalancer {
     pub backends: Vec<NewBackend>,
     #[serde(default)]
     pub attributes: AttributesPatch,
+    /// See [`LoadBalancer::elb`].
+    #[serde(skip)]
+    pub elb: serde_json::Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +167,9 @@ pub struct LoadBalancer {
     /// Deleted, and gone when its last backend is.
     #[serde(default)]
     pub deleting: bool,
+    /// What the ELB API remembers of it: tags, labels and the like.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub elb: serde_json::Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

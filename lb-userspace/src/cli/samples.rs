@@ -114,6 +114,7 @@ pub(super) fn load_balancer() -> LoadBalancer {
         ],
         created: DATE.to_owned(),
         deleting: false,
+        elb: serde_json::Value::Null,
     }
 }
 

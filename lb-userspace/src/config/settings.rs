@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use super::elb::ElbApi;
+
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub xdp_mode: XdpMode,
     pub tables: Tables,
     pub nat: Nat,
+    /// None: no Query API.
+    pub elb_api: Option<ElbApi>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     diagnostic::{At, Findings},
     document::{Purpose, address, one_of},
+    elb::elb_api,
     host::Host,
     settings::{Nat, Settings, Tables, XdpMode},
     written::{Written, WrittenNat, WrittenTables},
@@ -51,6 +52,9 @@ pub(super) fn settings(
             .unwrap_or_default(),
         tables: tables(&written.tables, findings),
         nat: nat(written.nat, host, findings),
+        elb_api: written
+            .elb_api
+            .and_then(|section| elb_api(section, findings)),
         interfaces,
     };
     (named_elsewhere || !settings.interfaces.is_empty()).then_some(settings)

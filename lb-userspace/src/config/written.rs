@@ -17,6 +17,7 @@ pub(super) struct Written {
     pub(super) xdp_mode: Option<At<String>>,
     pub(super) tables: WrittenTables,
     pub(super) nat: WrittenNat,
+    pub(super) elb_api: Option<At<WrittenElbApi>>,
     pub(super) load_balancers: Vec<At<WrittenLb>>,
 }
 
@@ -31,6 +32,15 @@ pub(super) struct WrittenTables {
 pub(super) struct WrittenNat {
     pub(super) pool: Option<At<Vec<At<String>>>>,
     pub(super) ports: Option<At<String>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenElbApi {
+    pub(super) listen: Option<At<String>>,
+    pub(super) access_keys: Vec<(String, At<String>)>,
+    pub(super) access_keys_file: Option<At<String>>,
+    pub(super) vip_pool: Option<At<Vec<At<String>>>>,
+    pub(super) instances: Vec<(String, At<String>)>,
 }
 
 #[derive(Debug)]
@@ -86,6 +96,9 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
         xdp_mode: top.get("xdp_mode", string),
         tables: top.table("tables", tables).unwrap_or_default(),
         nat: top.table("nat", nat).unwrap_or_default(),
+        elb_api: top.get("elb_api", |value, findings| {
+            in_table(value, findings, elb_api)
+        }),
         load_balancers: top
             .list("load_balancer", |value, findings| {
                 in_table(value, findings, lb)
@@ -108,6 +121,16 @@ fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
     WrittenNat {
         pool: table.list("pool", string),
         ports: table.get("ports", string),
+    }
+}
+
+fn elb_api(table: &mut Table<'_, '_, '_>) -> WrittenElbApi {
+    WrittenElbApi {
+        listen: table.get("listen", string),
+        access_keys: table.entries("access_keys", string),
+        access_keys_file: table.get("access_keys_file", string),
+        vip_pool: table.list("vip_pool", string),
+        instances: table.entries("instances", string),
     }
 }
 
@@ -220,6 +243,29 @@ impl<'t, 'd, 'f> Table<'t, 'd, 'f> {
     ) -> Option<T> {
         let value = self.value(key)?;
         in_table(value, self.findings, read)
+    }
+
+    /// A table whose keys the user chooses.
+    fn entries<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&Value<'_>, &mut Findings<'_>) -> Option<T>,
+    ) -> Vec<(String, At<T>)> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            expected("a table", value, self.findings);
+            return Vec::new();
+        };
+        table
+            .iter()
+            .filter_map(|(key, value)| {
+                let span = value.span();
+                let name = key.get_ref().as_ref().to_owned();
+                read(value, self.findings).map(|value| (name, At { value, span }))
+            })
+            .collect()
     }
 
     /// Every key that nobody asked for is one that does not exist.

@@ -64,6 +64,7 @@ pub enum Request {
     ReportHealth(String, String, HealthReport, Reply<()>),
     Attributes(String, Reply<Attributes>),
     SetAttributes(String, AttributesPatch, Reply<Attributes>),
+    KeepElb(String, serde_json::Value, Reply<()>),
     Flows(String, FlowQuery, Reply<Flows>),
     Declare(Box<Declare>, Reply<Applied>),
 }
@@ -336,6 +337,16 @@ impl Handle {
         patch: AttributesPatch,
     ) -> Result<Attributes, Error> {
         self.ask(|reply| Request::SetAttributes(lb.to_owned(), patch, reply))
+            .await
+    }
+
+    /// Keeps what the ELB API remembers of a load balancer, unread, until
+    /// the load balancer is gone.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub async fn keep_elb(&self, lb: &str, elb: serde_json::Value) -> Result<(), Error> {
+        self.ask(|reply| Request::KeepElb(lb.to_owned(), elb, reply))
             .await
     }
 

@@ -250,6 +250,7 @@ pub(crate) fn load_balancer(name: &str) -> LoadBalancer {
         backends: vec![backend("web-1")],
         created: DATE.to_owned(),
         deleting: false,
+        elb: serde_json::Value::Null,
     }
 }
 

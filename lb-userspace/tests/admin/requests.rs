@@ -98,6 +98,7 @@ fn play(request: Request) {
         Request::Attributes(lb, reply) => drop(reply.send(known(&lb, |_| attributes()))),
         Request::SetAttributes(lb, _, reply) => drop(reply.send(known(&lb, |_| attributes()))),
         Request::Flows(lb, _, reply) => drop(reply.send(known(&lb, |_| Flows::default()))),
+        Request::KeepElb(lb, _, reply) => drop(reply.send(known(&lb, |_| ()))),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`socket`]: the socket file: who may connect, and whether another agent
 //!   has it;
-//! - [`serve`]: connections and their limits;
+//! - [`serve`]: the socket as a door, and its limits;
 //! - [`routes`]: the endpoints, each a call of [`control::Handle`];
 //! - [`events`]: the latest events, and the wait for the next ones;
 //! - [`pace`]: how many requests a second;
@@ -13,7 +13,6 @@
 //! [`control::Handle`]: crate::control::Handle
 
 mod body;
-mod deadline;
 mod events;
 mod pace;
 mod peer;

@@ -82,6 +82,7 @@ pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, Cl
         listeners: args.listeners.into_iter().map(|spec| spec.0).collect(),
         backends: args.backends.into_iter().map(NewBackend::from).collect(),
         attributes: attributes::patch(&args.attributes),
+        elb: serde_json::Value::Null,
     };
     let lb = client.create(&new).await?;
     ui.result(&lb, || super::show::render(&lb))?;

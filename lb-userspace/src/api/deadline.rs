@@ -9,22 +9,21 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
     time::{Instant, Sleep},
 };
 
 /// Fails a write that has waited this long for the other end.
 #[derive(Debug)]
-pub(super) struct WriteDeadline {
-    stream: UnixStream,
+pub(super) struct WriteDeadline<S> {
+    stream: S,
     limit: Duration,
     /// Runs while a write waits.
     timer: Pin<Box<Sleep>>,
     waiting: bool,
 }
 
-impl WriteDeadline {
-    pub(super) fn new(stream: UnixStream, limit: Duration) -> Self {
+impl<S> WriteDeadline<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self {
             stream,
             limit,
@@ -55,7 +54,7 @@ impl WriteDeadline {
     }
 }
 
-impl AsyncRead for WriteDeadline {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,7 +64,7 @@ impl AsyncRead for WriteDeadline {
     }
 }
 
-impl AsyncWrite for WriteDeadline {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -100,7 +99,7 @@ impl AsyncWrite for WriteDeadline {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
     use super::*;
 

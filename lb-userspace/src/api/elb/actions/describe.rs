@@ -1,0 +1,49 @@
+//! How a load balancer is shown.
+
+use super::{Xml, listeners, policies};
+use crate::api::elb::{desk::Known, extras::HealthCheck};
+
+/// What goes into a `LoadBalancerDescription`.
+pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
+    let Known { lb, extras } = known;
+    xml.text("LoadBalancerName", &lb.name);
+    if let Some(vip) = known.vip() {
+        xml.text("DNSName", vip);
+    }
+    let listeners = listeners::shown(known);
+    let first = listeners.first().map(|first| first.instance_port);
+    xml.list("ListenerDescriptions", listeners, |xml, listener| {
+        xml.within("Listener", |xml| {
+            xml.text("Protocol", listener.protocol)
+                .text("LoadBalancerPort", listener.port)
+                .text("InstanceProtocol", listener.protocol)
+                .text("InstancePort", listener.instance_port);
+        });
+        // None takes effect, so none is ever set.
+        xml.within("PolicyNames", |_| {});
+    });
+    xml.within("Policies", |xml| policies::by_kind(xml, &extras.policies));
+    xml.within("BackendServerDescriptions", |_| {});
+    xml.texts("AvailabilityZones", &extras.availability_zones);
+    xml.texts("Subnets", &extras.subnets);
+    xml.list("Instances", known.registered(), |xml, backend| {
+        xml.text("InstanceId", &backend.id);
+    });
+    let default = || first.map(HealthCheck::default_for);
+    if let Some(check) = extras.health_check.clone().or_else(default) {
+        health_check(xml, &check);
+    }
+    xml.texts("SecurityGroups", &extras.security_groups);
+    xml.text("CreatedTime", &lb.created);
+    xml.text("Scheme", extras.scheme.name());
+}
+
+pub(super) fn health_check(xml: &mut Xml, check: &HealthCheck) {
+    xml.within("HealthCheck", |xml| {
+        xml.text("Target", &check.target)
+            .text("Interval", check.interval)
+            .text("Timeout", check.timeout)
+            .text("UnhealthyThreshold", check.unhealthy_threshold)
+            .text("HealthyThreshold", check.healthy_threshold);
+    });
+}
