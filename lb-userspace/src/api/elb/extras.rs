@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::errors::Refusal;
+use crate::api::types::HealthCheck;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -53,29 +54,6 @@ impl Scheme {
         match self {
             Self::InternetFacing => "internet-facing",
             Self::Internal => "internal",
-        }
-    }
-}
-
-/// Seconds, and checks in a row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HealthCheck {
-    pub(super) target: String,
-    pub(super) interval: u32,
-    pub(super) timeout: u32,
-    pub(super) unhealthy_threshold: u32,
-    pub(super) healthy_threshold: u32,
-}
-
-impl HealthCheck {
-    /// What a load balancer has before one is configured.
-    pub(super) fn default_for(instance_port: u16) -> Self {
-        Self {
-            target: format!("TCP:{instance_port}"),
-            interval: 30,
-            timeout: 5,
-            unhealthy_threshold: 2,
-            healthy_threshold: 10,
         }
     }
 }
@@ -134,7 +112,7 @@ mod tests {
         let mut extras = Extras::default();
         extras.tags.insert("k".to_owned(), "v".to_owned());
         extras.http_ports.insert(80);
-        extras.health_check = Some(HealthCheck::default_for(8080));
+        extras.health_check = Some(HealthCheck::new("TCP:80".to_owned()));
         extras.scheme = Scheme::Internal;
         let kept = extras.to_value().unwrap();
         assert_eq!(Extras::of(&kept).unwrap(), extras);

@@ -1,7 +1,10 @@
 //! How a load balancer is shown.
 
 use super::{Xml, listeners, policies};
-use crate::api::elb::{desk::Known, extras::HealthCheck};
+use crate::api::{elb::desk::Known, types::HealthCheck};
+
+/// Seconds that a check may take unless told otherwise.
+const TIMEOUT: u32 = 5;
 
 /// What goes into a `LoadBalancerDescription`.
 pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
@@ -29,7 +32,7 @@ pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
     xml.list("Instances", known.registered(), |xml, backend| {
         xml.text("InstanceId", &backend.id);
     });
-    let default = || first.map(HealthCheck::default_for);
+    let default = || first.map(default_health_check);
     if let Some(check) = extras.health_check.clone().or_else(default) {
         health_check(xml, &check);
     }
@@ -38,11 +41,19 @@ pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
     xml.text("Scheme", extras.scheme.name());
 }
 
+/// What a load balancer has before one is configured.
+pub(super) fn default_health_check(instance_port: u16) -> HealthCheck {
+    HealthCheck {
+        timeout: Some(TIMEOUT),
+        ..HealthCheck::new(format!("TCP:{instance_port}"))
+    }
+}
+
 pub(super) fn health_check(xml: &mut Xml, check: &HealthCheck) {
     xml.within("HealthCheck", |xml| {
         xml.text("Target", &check.target)
             .text("Interval", check.interval)
-            .text("Timeout", check.timeout)
+            .text("Timeout", check.timeout.unwrap_or(TIMEOUT))
             .text("UnhealthyThreshold", check.unhealthy_threshold)
             .text("HealthyThreshold", check.healthy_threshold);
     });

@@ -112,7 +112,7 @@ impl Create {
         let vip = desk.free_vip().await?;
         self.extras.vip = Some(vip);
         let first = self.listeners.first().map(|first| first.instance_port);
-        self.extras.health_check = first.map(crate::api::elb::extras::HealthCheck::default_for);
+        self.extras.health_check = first.map(describe::default_health_check);
         let new = NewLoadBalancer {
             name: self.name.clone(),
             mode: Mode::Nat,
