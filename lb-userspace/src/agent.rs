@@ -1,8 +1,8 @@
 //! `ebb agent`: puts everything together, and keeps it until a signal ends it.
 //!
-//! configuration → lock → socket → data plane → control → admin API → signals.
+//! configuration → lock → sockets → data plane → control → APIs → signals.
 //! The order matters: nothing of the host is touched before the configuration
-//! holds and no other agent is there; the socket answers only when everything
+//! holds and no other agent is there; the APIs answer only when everything
 //! is in force. SIGHUP reads the file again; SIGTERM and SIGINT end the agent
 //! and leave the kernel program forwarding.
 
@@ -16,10 +16,14 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
-    api::admin::{Admin, Socket, SocketError},
+    api::{
+        admin::{Admin, Socket, SocketError},
+        elb,
+    },
     clock::{Clock as _, HostClock, boot_id},
     config::{Diagnostic, Document, Host, Purpose, Settings, XdpMode},
     control::{
@@ -64,6 +68,8 @@ pub enum AgentError {
     Vip(#[from] VipError),
     #[error(transparent)]
     Control(#[from] control::Error),
+    #[error(transparent)]
+    Elb(#[from] elb::StartError),
     #[error("cannot start the agent's threads: {0}")]
     Threads(#[source] io::Error),
     #[error("cannot serve on {interface}: {message}")]
@@ -130,6 +136,7 @@ struct Agent {
     handle: Handle,
     admin: Admin,
     socket: Socket,
+    elb: Option<elb::Endpoint>,
     signals: Signals,
     control: thread::JoinHandle<()>,
     control_gone: watch::Receiver<bool>,
@@ -165,6 +172,8 @@ impl Agent {
             Lock::take(&settings.bpffs_dir)?,
         ];
         let socket = Socket::bind(&settings.socket)?;
+        let elb = settings.elb_api.clone().map(elb::Endpoint::bind);
+        let elb = elb.transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
         let store = FileStore::open(&settings.state_dir, &boot)?;
 
@@ -204,6 +213,7 @@ impl Agent {
             handle,
             admin,
             socket,
+            elb,
             signals,
             control,
             control_gone,
@@ -218,16 +228,24 @@ impl Agent {
             handle,
             admin,
             socket,
+            elb,
             mut signals,
             control,
             mut control_gone,
             _locks,
         } = self;
-        let (stop, mut stopped) = watch::channel(false);
-        let server = tokio::spawn(admin.serve(socket, async move {
+        let (stop, stopped) = watch::channel(false);
+        let until_stopped = || {
+            let mut stopped = stopped.clone();
             // An agent that is gone stops it as well.
-            drop(stopped.wait_for(|stop| *stop).await);
-        }));
+            async move { drop(stopped.wait_for(|stop| *stop).await) }
+        };
+        let mut doors = JoinSet::new();
+        doors.spawn(admin.serve(socket, until_stopped()));
+        if let Some(endpoint) = elb {
+            tracing::info!(address = %endpoint.address(), "the ELB API answers");
+            doors.spawn(elb::serve(endpoint, handle.clone(), until_stopped()));
+        }
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             socket = %settings.socket.display(),
@@ -249,7 +267,7 @@ impl Agent {
         notify::stopping();
         stop.send_replace(true);
         // What was asked before the signal is answered first.
-        drop(server.await);
+        while doors.join_next().await.is_some() {}
         handle.stop();
         drop(tokio::task::spawn_blocking(move || control.join()).await);
         outcome.map(drop)

@@ -54,6 +54,7 @@ impl Control {
             Request::SetAttributes(lb, patch, reply) => {
                 drop(reply.send(self.set_attributes(&lb, patch, by)));
             }
+            Request::KeepElb(lb, elb, reply) => drop(reply.send(self.keep_elb(&lb, elb, by))),
             Request::Flows(lb, query, reply) => drop(reply.send(self.flows(&lb, &query))),
             Request::Declare(declare, reply) => drop(reply.send(self.declare(&declare, by))),
         }
@@ -154,9 +155,11 @@ impl Control {
         new: types::NewLoadBalancer,
         by: &str,
     ) -> Result<types::LoadBalancer, Error> {
+        let elb = new.elb.clone();
         let (name, spec) = spec::load_balancer(new)?;
         let mut draft = self.draft();
         draft.create(&name, &spec)?;
+        draft.keep_elb(name.as_str(), elb)?;
         self.commit(draft, by)?;
         self.hear_pending();
         self.load_balancer(name.as_str())
@@ -324,6 +327,12 @@ impl Control {
         draft.set_attributes(lb, spec)?;
         self.commit(draft, by)?;
         self.attributes(lb)
+    }
+
+    fn keep_elb(&mut self, lb: &str, elb: serde_json::Value, by: &str) -> Result<(), Error> {
+        let mut draft = self.draft();
+        draft.keep_elb(lb, elb)?;
+        self.commit(draft, by)
     }
 
     fn flows(&mut self, lb: &str, query: &FlowQuery) -> Result<types::Flows, Error> {

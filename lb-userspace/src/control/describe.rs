@@ -38,6 +38,7 @@ impl Beside<'_> {
                 .collect(),
             created: lb.created.to_string(),
             deleting: lb.deleting,
+            elb: lb.elb.clone(),
         }
     }
 

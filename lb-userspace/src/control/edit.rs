@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{
     backend::{Epochs, Health, Life, Step},
     drain::Leave,
@@ -89,6 +91,7 @@ impl Draft {
                     backends: BTreeMap::new(),
                     deleting: false,
                     held: BTreeSet::new(),
+                    elb: Value::Null,
                 };
                 self.state.load_balancers.insert(name.clone(), lb);
             }
@@ -108,6 +111,7 @@ impl Draft {
                 lb.deleting = false;
                 lb.listeners = spec.listeners.clone();
                 lb.attributes = Attributes::default().with(spec.attributes);
+                lb.elb = Value::Null;
             }
         }
         if spec.listeners.len() > MAX_LISTENERS {
@@ -396,6 +400,21 @@ impl Draft {
         Ok(())
     }
 
+    /// Keeps what the ELB API remembers of the load balancer, unread.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub fn keep_elb(&mut self, name: &str, elb: Value) -> Result<(), Error> {
+        let lb = self.lb_mut(name)?;
+        let before = std::mem::replace(&mut lb.elb, elb);
+        let changed = differing_keys(&before, &lb.elb);
+        if !changed.is_empty() {
+            let name = self.state.lb(name)?.0.clone();
+            self.note(&name, None, What::ElbRecordChanged { changed });
+        }
+        Ok(())
+    }
+
     /// Forgets what need not be remembered: load balancers whose deletion is
     /// over, and backends that have been gone for long enough.
     pub fn settle(&mut self) {
@@ -489,6 +508,18 @@ impl Draft {
                 limit: MAX_BACKENDS,
             })
     }
+}
+
+/// The keys of two objects whose values are not the same.
+fn differing_keys(one: &Value, other: &Value) -> Vec<String> {
+    let keys = |value: &Value| {
+        let keys = value.as_object().into_iter().flat_map(|map| map.keys());
+        keys.cloned().collect::<BTreeSet<_>>()
+    };
+    let all = keys(one).union(&keys(other)).cloned().collect::<Vec<_>>();
+    all.into_iter()
+        .filter(|key| one.get(key) != other.get(key))
+        .collect()
 }
 
 fn being_deleted(name: &LbName, lb: &LoadBalancer) -> Error {

@@ -36,6 +36,10 @@ pub enum What {
     ListenerRemoved {
         listener: String,
     },
+    /// Tags, labels and the like, which only the ELB API knows; by their keys.
+    ElbRecordChanged {
+        changed: Vec<String>,
+    },
     AttributesChanged {
         from: Attributes,
         to: Attributes,
@@ -108,6 +112,9 @@ impl fmt::Display for What {
             Self::LoadBalancerDeleted => write!(f, "deleted"),
             Self::ListenerAdded { listener } => write!(f, "listener {listener} added"),
             Self::ListenerRemoved { listener } => write!(f, "listener {listener} removed"),
+            Self::ElbRecordChanged { changed } => {
+                write!(f, "for the ELB API: {}", changed.join(", "))
+            }
             Self::AttributesChanged { from, to } => {
                 write!(
                     f,
@@ -115,6 +122,9 @@ impl fmt::Display for What {
                     Short(from),
                     Short(to)
                 )
+            }
+            Self::ElbRecordChanged { changed } => {
+                write!(f, "changed for the ELB API: {}", changed.join(", "))
             }
             Self::Registered => write!(f, "registered"),
             Self::WeightChanged { from, to } => write!(f, "weight changed from {from} to {to}"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     backend::{Epochs, Life},
@@ -65,6 +66,9 @@ pub struct LoadBalancer {
     /// Addresses of listeners that it had, which open flows may still use.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<IpAddr>,
+    /// What the ELB API remembers of it; nobody else reads it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub elb: Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -205,3 +205,20 @@ fn what_it_does_shows_elsewhere_and_the_other_way_round() {
     assert!(find(|what| *what == What::Registered).starts_with(&ours));
     assert_eq!(find(|what| *what == What::Deregistered), "uid 0 pid 1");
 }
+
+#[test]
+fn an_instance_that_cannot_be_reached_is_not_in_service() {
+    let agent = Agent::start();
+    agent.create("web");
+    agent
+        .world
+        .unreach([10, 0, 1, 11].into(), "no answer to ARP");
+    register(&agent, "web", &["web-1"]);
+    wait_for("the agent to hear of it", || {
+        agent.health("web", "web-1") == UNHEALTHY
+    });
+    agent.world.reach([10, 0, 1, 11].into());
+    wait_for("the agent to hear of it", || {
+        agent.health("web", "web-1") == IN_SERVICE
+    });
+}

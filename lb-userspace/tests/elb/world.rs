@@ -63,7 +63,7 @@ impl Agent {
                 .build()
                 .unwrap()
                 .block_on(async {
-                    let endpoint = Endpoint::bind(settings).await.unwrap();
+                    let endpoint = Endpoint::bind(settings).unwrap();
                     ready.send(endpoint.address()).unwrap();
                     elb::serve(endpoint, asked, async { drop(stopped.await) }).await;
                 });

@@ -9,7 +9,10 @@ use crate::{
         elb::desk::Known,
         types::{Backend, Deregister as How, NewBackend, State},
     },
-    control,
+    control::{
+        self,
+        backend::{REGISTERING, UNHEALTHY},
+    },
 };
 
 /// `Instances.member.N.InstanceId`, each once, in the order sent.
@@ -202,12 +205,50 @@ impl Action for DescribeHealth {
         }
         let mut xml = Xml::default();
         xml.list("InstanceStates", &backends, |xml, backend| {
+            let Described {
+                state,
+                reason_code,
+                description,
+            } = described(backend);
             xml.text("InstanceId", &backend.id)
-                .text("State", state(backend.state))
-                .text("ReasonCode", &backend.reason_code)
-                .text("Description", &backend.description);
+                .text("State", state)
+                .text("ReasonCode", reason_code)
+                .text("Description", description);
         });
         Ok(xml)
+    }
+}
+
+struct Described<'b> {
+    state: &'static str,
+    reason_code: &'b str,
+    description: &'b str,
+}
+
+/// The backend in the original's words. One that is healthy and has no way
+/// that leads to it is not in service, whoever waits for that.
+fn described(backend: &Backend) -> Described<'_> {
+    let lost = backend.registration == "registered"
+        && backend.state == State::InService
+        && !backend.takes_new;
+    match (lost, &backend.next_hop_error) {
+        (false, _) => Described {
+            state: state(backend.state),
+            reason_code: &backend.reason_code,
+            description: &backend.description,
+        },
+        (true, None) => Described::from(REGISTERING),
+        (true, Some(_)) => Described::from(UNHEALTHY),
+    }
+}
+
+impl From<control::backend::Described> for Described<'_> {
+    fn from(described: control::backend::Described) -> Self {
+        Self {
+            state: state(described.state),
+            reason_code: described.reason_code,
+            description: described.description,
+        }
     }
 }
 

@@ -146,7 +146,7 @@ impl Action for CreateAppCookie {
         Ok(Self {
             lb: lb_name(params)?,
             name: policy_name(params)?,
-            cookie: params.bounded_text("CookieName", 1..=4096)?,
+            cookie: params.bounded_text("CookieName", 1..=255)?,
         })
     }
 
