@@ -112,9 +112,6 @@ impl fmt::Display for What {
             Self::LoadBalancerDeleted => write!(f, "deleted"),
             Self::ListenerAdded { listener } => write!(f, "listener {listener} added"),
             Self::ListenerRemoved { listener } => write!(f, "listener {listener} removed"),
-            Self::ElbRecordChanged { changed } => {
-                write!(f, "for the ELB API: {}", changed.join(", "))
-            }
             Self::AttributesChanged { from, to } => {
                 write!(
                     f,

@@ -12,6 +12,9 @@ use crate::{
     control::{Event, Handle},
 };
 
+impl Door for Socket {
+    type Stream = UnixStream;
+
     const NAME: &'static str = "admin";
 
     /// More than any fleet of operators and scripts has open on one host.

@@ -161,8 +161,8 @@ fn answer(message: handle::Message, told: &Told, refuses: &Mutex<u32>) {
     let handle::Message::Request { request, .. } = message else {
         panic!("not a request: {message:?}");
     };
-    let handle::Request::ReportHealth(_, backend, report, reply) = request else {
-        panic!("not a report: {request:?}");
+    let handle::Request::ReportHealth(_, backend, report, reply) = *request else {
+        panic!("not a report");
     };
     told.0.lock().unwrap().push((backend, report));
     let mut refuses = refuses.lock().unwrap();
