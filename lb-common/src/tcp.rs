@@ -46,11 +46,18 @@ pub const fn step(state: u32, flags: u8, from: From, sees_both: bool) -> u32 {
             From::Backend => BACKEND_FIN,
         };
     }
-    let both = CLIENT_FIN | BACKEND_FIN;
-    if sees_both && (state | add) & both == both {
+    if sees_both && both_closed(state | add) {
         add |= CLOSED;
     }
     add
+}
+
+/// Both ends have sent their FINs.
+#[inline(always)]
+#[must_use]
+pub const fn both_closed(state: u32) -> bool {
+    let both = CLIENT_FIN | BACKEND_FIN;
+    state & both == both
 }
 
 /// Where only the client is seen and has sent its FIN: true if this packet
@@ -61,6 +68,21 @@ pub const fn acknowledges_fin(state: u32, flags: u8, ack_before: u32, ack: u32) 
     state & CLIENT_FIN != 0
         && flags & (FIN | SYN | RST | ACK) == ACK
         && ack.wrapping_sub(ack_before) == 1
+}
+
+/// Whether a SYN on the flow's tuple begins a new one. Where one side is seen,
+/// the client's FIN has to do: if the backend closed first, its own FIN was
+/// acknowledged before, and nothing more comes. A client that has said its last
+/// word has no SYN to repeat.
+#[inline(always)]
+#[must_use]
+pub const fn may_begin_anew(state: u32, sees_both: bool) -> bool {
+    let ended = if sees_both {
+        CLOSED
+    } else {
+        CLOSED | CLIENT_FIN
+    };
+    state & ended != 0
 }
 
 /// Whether sequence number `a` is after `b` (RFC 9293, section 3.4).
@@ -84,7 +106,11 @@ pub const LINGER_MS: u64 = 10_000;
 /// How long a closing flow must be quiet to count as closed where the backend's
 /// side is not seen.
 pub const QUIET_MS: u64 = 300;
-/// How long a half-closed flow may be silent where only one side is seen.
+/// How long a half-closed flow must be silent to count as closed where only one
+/// side is seen and nobody waits for its end.
+pub const SETTLES_MS: u64 = 10_000;
+/// How long the entry of a flow lingers that only its silence has closed: the
+/// backend may have been at work, and its client's acknowledgements still come.
 pub const HALF_CLOSED_MS: u64 = 60_000;
 
 #[cfg(test)]
@@ -101,6 +127,17 @@ mod tests {
         assert_eq!(state & CLOSED, 0, "half closed is not closed");
         state |= step(state, FIN | ACK, From::Backend, true);
         assert_ne!(state & CLOSED, 0);
+    }
+
+    #[test]
+    fn a_tuple_begins_anew_after_the_end_and_not_before() {
+        assert!(!may_begin_anew(0, true) && !may_begin_anew(0, false));
+        assert!(may_begin_anew(CLOSED, true) && may_begin_anew(CLOSED, false));
+        assert!(
+            !may_begin_anew(CLIENT_FIN, true),
+            "the backend may still send"
+        );
+        assert!(may_begin_anew(CLIENT_FIN, false));
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn connection<A: Family>(
                 return Err(answer_tcp(cursor, packet, Verdict::ResetDisowned));
             }
             retire(entry, packet, backend, scratch)?;
-        } else if packet.opens() && entry.state() & (tcp::CLOSED | REPLY) == tcp::CLOSED {
+        } else if packet.opens() && begins_anew(entry) {
             retire(entry, packet, backend, scratch)?;
         } else {
             return live(cursor, packet, entry, backend, scratch, now);
@@ -93,6 +93,13 @@ fn connection<A: Family>(
         forget(entry, packet, backend, scratch)?;
     }
     admit(cursor, packet, scratch, now)
+}
+
+/// A SYN from the client of this flow is not of it: it has ended.
+#[inline(always)]
+fn begins_anew<A: Family>(entry: Entry<A>) -> bool {
+    let state = entry.state();
+    state & REPLY == 0 && tcp::may_begin_anew(state, state & NAT != 0)
 }
 
 #[inline(always)]
@@ -167,7 +174,13 @@ fn step<A: Family>(
     if one_more {
         add |= tcp::CLOSED;
     }
-    let new = add & !truth.add_state(add);
+    let mut before = truth.add_state(add);
+    // Two FINs that cross on two CPUs each saw the state without the other.
+    if sees_both && tcp::both_closed(before | add) && (before | add) & tcp::CLOSED == 0 {
+        add |= tcp::CLOSED;
+        before = truth.add_state(add);
+    }
+    let new = add & !before;
     if new & tcp::CLOSED != 0 {
         flow::count(index, |row| row.closed += 1);
     }

@@ -48,7 +48,7 @@ impl Host {
         for (program, args) in [
             ("ip", &["-brief", "address"][..]),
             ("ip", &["neighbour"]),
-            ("ss", &["-Htanp"]),
+            ("ss", &["-Htanp", "exclude", "time-wait"]),
         ] {
             match self.run(program, args) {
                 Ok(printed) => text.push_str(&printed),

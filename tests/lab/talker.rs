@@ -2,14 +2,19 @@
 //! with its name and the address it sees, then says everything back.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IoSlice, IoSliceMut, Write as _},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt,
+    sockopt::Ipv6RecvPacketInfo,
+};
 
 use super::{
     conversation::{End, Watch},
@@ -46,6 +51,7 @@ impl Talker {
             host.enter(|| io::Result::Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?)))?;
         let (tcp, udp) =
             sockets.with_context(|| format!("{} cannot listen on {port}", host.name))?;
+        setsockopt(&udp, Ipv6RecvPacketInfo, &true)?;
         let accepted = Arc::default();
         let threads = vec![
             thread::spawn({
@@ -138,14 +144,36 @@ fn serve(stream: &TcpStream, peer: SocketAddr, name: &str) -> io::Result<Arc<Wat
     Ok(watch)
 }
 
-/// Answers every datagram with our name and what it said.
+/// Answers every datagram with our name and what it said, from the address that
+/// it was sent to: with dsr that is not the one the host would choose.
 fn answer_all(socket: &UdpSocket, name: &str) {
-    let mut buffer = [0; 2048];
-    // After shutdown() an empty datagram without a sender is "received".
-    while let Ok((length @ 1.., peer)) = socket.recv_from(&mut buffer) {
+    let fd = socket.as_raw_fd();
+    let mut buffer = [0; 16 << 10];
+    let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
+    loop {
+        let mut room = [IoSliceMut::new(&mut buffer)];
+        let received = recvmsg::<SockaddrIn6>(fd, &mut room, Some(&mut control), MsgFlags::empty());
+        let Ok(received) = received else { return };
+        // After shutdown() an empty datagram without a sender is "received".
+        let Some(peer) = received.address.filter(|_| received.bytes > 0) else {
+            return;
+        };
+        let length = received.bytes;
+        let to = received.cmsgs().ok().and_then(|mut all| {
+            all.find_map(|message| match message {
+                ControlMessageOwned::Ipv6PacketInfo(mut to) => {
+                    // Whichever interface leads to the client.
+                    to.ipi6_ifindex = 0;
+                    Some(to)
+                }
+                _ => None,
+            })
+        });
         let answer = [name.as_bytes(), b" ", &buffer[..length]].concat();
+        let from: Vec<_> = to.iter().map(ControlMessage::Ipv6PacketInfo).collect();
+        let answer = [IoSlice::new(&answer)];
         // The client may be gone.
-        let _ = socket.send_to(&answer, peer);
+        let _ = sendmsg(fd, &answer, &from, MsgFlags::empty(), Some(&peer));
     }
 }
 

@@ -1,7 +1,10 @@
 //! P9: every packet is counted under exactly one verdict; opened − closed is
 //! the number of flows in the table.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use lb_common::tcp::SETTLES_MS;
 use lb_userspace::api::types::Flows;
 use lb_userspace::dataplane::Mode;
 use tests::lab::{
@@ -19,6 +22,8 @@ in_each_mode! {
 fn opened_minus_closed_is_the_flows_in_the_table(mode: Mode) -> Result<()> {
     play(mode, &Settings::default(), |site, ebb| {
         curl::many(&site.client, &site.url("/"), 200)?;
+        // Where only one side is seen, silence tells the end.
+        wait_books_within(SOON + Duration::from_millis(SETTLES_MS), ebb, 0)?;
         let talks = (0..20)
             .map(|_| Conversation::open(&site.client, site.talkers()))
             .collect::<Result<Vec<_>>>()?;
@@ -36,7 +41,11 @@ fn opened_minus_closed_is_the_flows_in_the_table(mode: Mode) -> Result<()> {
 
 /// Waits until counters and table agree that there are so many flows.
 fn wait_books(ebb: &Ebb<'_>, flows: u64) -> Result<()> {
-    wait::until_true(&format!("{flows} flows in the books"), SOON, || {
+    wait_books_within(SOON, ebb, flows)
+}
+
+fn wait_books_within(patience: Duration, ebb: &Ebb<'_>, flows: u64) -> Result<()> {
+    wait::until_true(&format!("{flows} flows in the books"), patience, || {
         let counted: u64 = ebb
             .load_balancer()?
             .backends

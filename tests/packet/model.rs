@@ -339,7 +339,7 @@ impl Model {
                     return Err(reset(frame, packet, Verdict::ResetDisowned));
                 }
                 self.retire(&flow, packet.tuple);
-            } else if packet.opens() && !flow.reply && flow.state & tcp::CLOSED != 0 {
+            } else if packet.opens() && !flow.reply && tcp::may_begin_anew(flow.state, nat) {
                 self.retire(&flow, packet.tuple);
             } else {
                 return self.live(frame, packet);

@@ -123,6 +123,9 @@ pub const DISOWNED: u32 = 1 << 19;
 pub const ANSWERED: u32 = 1 << 20;
 /// `Flow::state`: we came to know the flow in its middle (dsr, ipip).
 pub const ADOPTED: u32 = 1 << 21;
+/// `Flow::state`: it is closed because it was silent after the client's FIN
+/// (dsr, ipip). The agent's mark.
+pub const SETTLED: u32 = 1 << 22;
 
 plain!(
     Ports,

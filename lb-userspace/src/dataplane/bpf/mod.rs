@@ -232,6 +232,11 @@ fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
     Ok(maps.settings.put(&0, &settings)?)
 }
 
+/// Whether a table of flows has little room left for new ones.
+fn is_crowded(entries: u64, max_entries: u32) -> bool {
+    entries >= u64::from(max_entries) / 10 * 9
+}
+
 fn fill_pool<A: Family>(pool: &table::Table<u32, A>, config: &Config) -> Result<(), TableError> {
     let addresses = config.nat_pool.iter().filter_map(|a| A::of(*a));
     for (index, address) in (0..).zip(addresses) {
@@ -426,7 +431,7 @@ impl Dataplane for Kernel {
         }
         let max = self.shared.maps.v4.flows.max_entries();
         for (entries, family) in self.shared.fill.entries().into_iter().zip(["IPv4", "IPv6"]) {
-            if entries >= u64::from(max) / 10 * 9 {
+            if is_crowded(entries, max) {
                 warnings.push(format!(
                     "the table of {family} flows is almost full ({entries} of {max} entries); \
                      when it is full, new flows are refused: raise [tables] flows"

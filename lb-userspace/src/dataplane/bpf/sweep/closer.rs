@@ -11,7 +11,7 @@ use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},
         config::Interface,
-        flow::{Flow, FlowKey, NAT},
+        flow::{Flow, FlowKey, NAT, SETTLED},
         vip::Listener,
     },
     tcp::CLOSED,
@@ -118,7 +118,7 @@ impl Closer {
         fresh: &Flow<A>,
     ) -> Result<(), TableError> {
         let mut settled = *fresh;
-        settled.state |= CLOSED;
+        settled.state |= CLOSED | SETTLED;
         let maps = Arc::clone(&self.maps);
         if A::maps(&maps).flows.replace(key, &settled)? {
             *self.closed.entry(fresh.backend).or_default() += 1;

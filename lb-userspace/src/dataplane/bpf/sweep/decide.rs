@@ -2,8 +2,8 @@
 //! Pure: the time comes in as the length of the silence.
 
 use lb_common::{
-    abi::flow::{ANSWERED, DISOWNED, HALF_OPEN_TICKS, ticks},
-    tcp::{CLIENT_FIN, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS},
+    abi::flow::{ANSWERED, DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
+    tcp::{CLIENT_FIN, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS},
 };
 
 use super::super::rules::LbRule;
@@ -11,7 +11,12 @@ use crate::dataplane::{Mode, Protocol};
 
 const LINGER: u32 = ticks(LINGER_MS);
 const QUIET: u32 = ticks(QUIET_MS);
+const SETTLES: u32 = ticks(SETTLES_MS);
 const HALF_CLOSED: u32 = ticks(HALF_CLOSED_MS);
+
+/// How long what has ended lingers when the table is short of room: its backend's
+/// last acknowledgement, and no more.
+const SHORT_LINGER: u32 = ticks(500);
 
 /// Where the entry lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub(super) struct Facts {
     /// Its backend takes no new flows: somebody may be waiting for the last of
     /// the old ones to end.
     pub(super) draining: bool,
+    /// The table is short of room: what has ended must make some.
+    pub(super) crowded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +64,7 @@ pub(super) fn decide(facts: &Facts, timers: &LbRule) -> Decision {
             forget_if(facts.disowned || facts.silent >= limit)
         }
         (Stage::Established, _) if facts.state & CLOSED != 0 => {
-            forget_if(facts.disowned || facts.silent >= LINGER)
+            forget_if(facts.disowned || facts.silent >= linger(facts))
         }
         (Stage::Established, Protocol::Udp) => {
             let limit = if facts.state & ANSWERED != 0 {
@@ -79,14 +86,23 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
         // Only where somebody waits is a moment's silence taken for the end:
         // the backend may still be at work for a client that has said its
         // last word.
-        if facts.draining && facts.silent >= QUIET {
+        let somebody_waits = facts.draining || facts.crowded;
+        if facts.silent >= if somebody_waits { QUIET } else { SETTLES } {
             return Decision::Settle;
-        }
-        if facts.silent >= HALF_CLOSED {
-            return Decision::Reset;
         }
     }
     Decision::Keep
+}
+
+/// How long the entry of a closed flow is kept.
+fn linger(facts: &Facts) -> u32 {
+    if facts.crowded {
+        SHORT_LINGER
+    } else if facts.state & SETTLED != 0 {
+        HALF_CLOSED
+    } else {
+        LINGER
+    }
 }
 
 /// The client has sent its FIN, and what the backend does is not seen.
@@ -129,6 +145,7 @@ mod tests {
             silent: ticks(silent_ms),
             disowned: false,
             draining: false,
+            crowded: false,
         }
     }
 
@@ -177,6 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_makes_room_at_once_in_a_crowded_table() {
+        let crowded = |protocol, state| Facts {
+            crowded: true,
+            ..flow(protocol, state, 1000)
+        };
+        let ended = crowded(Protocol::Tcp, CLOSED);
+        assert_eq!(fate(ended, Mode::Nat), Decision::Forget);
+        assert_eq!(fate(ended, Mode::Dsr), Decision::Forget);
+        let closing = crowded(Protocol::Tcp, CLIENT_FIN);
+        assert_eq!(fate(closing, Mode::Dsr), Decision::Settle);
+        assert_eq!(fate(closing, Mode::Nat), Decision::Keep);
+        // P6: an open flow makes room for nobody.
+        let open = crowded(Protocol::Tcp, 0);
+        assert_eq!(fate(open, Mode::Dsr), Decision::Keep);
+        assert_eq!(
+            fate(crowded(Protocol::Udp, ANSWERED), Mode::Nat),
+            Decision::Keep
+        );
+    }
+
+    #[test]
     fn a_closing_flow_ends_soon_only_where_a_drain_waits_for_it() {
         let facts = flow(Protocol::Tcp, CLIENT_FIN, QUIET_MS + 1);
         assert_eq!(fate(facts, Mode::Dsr), Decision::Keep);
@@ -190,9 +228,16 @@ mod tests {
             Decision::Keep,
             "nat sees the backend's FIN itself"
         );
-        let late = flow(Protocol::Tcp, CLIENT_FIN, HALF_CLOSED_MS);
-        assert_eq!(fate(late, Mode::Dsr), Decision::Reset);
+        let late = flow(Protocol::Tcp, CLIENT_FIN, SETTLES_MS);
+        assert_eq!(fate(late, Mode::Dsr), Decision::Settle);
         assert_eq!(fate(late, Mode::Nat), Decision::Keep);
+    }
+
+    #[test]
+    fn a_flow_that_only_silence_has_closed_lingers_longer() {
+        let settled = |silent_ms| flow(Protocol::Tcp, CLIENT_FIN | CLOSED | SETTLED, silent_ms);
+        assert_eq!(fate(settled(59_000), Mode::Dsr), Decision::Keep);
+        assert_eq!(fate(settled(HALF_CLOSED_MS), Mode::Dsr), Decision::Forget);
     }
 
     #[test]
@@ -227,7 +272,7 @@ mod tests {
         #[test]
         fn a_flow_that_spoke_just_now_and_is_owned_is_never_touched(
             state in any::<u32>(), tcp in any::<bool>(), half in any::<bool>(),
-            draining in any::<bool>(), mode in 0..3_u8,
+            draining in any::<bool>(), crowded in any::<bool>(), mode in 0..3_u8,
         ) {
             let facts = Facts {
                 stage: if half { Stage::HalfOpen } else { Stage::Established },
@@ -236,6 +281,7 @@ mod tests {
                 silent: 0,
                 disowned: false,
                 draining,
+                crowded,
             };
             let mode = [Mode::Nat, Mode::Dsr, Mode::Ipip][usize::from(mode)];
             prop_assert_eq!(fate(facts, mode), Decision::Keep);
@@ -244,6 +290,7 @@ mod tests {
         #[test]
         fn longer_silence_never_spares_a_flow(
             state in any::<u32>(), tcp in any::<bool>(), draining in any::<bool>(),
+            crowded in any::<bool>(),
             silent in 0..400_000_u32, more in 0..400_000_u32,
         ) {
             let with = |silent| fate(Facts {
@@ -253,6 +300,7 @@ mod tests {
                 silent,
                 disowned: false,
                 draining,
+                crowded,
             }, Mode::Dsr);
             if with(silent) != Decision::Keep {
                 prop_assert_ne!(with(silent + more), Decision::Keep);

@@ -37,7 +37,7 @@ use self::{
     round::{Round, each_open},
 };
 use super::{
-    Shared, books,
+    Shared, books, is_crowded,
     maps::{AnyKey, Family},
     rules::Rules,
     state::{Disowned, Pace},
@@ -293,7 +293,10 @@ impl Sweeper {
         let round = match &mut self.round {
             Some(round) => round,
             None => {
-                let round = Round::new(self.next_round, rules, !self.jobs.is_empty());
+                let max = self.shared.maps.v4.flows.max_entries();
+                let crowded = self.shared.fill.entries().map(|n| is_crowded(n, max));
+                let urgent = !self.jobs.is_empty();
+                let round = Round::new(self.next_round, rules, urgent, crowded);
                 self.next_round += 1;
                 self.before = books::rows(
                     &self.shared.maps,

@@ -178,6 +178,7 @@ fn is_still_closing<A: Family>(
         silent: Tick::now().since(flow.seen),
         disowned: false,
         draining: true,
+        crowded: false,
     };
     if decide(&facts, &rule.timers) == Decision::Settle {
         closer.settle(key, &flow)?;

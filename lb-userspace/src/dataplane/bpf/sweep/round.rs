@@ -41,6 +41,9 @@ pub(super) struct Round {
     pub(super) rules: Arc<Rules>,
     /// Jobs wait for its end: it does not spare the CPU.
     pub(super) urgent: bool,
+    /// The established tables, IPv4 and IPv6, that were short of room when it
+    /// began.
+    crowded: [bool; 2],
     half_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
     half_v6: Walk<FlowKey<Addr6>, Flow<Addr6>>,
     flows_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
@@ -68,12 +71,13 @@ pub(super) struct Tally {
 const SLICE: usize = super::super::table::BATCH;
 
 impl Round {
-    pub(super) fn new(number: u64, rules: Arc<Rules>, urgent: bool) -> Self {
+    pub(super) fn new(number: u64, rules: Arc<Rules>, urgent: bool, crowded: [bool; 2]) -> Self {
         Self {
             number,
             began: Instant::now(),
             rules,
             urgent,
+            crowded,
             half_v4: Walk::new(SLICE),
             half_v6: Walk::new(SLICE),
             flows_v4: Walk::new(SLICE),
@@ -86,14 +90,29 @@ impl Round {
     pub(super) fn slice(&mut self, closer: &mut Closer, board: &Board) -> Result<bool, TableError> {
         use Stage::{Established, HalfOpen};
         let tally = &mut self.tally;
+        let crowded = self.crowded;
         if !self.half_v4.is_done() {
-            slice(HalfOpen, &mut self.half_v4, closer, board, tally)?;
+            slice(HalfOpen, crowded, &mut self.half_v4, closer, board, tally)?;
         } else if !self.half_v6.is_done() {
-            slice(HalfOpen, &mut self.half_v6, closer, board, tally)?;
+            slice(HalfOpen, crowded, &mut self.half_v6, closer, board, tally)?;
         } else if !self.flows_v4.is_done() {
-            slice(Established, &mut self.flows_v4, closer, board, tally)?;
+            slice(
+                Established,
+                crowded,
+                &mut self.flows_v4,
+                closer,
+                board,
+                tally,
+            )?;
         } else if !self.flows_v6.is_done() {
-            slice(Established, &mut self.flows_v6, closer, board, tally)?;
+            slice(
+                Established,
+                crowded,
+                &mut self.flows_v6,
+                closer,
+                board,
+                tally,
+            )?;
         }
         closer.flush()?;
         Ok(self.flows_v6.is_done())
@@ -102,6 +121,7 @@ impl Round {
 
 fn slice<A: Family>(
     stage: Stage,
+    crowded: [bool; 2],
     walk: &mut Walk<FlowKey<A>, Flow<A>>,
     closer: &mut Closer,
     board: &Board,
@@ -118,6 +138,7 @@ fn slice<A: Family>(
     for (key, flow) in entries {
         let mut visit = Visit {
             stage,
+            crowded: crowded[usize::from(A::V6)],
             now,
             rules: &rules,
             closer,
@@ -130,6 +151,7 @@ fn slice<A: Family>(
 
 struct Visit<'v> {
     stage: Stage,
+    crowded: bool,
     now: Tick,
     rules: &'v Rules,
     closer: &'v mut Closer,
@@ -169,6 +191,7 @@ impl Visit<'_> {
             silent: self.now.since(flow.seen),
             disowned,
             draining: !rule.takes_new,
+            crowded: self.crowded,
         };
         let mut flow = *flow;
         let mut decision = decide(&facts, &rule.timers);
