@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,6 +14,9 @@ use super::{host::Host, process::Process, wait};
 /// curl's exit code for "could not read: the connection was reset", among
 /// others.
 pub const CUT: i32 = 56;
+
+/// Has curl print how many seconds it was at work.
+const TOOK: &str = "%{stderr}took %{time_total}\n";
 
 /// What many short requests came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,15 @@ impl Download {
     pub fn start(client: &Host, url: &str, dir: &Path, name: &str) -> Result<Self> {
         let path = |ending| dir.join(format!("{name}.{ending}"));
         let (head, body, log) = (path("head"), path("body"), path("log"));
+        for left in [&head, &body] {
+            // An earlier download of this name must not answer for this one.
+            match fs::remove_file(left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", left.display()));
+                }
+                _ => {}
+            }
+        }
         let mut curl = client.command("curl");
         curl.args([
             "--silent",
@@ -93,6 +105,8 @@ impl Download {
             "--globoff",
             "--http1.1",
             "--no-buffer",
+            "--write-out",
+            TOOK,
         ]);
         curl.arg("--dump-header")
             .arg(&head)
@@ -139,11 +153,21 @@ impl Download {
     /// Waits for its end.
     pub fn wait(mut self, within: Duration) -> Result<Downloaded> {
         let status = self.process.wait(within)?;
-        let ended = Instant::now();
+        let printed = self.process.printed();
+        let took = printed
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("took "))
+            .with_context(|| format!("curl does not say how long it took: {printed:?}"))?;
+        let took = Duration::try_from_secs_f64(took.parse()?)?;
         let exit = status
             .code()
             .with_context(|| format!("curl ended by {status}"))?;
         let body = fs::read(&self.body).unwrap_or_default();
-        Ok(Downloaded { exit, body, ended })
+        Ok(Downloaded {
+            exit,
+            body,
+            ended: self.started + took,
+        })
     }
 }
