@@ -75,14 +75,14 @@ fn ebb(context: XdpContext) -> u32 {
     match ethernet.kind() {
         wire::ETHERTYPE_IPV4 => match fast::way::<Addr4>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v4(context.ctx, 0),
-            Ok(Fast::Miss) => slow_v4(context.ctx, 1),
+            Ok(Fast::Look) => watched(context.ctx, slow_v4(context.ctx, 0)),
+            Ok(Fast::Miss) => watched(context.ctx, slow_v4(context.ctx, 1)),
             Err(verdict) => end(verdict),
         },
         wire::ETHERTYPE_IPV6 => match fast::way::<Addr6>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v6(context.ctx, 0),
-            Ok(Fast::Miss) => slow_v6(context.ctx, 1),
+            Ok(Fast::Look) => watched(context.ctx, slow_v6(context.ctx, 0)),
+            Ok(Fast::Miss) => watched(context.ctx, slow_v6(context.ctx, 1)),
             Err(verdict) => end(verdict),
         },
         wire::ETHERTYPE_VLAN | wire::ETHERTYPE_QINQ => match parse::link(&cursor) {
@@ -122,6 +122,29 @@ fn slow<A: Family>(context: *mut xdp_md, missed: bool) -> u32 {
     slow::way::<A>(cursor, missed).unwrap_or_else(end)
 }
 
+/// Logs the packet that should not have happened, if the agent asked for that.
+#[inline(always)]
+fn watched(context: *mut xdp_md, action: u32) -> u32 {
+    if action == xdp_action::XDP_ABORTED {
+        log_internal(context);
+    }
+    action
+}
+
+/// The one thing that is logged from here: the kernel refused a helper call, or a
+/// rule of our own is broken. The agent sets the level when it loads the program;
+/// at level 0, the default, the verifier takes this out.
+#[inline(never)]
+fn log_internal(context: *mut xdp_md) {
+    let context = XdpContext::new(context);
+    aya_log_ebpf::error!(
+        &context,
+        "an internal error dropped a packet of {} bytes that came in by interface {}",
+        context.data_end() - context.data(),
+        context.ingress_ifindex()
+    );
+}
+
 /// Counts a verdict and gives the action that it stands for.
 #[inline(always)]
 fn end(verdict: Verdict) -> u32 {
@@ -132,6 +155,7 @@ fn end(verdict: Verdict) -> u32 {
     match verdict.what() {
         What::Pass => xdp_action::XDP_PASS,
         What::Drop => xdp_action::XDP_DROP,
+        What::Abort => xdp_action::XDP_ABORTED,
         What::Answer => xdp_action::XDP_TX,
     }
 }

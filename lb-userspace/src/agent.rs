@@ -291,6 +291,7 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
         nat_pool: settings.nat.pool.clone(),
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
         tunnel_sources: Vec::new(),
+        log: settings.kernel_log,
     };
     Ok(Box::new(Kernel::start(object::OBJECT, &config, events)?))
 }

@@ -100,6 +100,7 @@ impl Balancer {
     /// Loads the program with room for `flows` established flows of each family.
     pub(crate) fn load(flows: u32, ifindex: u32) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
+            .override_global(aya_log::LEVEL, &0_u8, true)
             .map_max_entries("FLOWS_V4", flows)
             .map_max_entries("FLOWS_V6", flows)
             .load(&yardstick::built("ebb-bpf")?)

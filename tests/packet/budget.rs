@@ -57,6 +57,8 @@ fn objects() -> Vec<(String, Vec<u8>)> {
 
 fn load(name: &str, object: &[u8]) -> Vec<Loaded> {
     let mut loader = EbpfLoader::new();
+    // As the agent loads it, unless it is told otherwise.
+    loader.override_global(aya_log::LEVEL, &0_u8, false);
     // The verifier does not care how big a table is; memory does.
     for table in ["FLOWS_V4", "FLOWS_V6", "HALF_V4", "HALF_V6"] {
         loader.map_max_entries(table, 1024);

@@ -22,7 +22,7 @@ use lb_common::{
 
 use crate::{
     frame::{ACK, FIN, Mac, RST, SYN},
-    world::{DROP, Mode, OUR_MAC, PASS, REDIRECT, TX},
+    world::{ABORTED, DROP, Mode, OUR_MAC, PASS, REDIRECT, TX},
 };
 
 const TCP: u8 = 6;
@@ -231,6 +231,7 @@ impl Model {
                 let action = match verdict.what() {
                     lb_common::abi::counter::What::Pass => PASS,
                     lb_common::abi::counter::What::Drop => DROP,
+                    lb_common::abi::counter::What::Abort => ABORTED,
                     lb_common::abi::counter::What::Answer => TX,
                 };
                 (action, out, Some(verdict))

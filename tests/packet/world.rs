@@ -23,6 +23,7 @@ use lb_common::{
 use crate::frame::{self, Mac, Seen, Segment};
 
 /// XDP actions (`linux/bpf.h`).
+pub(crate) const ABORTED: u32 = 0;
 pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
@@ -96,6 +97,8 @@ impl World {
             "built without the kernel program: run `cargo xtask test`"
         );
         let mut loader = EbpfLoader::new();
+        // As the agent loads it, unless it is told otherwise.
+        loader.override_global(aya_log::LEVEL, &0_u8, true);
         for (name, size) in [
             ("FLOWS_V4", flows),
             ("FLOWS_V6", flows),

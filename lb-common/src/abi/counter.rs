@@ -58,6 +58,9 @@ pub enum What {
     Pass,
     /// Gone.
     Drop,
+    /// Gone, and the tracepoint `xdp:xdp_exception` says so: it should not have
+    /// happened.
+    Abort,
     /// Turned into the answer to itself, and sent back.
     Answer,
 }
@@ -106,7 +109,7 @@ verdicts! {
     /// Its hops are used up: dropped.
     DropTtl = Drop "drop_ttl_expired",
     /// The kernel refused a helper call: dropped.
-    DropInternal = Drop "drop_internal_error",
+    DropInternal = Abort "drop_internal_error",
 }
 
 /// How many verdicts there are.

@@ -15,6 +15,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,
     pub xdp_mode: XdpMode,
+    /// Have the kernel program log what should not have happened.
+    pub kernel_log: bool,
     pub tables: Tables,
     pub nat: Nat,
     /// None: no Query API.

@@ -50,6 +50,7 @@ pub(super) fn settings(
                 one_of(&at, "an xdp_mode", &modes, findings)
             })
             .unwrap_or_default(),
+        kernel_log: written.kernel_log.is_some_and(|at| at.value),
         tables: tables(&written.tables, findings),
         nat: nat(written.nat, host, findings),
         elb_api: written

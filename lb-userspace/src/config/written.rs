@@ -15,6 +15,7 @@ pub(super) struct Written {
     pub(super) state_dir: Option<At<String>>,
     pub(super) bpffs_dir: Option<At<String>>,
     pub(super) xdp_mode: Option<At<String>>,
+    pub(super) kernel_log: Option<At<bool>>,
     pub(super) tables: WrittenTables,
     pub(super) nat: WrittenNat,
     pub(super) elb_api: Option<At<WrittenElbApi>>,
@@ -94,6 +95,7 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
         state_dir: top.get("state_dir", string),
         bpffs_dir: top.get("bpffs_dir", string),
         xdp_mode: top.get("xdp_mode", string),
+        kernel_log: top.get("kernel_log", boolean),
         tables: top.table("tables", tables).unwrap_or_default(),
         nat: top.table("nat", nat).unwrap_or_default(),
         elb_api: top.get("elb_api", |value, findings| {

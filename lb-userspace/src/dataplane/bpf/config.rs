@@ -85,6 +85,8 @@ pub struct Config {
     /// Outer sources for ipip, at most one per address family; without one, the
     /// address of the interface that leads to the backend.
     pub tunnel_sources: Vec<TunnelSource>,
+    /// Have the kernel program log what should not have happened.
+    pub log: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +223,7 @@ mod tests {
             nat_pool: Vec::new(),
             nat_ports: Some(2000..=3000),
             tunnel_sources: Vec::new(),
+            log: false,
         }
     }
 

@@ -7,6 +7,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
 
 use super::{
     config::TableSizes,
+    kernel_log::{self, KernelLog},
     maps::{self, Maps, Tables},
     schema::{self, Schema, SchemaError},
     table::OpenError,
@@ -15,15 +16,17 @@ use super::{
 /// The name of the kernel program in its object.
 const PROGRAM: &str = "ebb";
 
-/// Deleting an entry of a hash map and learning what it was, in one step, came
-/// with Linux 5.14; 5.15 is the first long-term kernel with it.
-const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 15, 0);
+/// The oldest whose verifier is known to follow the program: the packet tests
+/// run there.
+const OLDEST_KERNEL: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The kernel program, loaded but not attached, and its maps.
 pub(super) struct Loaded {
     pub(super) program: Program,
     pub(super) maps: Maps,
     pub(super) tables: Tables,
+    /// If it is wanted.
+    pub(super) log: Option<KernelLog>,
 }
 
 /// The loaded XDP program.
@@ -49,15 +52,19 @@ pub enum LoadError {
     Program(#[source] Box<aya::programs::ProgramError>),
     #[error("the object inside this binary has no XDP program named {PROGRAM}")]
     NoProgram,
+    #[error("cannot read the log of the kernel program: {0}")]
+    Log(#[from] aya_log::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// Loads `object`, with its maps pinned under `bpffs_dir` if one is given.
+/// Loads `object`, with its maps pinned under `bpffs_dir` if one is given, and
+/// with its own log if `log`.
 pub(super) fn load(
     object: &[u8],
     sizes: &TableSizes,
     bpffs_dir: Option<&Path>,
+    log: bool,
 ) -> Result<Loaded, LoadError> {
     if object.is_empty() {
         return Err(LoadError::NoObject);
@@ -69,6 +76,7 @@ pub(super) fn load(
     }
     let schema = Schema::of(object, sizes)?;
     let mut loader = EbpfLoader::new();
+    kernel_log::set_level(&mut loader, log);
     for (name, max_entries) in sizes.by_map() {
         loader.map_max_entries(name, max_entries);
     }
@@ -85,6 +93,7 @@ pub(super) fn load(
         .map_err(|error| LoadError::Maps(Box::new(error)))?;
     let maps = Maps::open(&ebpf)?;
     let tables = maps::tables(&mut ebpf)?;
+    let log = log.then(|| KernelLog::open(&mut ebpf)).transpose()?;
     let mut program = Program(ebpf);
     program
         .xdp()?
@@ -94,6 +103,7 @@ pub(super) fn load(
         program,
         maps,
         tables,
+        log,
     })
 }
 

@@ -12,7 +12,8 @@
 //! - [`nexthop`], [`netlink`]: the thread that finds those ways;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] and [`packet_socket`] (what it says to their ends);
-//! - [`books`], [`flows`]: what is read back.
+//! - [`books`], [`flows`]: what is read back; [`kernel_log`]: what the program
+//!   itself has to say.
 //!
 //! Three threads share the maps. The control task, through [`Kernel`], and the
 //! resolver change what the kernel knows of backends, under the lock of
@@ -22,6 +23,7 @@ mod books;
 mod clock;
 pub mod config;
 mod flows;
+mod kernel_log;
 mod link;
 mod loader;
 mod maps;
@@ -180,7 +182,8 @@ impl Kernel {
             program,
             maps,
             tables,
-        } = loader::load(object, &config.tables, Some(&config.bpffs_dir))?;
+            log,
+        } = loader::load(object, &config.tables, Some(&config.bpffs_dir), config.log)?;
         let program = Links::new(program, &config.bpffs_dir, config.xdp_mode)?;
         let maps = Arc::new(maps);
         write_settings(&maps, config)?;
@@ -208,7 +211,7 @@ impl Kernel {
         });
         let interfaces = config.interfaces.clone();
         Ok(Self {
-            sweeper: sweep::Handle::start(Arc::clone(&shared)).map_err(StartError::Thread)?,
+            sweeper: sweep::Handle::start(Arc::clone(&shared), log).map_err(StartError::Thread)?,
             resolver: nexthop::Handle::start(Arc::clone(&shared), interfaces.clone())
                 .map_err(StartError::Thread)?,
             shared,

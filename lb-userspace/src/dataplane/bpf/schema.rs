@@ -26,6 +26,9 @@ const PREFIX: &str = "schema-";
 /// How the names of maps begin in which nothing outlives a packet.
 const SCRATCH: &str = "ROOM_";
 
+/// The program's log: what nobody has read when the agent stops is lost.
+const LOG: &str = "AYA_LOGS";
+
 /// Where the maps of this schema are pinned.
 pub(super) fn maps_dir(bpffs_dir: &Path) -> PathBuf {
     bpffs_dir.join(format!("{PREFIX}{SCHEMA}"))
@@ -117,7 +120,9 @@ impl Schema {
             maps
                 // Sections of constants become maps too, and scratch room is
                 // one: those are the program's own and change with it.
-                .filter(|(name, _)| !name.starts_with('.') && !name.starts_with(SCRATCH))
+                .filter(|(name, _)| {
+                    !name.starts_with('.') && !name.starts_with(SCRATCH) && name != LOG
+                })
                 .map(|(name, map)| {
                     let max_entries = sizes.get(name.as_str()).copied();
                     let shape = Shape {

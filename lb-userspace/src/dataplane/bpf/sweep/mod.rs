@@ -38,6 +38,7 @@ use self::{
 };
 use super::{
     Shared, books, is_crowded,
+    kernel_log::KernelLog,
     maps::{AnyKey, Family},
     rules::Rules,
     state::{Disowned, Pace},
@@ -69,9 +70,9 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, log: Option<KernelLog>) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
-        let mut sweeper = Sweeper::new(shared)?;
+        let mut sweeper = Sweeper::new(shared, log)?;
         let thread = thread::Builder::new()
             .name("ebb-sweeper".to_owned())
             .spawn(move || sweeper.run(&inbox))?;
@@ -142,6 +143,8 @@ struct Sweeper {
     audit: Audit,
     /// The counters when the round began.
     before: Vec<(BackendIndex, lb_common::abi::counter::BackendCounters)>,
+    /// Read once a round.
+    log: Option<KernelLog>,
 }
 
 /// A slice of a round is followed by a pause this many times as long: with it,
@@ -155,7 +158,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 impl Sweeper {
-    fn new(shared: Arc<Shared>) -> io::Result<Self> {
+    fn new(shared: Arc<Shared>, log: Option<KernelLog>) -> io::Result<Self> {
         Ok(Self {
             closer: Closer::new(Arc::clone(&shared.maps))?,
             shared,
@@ -167,6 +170,7 @@ impl Sweeper {
             quiet: Quiet::default(),
             audit: Audit::default(),
             before: Vec::new(),
+            log,
         })
     }
 
@@ -345,6 +349,9 @@ impl Sweeper {
         self.audit(round)?;
         self.forget(round)?;
         self.shared.fill.note(round.tally.established);
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         Ok(())
     }
 

@@ -194,6 +194,7 @@ impl Lab {
             nat_pool: Vec::new(),
             nat_ports: None,
             tunnel_sources: Vec::new(),
+            log: false,
         }
     }
 

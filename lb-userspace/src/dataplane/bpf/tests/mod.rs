@@ -380,3 +380,19 @@ fn a_listener_that_is_removed_keeps_its_flows() {
     drop(flow(&lab, &listener));
     talk(&mut client, &mut server);
 }
+
+#[test]
+#[ignore = "needs root and the kernel program"]
+fn the_program_is_accepted_with_its_log_on() {
+    let lab = Lab::new();
+    let mut config = lab.config();
+    config.log = true;
+    let mut agent = lab.start(&config).unwrap();
+    let listener = lab.listen(0);
+    let mut view = view(Mode::Nat);
+    view.tables.insert(1, members(&BACKENDS[..1]));
+    agent.kernel.reconcile(&view).unwrap();
+    agent.hear_ways(&BACKENDS);
+    let (_client, _server) = flow(&lab, &listener);
+    assert_eq!(active(&mut agent, BACKENDS[0]), 1);
+}
