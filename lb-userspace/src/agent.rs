@@ -36,6 +36,7 @@ use crate::{
         Dataplane, EventSink,
         bpf::{self, Kernel},
     },
+    health::{self, Prober, scheduler::UNDER_WAY},
     lock::{Lock, LockError},
     notify, object,
     store::{Store as _, StoreError, file::FileStore},
@@ -161,6 +162,8 @@ impl Signals {
 
 impl Agent {
     fn start(file: ConfigFile) -> Result<Self, AgentError> {
+        // A thousand health checks at once are a thousand descriptors.
+        raise_descriptor_limit();
         // From here on a signal is a wish, not a death.
         let signals = Signals::listen().map_err(AgentError::Threads)?;
         let (settings, document) = file.read()?;
@@ -246,6 +249,22 @@ impl Agent {
             tracing::info!(address = %endpoint.address(), "the ELB API answers");
             doors.spawn(elb::serve(endpoint, handle.clone(), until_stopped()));
         }
+        doors.spawn({
+            let checks = health::scheduler::run(
+                handle.roster(),
+                handle.by("health check"),
+                handle.board(),
+                Prober::default(),
+                UNDER_WAY,
+            );
+            let stopped = until_stopped();
+            async move {
+                tokio::select! {
+                    () = checks => {}
+                    () = stopped => {}
+                }
+            }
+        });
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             socket = %settings.socket.display(),
@@ -271,6 +290,17 @@ impl Agent {
         handle.stop();
         drop(tokio::task::spawn_blocking(move || control.join()).await);
         outcome.map(drop)
+    }
+}
+
+/// As many descriptors as the host lets this process have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays as it is: {error}");
     }
 }
 

@@ -40,6 +40,10 @@ pub struct Settings {
     pub half_open: u32,
     /// Which of the site's backends are in it; all, when empty.
     pub backends: Vec<String>,
+    /// The lines of `[load_balancer.health_check]`; none, when empty.
+    pub health_check: String,
+    /// Lines at the top of the file.
+    pub more: String,
 }
 
 impl Default for Settings {
@@ -52,6 +56,8 @@ impl Default for Settings {
             flows: 262_144,
             half_open: 65_536,
             backends: Vec::new(),
+            health_check: String::new(),
+            more: String::new(),
         }
     }
 }
@@ -78,6 +84,10 @@ impl Settings {
                 )
             })
             .collect();
+        let health_check = match &*self.health_check {
+            "" => String::new(),
+            lines => format!("[load_balancer.health_check]\n{lines}"),
+        };
         let dir = site.dir().display();
         format!(
             r#"interfaces = {interfaces:?}
@@ -86,6 +96,7 @@ socket = "{dir}/ebb.sock"
 state_dir = "{dir}/state"
 bpffs_dir = "{pins}"
 xdp_mode = "driver"
+{more}
 
 [tables]
 flows = {flows}
@@ -104,12 +115,14 @@ backends = [
 [load_balancer.attributes]
 connection_draining = {{ enabled = {draining}, timeout = {drain_timeout} }}
 idle_timeout = {idle_timeout}
+{health_check}
 "#,
             interfaces = site.interfaces(),
             pins = site.pins().display(),
             draining = self.draining,
             drain_timeout = self.drain_timeout,
             idle_timeout = self.idle_timeout,
+            more = self.more,
             flows = self.flows,
             half_open = self.half_open,
         )

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use super::{host::Host, process::Process, wait};
 
@@ -61,6 +62,11 @@ impl Nginx {
         let text =
             fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
         Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Stops it as a server that hangs does (`STOP`), or lets it go on.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// What it complained of, resets by its clients included.

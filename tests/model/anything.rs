@@ -93,6 +93,7 @@ fn take(rig: &mut Rig, step: &Step) -> Result<(), lb_userspace::control::Error> 
         Step::Draining(on, time) => rig.draining(*on, Some(*time)),
         Step::Connect(n) => {
             for _ in 0..*n {
+                // Refused, when nobody is in service.
                 let _ = rig.connect();
             }
             Ok(())

@@ -21,6 +21,8 @@ use lb_userspace::{
     store::{Store as _, file::FileStore},
 };
 
+use tests::report;
+
 use crate::rig::{LB, VIP, ask, new_backend, new_lb};
 
 const FOLDER: &str = "EBB_TEST_KILL_FOLDER";
@@ -153,7 +155,9 @@ fn p7_kill_at_any_moment_loses_nothing_acknowledged() {
         );
         before = there;
     }
-    println!("acknowledged {acknowledged}, lost {lost}");
+    report::line(&format!(
+        "kill test: acknowledged {acknowledged}, lost {lost}"
+    ));
     assert_eq!(lost, 0);
     assert!(acknowledged > 100, "the process hardly ran");
     let left = fs::read_dir(folder.path()).unwrap().count();

@@ -3,6 +3,7 @@
 //!
 //! They need root, and are run by `cargo xtask test`.
 
+mod health_checks;
 mod p1_new_flows;
 mod p2_old_flows;
 mod p3_early_end;

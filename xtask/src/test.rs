@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, the quick ones first.
 
-use std::{env, ffi::OsString, thread};
+use std::{env, ffi::OsString, fs, path::Path, thread};
 
 use anyhow::Result;
 
@@ -56,12 +56,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::lab()?;
     let built = build::build(&[])?;
     clean_lab::run()?;
+    // What the tests measured, from now on.
+    let report = build::target_dir().join("test-report.txt");
+    fs::write(&report, "")?;
     for suite in [Suite::Unit, Suite::Packet, Suite::Model, Suite::Net] {
         let wanted = args.only.is_empty() || args.only.contains(&suite);
         if wanted {
-            step(suite.title(), || suite.run(args, &built))?;
+            step(suite.title(), || suite.run(args, &built, &report))?;
         }
     }
+    // The lines that the tests had to say, in the order in which they said them.
+    print!("{}", fs::read_to_string(&report)?);
     Ok(())
 }
 
@@ -87,7 +92,7 @@ impl Suite {
         }
     }
 
-    fn run(self, args: &Args, built: &Built) -> Result<()> {
+    fn run(self, args: &Args, built: &Built, report: &Path) -> Result<()> {
         let commands: &[&[&str]] = match self {
             Self::Unit => &[
                 &["--workspace", "--exclude", "lb-ebpf", "--exclude", "tests"],
@@ -100,6 +105,7 @@ impl Suite {
         for what in commands {
             let mut cargo = build::cargo("test", &built.objects)?;
             cargo.env("EBB_BIN", &built.ebb);
+            cargo.env("EBB_TEST_REPORT", report);
             if env::var_os("RUST_LIB_BACKTRACE").is_none() {
                 // A test's error says where it comes from in words.
                 cargo.env("RUST_LIB_BACKTRACE", "0");

@@ -20,7 +20,7 @@ use tokio::{net::UnixStream, task::JoinSet};
 
 use super::types::{
     Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister, Error,
-    ErrorBody, Events, FlowSort, Flows, HealthByHand, LoadBalancer, LoadBalancers, NewBackends,
+    ErrorBody, Events, FlowSort, Flows, HealthByHand, HealthCheck, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackends,
     NewLoadBalancer, SetHealth, Status,
 };
 use crate::control::Event;
@@ -200,6 +200,20 @@ impl Client {
 
     pub async fn set_attributes(&self, lb: &str, patch: &AttributesPatch) -> Result<Attributes> {
         self.send(Method::PATCH, &lb_path(lb, "/attributes"), patch)
+            .await
+    }
+
+    pub async fn health_check(&self, lb: &str) -> Result<HealthCheckSetting> {
+        self.get(&lb_path(lb, "/health-check")).await
+    }
+
+    pub async fn set_health_check(
+        &self,
+        lb: &str,
+        health_check: Option<HealthCheck>,
+    ) -> Result<HealthCheckSetting> {
+        let body = HealthCheckSetting { health_check };
+        self.send(Method::PUT, &lb_path(lb, "/health-check"), &body)
             .await
     }
 

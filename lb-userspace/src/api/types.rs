@@ -46,6 +46,9 @@ pub struct NewLoadBalancer {
     pub backends: Vec<NewBackend>,
     #[serde(default)]
     pub attributes: AttributesPatch,
+    /// Without one, every registered backend counts as healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     /// See [`LoadBalancer::elb`].
     #[serde(skip)]
     pub elb: serde_json::Value,
@@ -145,6 +148,14 @@ impl HealthCheck {
     }
 }
 
+/// The answer of `GET …/{lb}/health-check`, and the body of `PUT`. Null: none
+/// is made, and registered backends count as healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheckSetting {
+    pub health_check: Option<HealthCheck>,
+}
+
 /// The last health check of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCheck {
@@ -162,6 +173,8 @@ pub struct LoadBalancer {
     pub mode: Mode,
     pub listeners: Vec<Listener>,
     pub attributes: Attributes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     pub backends: Vec<Backend>,
     pub created: String,
     /// Deleted, and gone when its last backend is.
@@ -194,6 +207,9 @@ pub struct Backend {
     pub health: String,
     /// True when `healthy`/`unhealthy` was set by hand.
     pub health_by_hand: bool,
+    /// The last health check; none before the first, or when none is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<LastCheck>,
     /// May take new flows right now: in service and the way to it is known.
     pub takes_new: bool,
     pub flows: u64,

@@ -47,6 +47,8 @@ pub(super) enum CliError {
     Decap(#[from] DecapError),
     #[error("{backend} of {lb} was registered again: the drain is cancelled and its flows stay")]
     DrainCancelled { lb: String, backend: String },
+    #[error("{lb} has no health check yet; --target says what to ask")]
+    NoCheckYet { lb: String },
     #[error("stopped waiting; {backend} of {lb} goes on draining")]
     Interrupted { lb: String, backend: String },
 }
@@ -79,6 +81,10 @@ impl CliError {
             Self::Stopped => ("stopped", None),
             Self::Terminal(_) => ("terminal", None),
             Self::Runtime(_) => ("cannot_start", None),
+            Self::NoCheckYet { lb } => (
+                "no_health_check",
+                Some(format!("ebb lb health-check {lb} --target HTTP:80/ping")),
+            ),
             Self::DrainCancelled { .. } => ("drain_cancelled", None),
             Self::Interrupted { lb, backend } => (
                 "interrupted",

@@ -33,6 +33,7 @@ fn backend(n: u8) -> Backend {
             mac: format!("02:00:00:00:00:0{n}"),
         }),
         next_hop_error: None,
+        last_check: None,
         drain: None,
         counters: BackendCounters::default(),
     }
@@ -41,6 +42,7 @@ fn backend(n: u8) -> Backend {
 /// One backend of each kind.
 pub(super) fn load_balancer() -> LoadBalancer {
     LoadBalancer {
+        health_check: None,
         name: "web".to_owned(),
         mode: Mode::Nat,
         listeners: vec![

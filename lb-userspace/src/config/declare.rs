@@ -9,11 +9,12 @@ use super::{
     spec::{self, AttributesSpec, BackendSpec, Declaration, LbSpec, Listeners},
     together::Together,
     values::{BackendId, LbName, Weight},
-    written::{WrittenAttributes, WrittenBackend, WrittenLb, WrittenListener},
+    written::{WrittenAttributes, WrittenBackend, WrittenHealthCheck, WrittenLb, WrittenListener},
 };
 use crate::{
-    api::types::{Listener, NewBackend},
+    api::types::{self, Listener, NewBackend},
     dataplane::{ListenerKey, Mode, Protocol},
+    health::{BadCheck, HealthCheck, Target},
 };
 
 pub(super) fn declaration(
@@ -113,6 +114,7 @@ fn load_balancer(
         listeners,
         backends,
         attributes: attributes(&written.attributes, findings),
+        health_check: written.health_check.as_ref().and_then(|at| health_check(at, findings)),
     })
 }
 
@@ -215,6 +217,83 @@ fn attributes(written: &WrittenAttributes, findings: &mut Findings<'_>) -> Attri
         drain_timeout: number(written.draining_timeout.as_ref(), findings),
         idle_timeout: number(written.idle_timeout.as_ref(), findings),
         close_rate,
+    }
+}
+
+fn health_check(
+    written: &At<WrittenHealthCheck>,
+    findings: &mut Findings<'_>,
+) -> Option<HealthCheck> {
+    let At { value: check, span } = written;
+    let target = required(
+        check.target.as_ref(),
+        "target",
+        "a health check",
+        span,
+        findings,
+    )?;
+    let asked = types::HealthCheck::new(target.value.clone());
+    let parsed: Result<Target, _> = target.value.parse();
+    findings.keep(&target.span, parsed.map_err(|bad| BadCheck::from(bad).into()))?;
+    let interval = number(check.interval.as_ref(), findings, |given| {
+        BadCheck::Interval { given }
+    })?;
+    let timeout = number(check.timeout.as_ref(), findings, |given| {
+        BadCheck::Timeout { given }
+    })?;
+    let unhealthy = number(check.unhealthy_threshold.as_ref(), findings, |given| {
+        BadCheck::Threshold {
+            which: "unhealthy_threshold",
+            given,
+        }
+    })?;
+    let healthy = number(check.healthy_threshold.as_ref(), findings, |given| {
+        BadCheck::Threshold {
+            which: "healthy_threshold",
+            given,
+        }
+    })?;
+    let asked = types::HealthCheck {
+        interval: interval.unwrap_or(asked.interval),
+        timeout,
+        unhealthy_threshold: unhealthy.unwrap_or(asked.unhealthy_threshold),
+        healthy_threshold: healthy.unwrap_or(asked.healthy_threshold),
+        verify_certificate: check
+            .verify_certificate
+            .as_ref()
+            .is_some_and(|at| at.value),
+        server_name: check.server_name.as_ref().map(|at| at.value.clone()),
+        ..asked
+    };
+    // Where a number is out of its range, its own line is named.
+    let result = HealthCheck::try_from(asked);
+    let at = match &result {
+        Err(BadCheck::Interval { .. }) => check.interval.as_ref().map(|at| &at.span),
+        Err(BadCheck::Timeout { .. } | BadCheck::TimeoutNotLess) => {
+            check.timeout.as_ref().map(|at| &at.span)
+        }
+        Err(BadCheck::ServerName { .. }) => check.server_name.as_ref().map(|at| &at.span),
+        Err(BadCheck::Threshold { which, .. }) if *which == "healthy_threshold" => {
+            check.healthy_threshold.as_ref().map(|at| &at.span)
+        }
+        Err(BadCheck::Threshold { .. }) => check.unhealthy_threshold.as_ref().map(|at| &at.span),
+        _ => None,
+    };
+    findings.keep(at.unwrap_or(span), result.map_err(Invalid::from))
+}
+
+/// The number that was written, if one was; `Err` is one that cannot be.
+fn number(
+    written: Option<&At<i64>>,
+    findings: &mut Findings<'_>,
+    bad: impl FnOnce(i64) -> BadCheck,
+) -> Option<Option<u32>> {
+    match written {
+        None => Some(None),
+        Some(At { value, span }) => {
+            let number = u32::try_from(*value).map_err(|_| bad(*value).into());
+            findings.keep(span, number).map(Some)
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::health::BadCheck;
+
 /// The seconds that a drain may take.
 pub const DRAIN_TIMEOUT: std::ops::RangeInclusive<u32> = 1..=3600;
 /// The seconds that an established flow may be silent for.
@@ -21,6 +23,8 @@ pub enum Invalid {
     Name { name: String },
     #[error("{id:?} is not an id for a backend: 1 to {ID_MAX} of A-Z a-z 0-9 . _ : @ = -")]
     Id { id: String },
+    #[error(transparent)]
+    HealthCheck(#[from] BadCheck),
     #[error("port 0 is not a port: {what} takes 1 to 65535")]
     PortZero { what: &'static str },
     #[error("a drain's timeout is {} to {} seconds, not {given}", DRAIN_TIMEOUT.start(), DRAIN_TIMEOUT.end())]
@@ -107,6 +111,7 @@ impl Invalid {
         match self {
             Self::Name { .. } => "bad_name",
             Self::Id { .. } => "bad_id",
+            Self::HealthCheck(_) => "bad_health_check",
             Self::PortZero { .. } => "bad_port",
             Self::DrainTimeout { .. } => "bad_timeout",
             Self::IdleTimeout { .. } => "bad_idle_timeout",

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::types,
     dataplane::{ListenerKey, Mode},
+    health::HealthCheck,
 };
 
 /// The listeners of a load balancer and the ports that its backends listen on.
@@ -33,6 +34,8 @@ pub struct LbSpec {
     pub backends: BTreeMap<BackendId, BackendSpec>,
     #[serde(default)]
     pub attributes: AttributesSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +179,7 @@ pub fn load_balancer(new: types::NewLoadBalancer) -> Result<(LbName, LbSpec), In
         listeners: Listeners::new(),
         backends: BTreeMap::new(),
         attributes: AttributesSpec::try_from(new.attributes)?,
+        health_check: new.health_check.map(HealthCheck::try_from).transpose()?,
     };
     for wanted in &new.listeners {
         let (key, backend_port) = listener(new.mode, wanted)?;

@@ -51,6 +51,7 @@ pub(super) struct WrittenLb {
     pub(super) listeners: Option<At<Vec<At<WrittenListener>>>>,
     pub(super) backends: Option<At<Vec<At<WrittenBackend>>>>,
     pub(super) attributes: WrittenAttributes,
+    pub(super) health_check: Option<At<WrittenHealthCheck>>,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,17 @@ pub(super) struct WrittenBackend {
     pub(super) id: Option<At<String>>,
     pub(super) address: Option<At<String>>,
     pub(super) weight: Option<At<i64>>,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenHealthCheck {
+    pub(super) target: Option<At<String>>,
+    pub(super) interval: Option<At<i64>>,
+    pub(super) timeout: Option<At<i64>>,
+    pub(super) unhealthy_threshold: Option<At<i64>>,
+    pub(super) healthy_threshold: Option<At<i64>>,
+    pub(super) verify_certificate: Option<At<bool>>,
+    pub(super) server_name: Option<At<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +159,9 @@ fn lb(table: &mut Table<'_, '_, '_>) -> WrittenLb {
             in_table(value, findings, backend)
         }),
         attributes: table.table("attributes", attributes).unwrap_or_default(),
+        health_check: table.get("health_check", |value, findings| {
+            in_table(value, findings, health_check)
+        }),
     }
 }
 
@@ -164,6 +179,18 @@ fn backend(table: &mut Table<'_, '_, '_>) -> WrittenBackend {
         id: table.get("id", string),
         address: table.get("address", string),
         weight: table.get("weight", integer),
+    }
+}
+
+fn health_check(table: &mut Table<'_, '_, '_>) -> WrittenHealthCheck {
+    WrittenHealthCheck {
+        target: table.get("target", string),
+        interval: table.get("interval", integer),
+        timeout: table.get("timeout", integer),
+        unhealthy_threshold: table.get("unhealthy_threshold", integer),
+        healthy_threshold: table.get("healthy_threshold", integer),
+        verify_certificate: table.get("verify_certificate", boolean),
+        server_name: table.get("server_name", string),
     }
 }
 

@@ -6,8 +6,10 @@ use super::{
     backend::Health,
     describe::Beside,
     drain::Leave,
+    edit::Draft,
     error::Error,
-    handle::{Declare, FlowQuery, HealthReport, Request},
+    event::What,
+    handle::{Declare, FlowQuery, HealthReport, Report, Request},
     merge::Edit,
     writer::{Control, FLOWS_READ, declared},
 };
@@ -15,6 +17,7 @@ use crate::{
     api::types::{self, FlowSort, HealthByHand},
     config::{self, AttributesSpec, BackendId, DrainTimeout, spec},
     dataplane::{BackendCounters, BackendIndex, Counters, FlowRecord, ListenerKey, Protocol},
+    health::HealthCheck,
 };
 
 /// The most that are answered, and how many unless told.
@@ -47,12 +50,14 @@ impl Control {
             Request::SetHealth(lb, id, health, reply) => {
                 drop(reply.send(self.set_health(&lb, &id, health, by)));
             }
-            Request::ReportHealth(lb, id, report, reply) => {
-                drop(reply.send(self.report_health(&lb, &id, &report)));
-            }
+            Request::ReportHealth(report) => self.report_health(vec![report]),
             Request::Attributes(lb, reply) => drop(reply.send(self.attributes(&lb))),
             Request::SetAttributes(lb, patch, reply) => {
                 drop(reply.send(self.set_attributes(&lb, patch, by)));
+            }
+            Request::HealthCheck(lb, reply) => drop(reply.send(self.health_check(&lb))),
+            Request::SetHealthCheck(lb, check, reply) => {
+                drop(reply.send(self.set_health_check(&lb, check, by)));
             }
             Request::KeepElb(lb, elb, reply) => drop(reply.send(self.keep_elb(&lb, elb, by))),
             Request::Flows(lb, query, reply) => drop(reply.send(self.flows(&lb, &query))),
@@ -122,6 +127,7 @@ impl Control {
             now: self.parts.clock.now(),
             ways: &self.ways,
             counters,
+            board: &self.inbox.board,
         }
     }
 
@@ -146,8 +152,9 @@ impl Control {
 
     fn backend(&mut self, lb: &str, id: &str) -> Result<types::Backend, Error> {
         let counters = self.parts.dataplane.counters()?;
+        let (name, _) = self.state().lb(lb)?;
         let (id, backend) = self.state().backend(lb, id)?;
-        Ok(self.beside(&counters).backend(id, backend))
+        Ok(self.beside(&counters).backend(name, id, backend))
     }
 
     fn create(
@@ -270,10 +277,11 @@ impl Control {
     fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<types::Backend>, Error> {
         let counters = self.parts.dataplane.counters()?;
         let beside = self.beside(&counters);
+        let (name, _) = self.state().lb(lb)?;
         ids.iter()
             .map(|id| {
                 let (id, backend) = self.state().backend(lb, id.as_str())?;
-                Ok(beside.backend(id, backend))
+                Ok(beside.backend(name, id, backend))
             })
             .collect()
     }
@@ -297,19 +305,44 @@ impl Control {
         self.backend(lb, id)
     }
 
-    fn report_health(&mut self, lb: &str, id: &str, report: &HealthReport) -> Result<(), Error> {
-        let health = match report {
-            HealthReport::Healthy => Health::Healthy,
-            HealthReport::Unhealthy(reason) => {
-                tracing::debug!("{lb}/{id}: check failed: {reason}");
-                Health::Unhealthy
-            }
-            HealthReport::Unknown => Health::Unknown,
-        };
+    /// Takes in what checks found, all of it in one change: a host that starts
+    /// may find a thousand backends healthy in the same second.
+    pub(super) fn report_health(&mut self, reports: Vec<Report>) {
         let mut draft = self.draft();
-        draft.check(lb, id, Some(health))?;
+        let mut answers = Vec::with_capacity(reports.len());
+        for Report {
+            lb,
+            id,
+            report,
+            reply,
+        } in reports
+        {
+            answers.push((reply, checked(&mut draft, &lb, &id, report)));
+        }
         self.commit_anyway(draft, "health check");
-        Ok(())
+        for (reply, answer) in answers {
+            // Who asked may be gone.
+            drop(reply.send(answer));
+        }
+    }
+
+    fn health_check(&self, lb: &str) -> Result<Option<types::HealthCheck>, Error> {
+        let check = self.state().lb(lb)?.1.health_check.clone();
+        Ok(check.map(Into::into))
+    }
+
+    fn set_health_check(
+        &mut self,
+        lb: &str,
+        check: Option<types::HealthCheck>,
+        by: &str,
+    ) -> Result<Option<types::HealthCheck>, Error> {
+        let check = check.map(HealthCheck::try_from).transpose();
+        let check = check.map_err(config::Invalid::from)?;
+        let mut draft = self.draft();
+        draft.set_health_check(lb, check)?;
+        self.commit(draft, by)?;
+        self.health_check(lb)
     }
 
     fn attributes(&mut self, lb: &str) -> Result<types::Attributes, Error> {
@@ -388,6 +421,28 @@ impl Control {
             steps: edits.iter().flat_map(Edit::steps).collect(),
         })
     }
+}
+
+/// Takes one report into the draft.
+fn checked(draft: &mut Draft, lb: &str, id: &str, report: HealthReport) -> Result<(), Error> {
+    let (_, entry) = draft.state.lb(lb)?;
+    let before = draft.state.backend(lb, id)?.1.life.checked();
+    if entry.health_check.is_none() {
+        // The check was removed while this one was under way.
+        return Ok(());
+    }
+    let (health, what) = match report {
+        HealthReport::Healthy => (Health::Healthy, Some(What::CheckPassed)),
+        HealthReport::Unhealthy(reason) => {
+            (Health::Unhealthy, Some(What::CheckFailed { reason }))
+        }
+        HealthReport::Unknown => (Health::Unknown, None),
+    };
+    draft.check(lb, id, Some(health))?;
+    if let Some(what) = what.filter(|_| before != Some(health)) {
+        draft.note_check(lb, id, what);
+    }
+    Ok(())
 }
 
 /// How a backend is to leave, as the API says it.

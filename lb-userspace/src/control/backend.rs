@@ -27,6 +27,7 @@ use crate::{
     clock::Moment,
     config::DrainTimeout,
     dataplane::{Epoch, Ties},
+    health::Standing,
 };
 
 /// How long a backend that is gone can still be described.
@@ -237,6 +238,21 @@ impl Life {
     #[must_use]
     pub fn health(&self) -> Health {
         self.by_hand.or(self.checked).unwrap_or(Health::Healthy)
+    }
+
+    /// What the checks so far hold it for, whatever was said by hand.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self.checked {
+            None | Some(Health::Unknown) => Standing::New,
+            Some(Health::Healthy) => Standing::Healthy,
+            Some(Health::Unhealthy) => Standing::Unhealthy,
+        }
+    }
+
+    #[must_use]
+    pub fn checked(&self) -> Option<Health> {
+        self.checked
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ use crate::{
     clock::Now,
     config::{BackendId, LbName},
     dataplane::{BackendCounters, Counters, ListenerKey},
+    health::Board,
 };
 
 /// What is read beside the state to describe it.
@@ -18,6 +19,7 @@ pub struct Beside<'a> {
     pub now: Now,
     pub ways: &'a Ways,
     pub counters: &'a Counters,
+    pub board: &'a Board,
 }
 
 impl Beside<'_> {
@@ -32,9 +34,10 @@ impl Beside<'_> {
                 .map(|(key, port)| listener(key, *port))
                 .collect(),
             attributes: lb.attributes.into(),
+            health_check: lb.health_check.clone().map(Into::into),
             backends: lb
                 .present()
-                .map(|(id, backend)| self.backend(id, backend))
+                .map(|(id, backend)| self.backend(name, id, backend))
                 .collect(),
             created: lb.created.to_string(),
             deleting: lb.deleting,
@@ -43,7 +46,7 @@ impl Beside<'_> {
     }
 
     #[must_use]
-    pub fn backend(&self, id: &BackendId, backend: &Backend) -> types::Backend {
+    pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend) -> types::Backend {
         let life = &backend.life;
         let described = life.described();
         let counters = self.counters(backend);
@@ -58,6 +61,7 @@ impl Beside<'_> {
             registration: life.registration().name().to_owned(),
             health: life.health().name().to_owned(),
             health_by_hand: life.by_hand(),
+            last_check: self.board.last(lb.as_str(), id.as_str()).map(|last| last.as_ref().into()),
             takes_new: life.takes_new() && matches!(way, Some(Ok(_))),
             flows: counters.active(),
             next_hop: way.and_then(|way| way.as_ref().ok().cloned()),

@@ -17,6 +17,7 @@ use crate::{
     clock::Now,
     config::{Attributes, AttributesSpec, BackendId, BackendSpec, LbName, LbSpec},
     dataplane::{BackendIndex, Epoch, LbIndex, ListenerKey, Ties},
+    health::HealthCheck,
 };
 
 /// As many load balancers as fit; the Classic ELB's default quota is 20.
@@ -88,6 +89,7 @@ impl Draft {
                     created: self.now.wall,
                     listeners: spec.listeners.clone(),
                     attributes: Attributes::default().with(spec.attributes),
+                    health_check: spec.health_check.clone(),
                     backends: BTreeMap::new(),
                     deleting: false,
                     held: BTreeSet::new(),
@@ -112,6 +114,7 @@ impl Draft {
                 lb.listeners = spec.listeners.clone();
                 lb.attributes = Attributes::default().with(spec.attributes);
                 lb.elb = Value::Null;
+                self.set_health_check(name.as_str(), spec.health_check.clone())?;
             }
         }
         if spec.listeners.len() > MAX_LISTENERS {
@@ -223,6 +226,7 @@ impl Draft {
     pub fn register(&mut self, lb: &str, id: &BackendId, spec: BackendSpec) -> Result<(), Error> {
         let name = self.state.lb(lb)?.0.clone();
         let entry = self.living(lb)?;
+        let watched = entry.health_check.is_some();
         let known = entry
             .backends
             .get(id)
@@ -243,10 +247,10 @@ impl Draft {
                 let epochs = &mut self.state.epochs;
                 let life = match remembered {
                     Some(mut life) => {
-                        life.register(false, epochs);
+                        life.register(watched, epochs);
                         life
                     }
-                    None => Life::begin(false, epochs),
+                    None => Life::begin(watched, epochs),
                 };
                 let backend = Backend {
                     address: spec.address,
@@ -267,6 +271,7 @@ impl Draft {
             return;
         };
         let from = std::mem::replace(&mut backend.weight, spec.weight);
+        // It is not gone, so that its health is what it was.
         if backend.life.register(false, epochs) == Step::Cancelled {
             let outcome = DrainOutcome::Cancelled;
             self.note(lb, Some(id), What::DrainEnded { outcome });
@@ -356,6 +361,48 @@ impl Draft {
         self.health(lb, id, |life, draining, epochs| {
             life.check(checked, draining, epochs)
         })
+    }
+
+    /// From now on backends are checked like this, or not at all. Whoever is
+    /// in service stays so until the check has found otherwise.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub fn set_health_check(
+        &mut self,
+        name: &str,
+        check: Option<HealthCheck>,
+    ) -> Result<(), Error> {
+        let key = self.state.lb(name)?.0.clone();
+        let lb = self.lb_mut(name)?;
+        if lb.health_check == check {
+            return Ok(());
+        }
+        let from = std::mem::replace(&mut lb.health_check, check.clone());
+        let draining = lb.attributes.draining;
+        let present: Vec<BackendId> = lb.present().map(|(id, _)| id.clone()).collect();
+        for id in present {
+            let Some((backend, epochs)) = self.backend_mut(&key, &id) else {
+                continue;
+            };
+            let checked = check
+                .is_some()
+                .then(|| backend.life.checked().unwrap_or(Health::Healthy));
+            backend.life.check(checked, draining, epochs);
+        }
+        let what = What::HealthCheckChanged {
+            from: from.map(Into::into),
+            to: check.map(Into::into),
+        };
+        self.note(&key, None, what);
+        Ok(())
+    }
+
+    /// Says what the checks of a backend add up to.
+    pub fn note_check(&mut self, lb: &str, id: &str, what: What) {
+        if let Ok((name, id)) = self.names(lb, id) {
+            self.note(&name, Some(&id), what);
+        }
     }
 
     fn health(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::types::{Attributes, DrainOutcome};
+use crate::api::types::{Attributes, DrainOutcome, HealthCheck};
 
 /// One thing that happened to a load balancer or to a backend of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,16 @@ pub enum What {
     AttributesChanged {
         from: Attributes,
         to: Attributes,
+    },
+    HealthCheckChanged {
+        from: Option<HealthCheck>,
+        to: Option<HealthCheck>,
+    },
+    /// The health checks passed often enough.
+    CheckPassed,
+    /// They failed often enough; the last one with this result.
+    CheckFailed {
+        reason: String,
     },
     Registered,
     WeightChanged {
@@ -123,6 +133,16 @@ impl fmt::Display for What {
             Self::ElbRecordChanged { changed } => {
                 write!(f, "changed for the ELB API: {}", changed.join(", "))
             }
+            Self::HealthCheckChanged { to: None, .. } => write!(f, "health check removed"),
+            Self::HealthCheckChanged {
+                to: Some(check), ..
+            } => write!(
+                f,
+                "health check is {} every {} s",
+                check.target, check.interval
+            ),
+            Self::CheckPassed => write!(f, "health check passed"),
+            Self::CheckFailed { reason } => write!(f, "health check failed: {reason}"),
             Self::Registered => write!(f, "registered"),
             Self::WeightChanged { from, to } => write!(f, "weight changed from {from} to {to}"),
             Self::InService => write!(f, "in service"),

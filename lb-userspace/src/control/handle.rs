@@ -8,16 +8,17 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use super::{error::Error, event::Event, merge::Reading};
 use crate::{
     api::types::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, FlowSort, Flows,
-        HealthByHand, Listener, LoadBalancer, NewBackend, NewLoadBalancer, Status,
+        HealthByHand, HealthCheck, Listener, LoadBalancer, NewBackend, NewLoadBalancer, Status,
     },
     config::{Document, Purpose},
     dataplane,
+    health::{Board, Roster},
 };
 
 /// What a health check found.
@@ -40,7 +41,8 @@ pub struct FlowQuery {
     pub limit: Option<usize>,
 }
 
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A question and where its answer goes.
 #[derive(Debug)]
@@ -61,12 +63,23 @@ pub enum Request {
     Register(String, Vec<NewBackend>, Reply<Vec<Backend>>),
     Deregister(String, Vec<String>, Deregister, Reply<Vec<Backend>>),
     SetHealth(String, String, HealthByHand, Reply<Backend>),
-    ReportHealth(String, String, HealthReport, Reply<()>),
+    ReportHealth(Report),
     Attributes(String, Reply<Attributes>),
     SetAttributes(String, AttributesPatch, Reply<Attributes>),
+    HealthCheck(String, Reply<Option<HealthCheck>>),
+    SetHealthCheck(String, Option<HealthCheck>, Reply<Option<HealthCheck>>),
     KeepElb(String, serde_json::Value, Reply<()>),
     Flows(String, FlowQuery, Reply<Flows>),
     Declare(Box<Declare>, Reply<Applied>),
+}
+
+/// What a check found, of whom.
+#[derive(Debug)]
+pub struct Report {
+    pub lb: String,
+    pub id: String,
+    pub report: HealthReport,
+    pub reply: Reply<()>,
 }
 
 /// A valid document that is to be made so.
@@ -92,6 +105,8 @@ pub enum Message {
 pub struct Handle {
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<Arc<Event>>,
+    roster: watch::Receiver<Arc<Roster>>,
+    board: Board,
     by: Arc<str>,
 }
 
@@ -100,6 +115,10 @@ pub struct Handle {
 pub struct Inbox {
     pub messages: mpsc::Receiver<Message>,
     pub events: broadcast::Sender<Arc<Event>>,
+    /// Whom the health checks are to check.
+    pub roster: watch::Sender<Arc<Roster>>,
+    /// What they found last.
+    pub board: Board,
 }
 
 /// How many events a slow listener may lag behind before it misses some.
@@ -110,12 +129,22 @@ const EVENTS_KEPT: usize = 4096;
 pub fn channel() -> (Handle, Inbox) {
     let (sender, messages) = mpsc::channel();
     let (events, _) = broadcast::channel(EVENTS_KEPT);
+    let (roster, wanted) = watch::channel(Arc::default());
+    let board = Board::default();
     let handle = Handle {
         messages: sender,
         events: events.clone(),
+        roster: wanted,
+        board: board.clone(),
         by: "agent".into(),
     };
-    (handle, Inbox { messages, events })
+    let inbox = Inbox {
+        messages,
+        events,
+        roster,
+        board,
+    };
+    (handle, inbox)
 }
 
 impl Handle {
@@ -141,6 +170,18 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
+    }
+
+    /// Whom to check, from now on.
+    #[must_use]
+    pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.clone()
+    }
+
+    /// Where the health checks post what they found.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Ends the control thread after the requests sent so far. The packets go
@@ -316,8 +357,15 @@ impl Handle {
         id: &str,
         report: HealthReport,
     ) -> Result<(), Error> {
-        self.ask(|reply| Request::ReportHealth(lb.to_owned(), id.to_owned(), report, reply))
-            .await
+        self.ask(|reply| {
+            Request::ReportHealth(Report {
+                lb: lb.to_owned(),
+                id: id.to_owned(),
+                report,
+                reply,
+            })
+        })
+        .await
     }
 
     /// # Errors
@@ -337,6 +385,30 @@ impl Handle {
         patch: AttributesPatch,
     ) -> Result<Attributes, Error> {
         self.ask(|reply| Request::SetAttributes(lb.to_owned(), patch, reply))
+            .await
+    }
+
+    /// None: no check is made, and registered backends count as healthy.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`].
+    pub async fn health_check(&self, lb: &str) -> Result<Option<HealthCheck>, Error> {
+        self.ask(|reply| Request::HealthCheck(lb.to_owned(), reply))
+            .await
+    }
+
+    /// From now on every backend is checked like this, or none is. Whoever is
+    /// in service stays so until the check has found otherwise. Answers with
+    /// the check in force, its defaults filled in.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLoadBalancer`], [`Error::Invalid`].
+    pub async fn set_health_check(
+        &self,
+        lb: &str,
+        check: Option<HealthCheck>,
+    ) -> Result<Option<HealthCheck>, Error> {
+        self.ask(|reply| Request::SetHealthCheck(lb.to_owned(), check, reply))
             .await
     }
 

@@ -25,6 +25,7 @@ use crate::{
         Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, LbName, LbSpec, Weight,
     },
     dataplane::ListenerKey,
+    health::HealthCheck,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub enum Edit {
     Weigh(LbName, BackendId, BackendSpec, Weight),
     Deregister(LbName, BackendId),
     SetAttributes(LbName, AttributesSpec, Attributes),
+    SetHealthCheck(LbName, Option<HealthCheck>, Option<String>),
 }
 
 /// The edits that make `wanted` so, in an order in which they can be done: what
@@ -124,6 +126,7 @@ impl One<'_> {
         self.listeners();
         self.backends()?;
         self.attributes();
+        self.health_check();
         Ok(())
     }
 
@@ -218,6 +221,22 @@ impl One<'_> {
             self.take.push(edit);
         }
     }
+
+    fn health_check(&mut self) {
+        let wanted = self.spec.health_check.as_ref();
+        let said = self.base.and_then(|base| base.health_check.as_ref());
+        // A document that never spoke of one leaves the operator's alone.
+        let speaks = self.enforce || self.base.is_none() && wanted.is_some() || said != wanted;
+        let now = self.lb.health_check.as_ref();
+        if speaks && wanted != now {
+            let edit = Edit::SetHealthCheck(
+                self.name.clone(),
+                wanted.cloned(),
+                now.map(|now| now.target().to_string()),
+            );
+            self.take.push(edit);
+        }
+    }
 }
 
 /// What is left out is the default.
@@ -278,6 +297,9 @@ impl Edit {
                 draft.deregister(lb.as_str(), id.as_str(), Leave::ByAttributes)
             }
             Self::SetAttributes(lb, spec, _) => draft.set_attributes(lb.as_str(), *spec),
+            Self::SetHealthCheck(lb, check, _) => {
+                draft.set_health_check(lb.as_str(), check.clone())
+            }
         }
     }
 
@@ -335,6 +357,16 @@ impl Edit {
                 vec![step(StepAction::Change, lb, backend(id), detail)]
             }
             Self::Deregister(lb, id) => vec![step(StepAction::Drain, lb, backend(id), None)],
+            Self::SetHealthCheck(lb, to, from) => {
+                let subject = Some("health check".to_owned());
+                let to = to.as_ref().map(|to| to.target().to_string());
+                let (action, detail) = match (from, to) {
+                    (None, Some(to)) => (StepAction::Add, Some(to)),
+                    (Some(from), Some(to)) => (StepAction::Change, Some(format!("{from} → {to}"))),
+                    (from, None) => (StepAction::Remove, from.clone()),
+                };
+                vec![step(action, lb, subject, detail)]
+            }
             Self::SetAttributes(lb, spec, now) => {
                 let to = now.with(*spec);
                 let keys = [

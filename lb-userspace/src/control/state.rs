@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     dataplane::{
         BackendIndex, BackendView, LbIndex, LbView, ListenerView, Member, Mode, NextHop, View,
     },
+    health::{HealthCheck, Key, Roster, Subject},
     suggest::nearest,
 };
 
@@ -59,6 +61,9 @@ pub struct LoadBalancer {
     #[serde(with = "spec::by_text")]
     pub listeners: Listeners,
     pub attributes: Attributes,
+    /// Without one, registered backends count as healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     pub backends: BTreeMap<BackendId, Backend>,
     /// Deleted; gone when its last backend is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -211,6 +216,30 @@ impl State {
             view.tables.insert(lb.index, members);
         }
         view
+    }
+
+    /// Every backend that is to be checked.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        let mut roster = Roster::new();
+        for (name, lb) in &self.load_balancers {
+            let Some(check) = lb.health_check.clone().map(Arc::new) else {
+                continue;
+            };
+            for (id, backend) in lb.present() {
+                let key = Key {
+                    lb: name.clone(),
+                    backend: id.clone(),
+                };
+                let subject = Subject {
+                    address: backend.address,
+                    check: Arc::clone(&check),
+                    standing: backend.life.standing(),
+                };
+                roster.insert(key, subject);
+            }
+        }
+        roster
     }
 
     /// Moves everything that was measured on another boot's clock onto this

@@ -17,7 +17,7 @@ use super::{
     edit::{Draft, Note},
     error::Error,
     event::{Event, What},
-    handle::{Declare, Inbox, Message},
+    handle::{Declare, Inbox, Message, Report, Request},
     merge::{Edit, merge},
     plan::plan,
     state::{State, Ways},
@@ -58,7 +58,7 @@ pub struct Parts {
 
 /// The owner of the state.
 pub struct Control {
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     backlog: VecDeque<Message>,
     pub(super) parts: Parts,
     pub(super) started: Now,
@@ -164,6 +164,7 @@ impl Control {
         self.say(draft.notes, "agent", draft.now);
         self.say_service(&before, "agent", draft.now);
         self.tidy_vips();
+        self.publish_roster();
         // What fell due while no agent was there.
         self.look_at_drains(None);
         tracing::info!(
@@ -198,13 +199,53 @@ impl Control {
             self.backlog.extend(self.inbox.messages.try_iter());
             match self.backlog.pop_front() {
                 None => break,
-                Some(Message::Request { by, request }) => self.answer(&by, *request),
+                Some(Message::Request { by, request }) => match *request {
+                    Request::ReportHealth(report) => {
+                        let reports = self.more_reports(report);
+                        self.report_health(reports);
+                    }
+                    request => self.answer(&by, request),
+                },
                 Some(Message::Dataplane(event)) => self.hear(event),
                 Some(Message::Stop) => return false,
             }
         }
         self.tick();
         true
+    }
+
+    /// `first`, and the reports that wait right behind it.
+    fn more_reports(&mut self, first: Report) -> Vec<Report> {
+        let mut reports = vec![first];
+        while let Some(message) = self.backlog.pop_front() {
+            match message {
+                Message::Request { by, request } => match *request {
+                    Request::ReportHealth(report) => reports.push(report),
+                    request => {
+                        let request = Box::new(request);
+                        self.backlog.push_front(Message::Request { by, request });
+                        break;
+                    }
+                },
+                other => {
+                    self.backlog.push_front(other);
+                    break;
+                }
+            }
+        }
+        reports
+    }
+
+    /// Tells the health checks whom to check from now on.
+    fn publish_roster(&self) {
+        let roster = self.state.roster();
+        self.inbox.roster.send_if_modified(|known| {
+            let news = **known != roster;
+            if news {
+                *known = Arc::new(roster);
+            }
+            news
+        });
     }
 
     /// The state in force, for tests.
@@ -327,6 +368,7 @@ impl Control {
         self.say(draft.notes, by, draft.now);
         self.say_service(&before, by, draft.now);
         self.tidy_vips();
+        self.publish_roster();
         Ok(())
     }
 

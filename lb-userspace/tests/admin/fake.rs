@@ -204,6 +204,7 @@ pub(crate) fn backend(id: &str) -> Backend {
             mac: "02:00:00:00:00:01".to_owned(),
         }),
         next_hop_error: None,
+        last_check: None,
         drain: None,
         counters: BackendCounters::default(),
     }
@@ -238,6 +239,7 @@ pub(crate) fn gone(id: &str, outcome: DrainOutcome) -> Backend {
 
 pub(crate) fn load_balancer(name: &str) -> LoadBalancer {
     LoadBalancer {
+        health_check: None,
         name: name.to_owned(),
         mode: Mode::Nat,
         listeners: vec![Listener {

@@ -94,9 +94,11 @@ fn play(request: Request) {
             drop(reply.send(known(&lb, |_| ids.iter().map(|id| backend(id)).collect())));
         }
         Request::SetHealth(lb, id, _, reply) => drop(reply.send(known(&lb, |_| backend(&id)))),
-        Request::ReportHealth(_, _, _, reply) => drop(reply.send(Ok(()))),
+        Request::ReportHealth(report) => drop(report.reply.send(Ok(()))),
         Request::Attributes(lb, reply) => drop(reply.send(known(&lb, |_| attributes()))),
         Request::SetAttributes(lb, _, reply) => drop(reply.send(known(&lb, |_| attributes()))),
+        Request::HealthCheck(lb, reply) => drop(reply.send(known(&lb, |_| None))),
+        Request::SetHealthCheck(lb, check, reply) => drop(reply.send(known(&lb, |_| check))),
         Request::Flows(lb, _, reply) => drop(reply.send(known(&lb, |_| Flows::default()))),
         Request::KeepElb(lb, _, reply) => drop(reply.send(known(&lb, |_| ()))),
     }

@@ -393,6 +393,7 @@ fn what_came_by_another_way_in_is_shown_too() {
         backend_port: None,
     };
     let new = NewLoadBalancer {
+        health_check: None,
         name: "dns".to_owned(),
         mode: Mode::Dsr,
         listeners: vec![listener(Protocol::Tcp, 53), listener(Protocol::Udp, 53)],

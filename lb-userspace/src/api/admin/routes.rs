@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::types::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister,
-        FlowSort, Flows, LoadBalancer, LoadBalancers, NewBackend, NewBackends, NewLoadBalancer,
+        FlowSort, Flows, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackend, NewBackends, NewLoadBalancer,
         SetHealth, Status,
     },
     control::{FlowQuery, Handle},
@@ -35,6 +35,10 @@ pub(super) fn router(handle: Handle, recent: Recent) -> Router {
         .route("/backends/{id}", get(backend))
         .route("/backends/{id}/deregister", post(deregister))
         .route("/backends/{id}/health", put(set_health))
+        .route(
+            "/health-check",
+            get(health_check).put(set_health_check),
+        )
         .route("/attributes", get(attributes).patch(set_attributes))
         .route("/flows", get(flows));
     Router::new()
@@ -180,6 +184,23 @@ async fn set_attributes(
     Sent(patch): Sent<AttributesPatch>,
 ) -> Answer<Attributes> {
     Ok(Json(control.set_attributes(&lb, patch).await?))
+}
+
+async fn health_check(
+    Control(control): Control,
+    Named(lb): Named<String>,
+) -> Answer<HealthCheckSetting> {
+    let health_check = control.health_check(&lb).await?;
+    Ok(Json(HealthCheckSetting { health_check }))
+}
+
+async fn set_health_check(
+    Control(control): Control,
+    Named(lb): Named<String>,
+    Sent(HealthCheckSetting { health_check }): Sent<HealthCheckSetting>,
+) -> Answer<HealthCheckSetting> {
+    let health_check = control.set_health_check(&lb, health_check).await?;
+    Ok(Json(HealthCheckSetting { health_check }))
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,6 +8,8 @@ mod show;
 mod spec;
 mod wait;
 
+use std::time::Duration;
+
 use anstyle::Style;
 use clap::Subcommand;
 
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::api::{
     client::Client,
-    types::{Backend, Drain, DrainOutcome, State},
+    types::{Backend, Drain, DrainOutcome, LastCheck, State},
 };
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +72,12 @@ pub(super) fn note(backend: &Backend) -> String {
     } else if !matches!(backend.description.as_str(), "" | "N/A") {
         notes.push(backend.description.trim_end_matches('.').to_owned());
     }
+    if let Some(LastCheck {
+        error: Some(error), ..
+    }) = &backend.last_check
+    {
+        notes.push(format!("last check: {error}"));
+    }
     if backend.health_by_hand {
         notes.push(format!("set {} by hand", backend.health));
     }
@@ -96,19 +104,43 @@ fn progress(drain: &Drain) -> String {
 }
 
 pub(super) fn table(backends: &[Backend]) -> String {
-    let mut table = Table::new(["BACKEND", "ADDRESS", ">WEIGHT", "STATE", ">FLOWS", "NOTE"]);
-    for backend in backends {
+    let facts = |backend: &Backend| {
         let (word, style) = state(backend);
-        table.row([
+        [
             backend.id.as_str().into(),
             backend.address.to_string().into(),
             backend.weight.to_string().into(),
             Cell::styled(word, style),
             words::count(backend.flows).into(),
-            note(backend).into(),
-        ]);
+        ]
+    };
+    let [id, address, weight, is, flows] = ["BACKEND", "ADDRESS", ">WEIGHT", "STATE", ">FLOWS"];
+    if backends.iter().all(|backend| backend.last_check.is_none()) {
+        let mut table = Table::new([id, address, weight, is, flows, "NOTE"]);
+        for backend in backends {
+            let [id, address, weight, is, flows] = facts(backend);
+            table.row([id, address, weight, is, flows, note(backend).into()]);
+        }
+        return table.render();
+    }
+    let mut table = Table::new([id, address, weight, is, flows, "LAST CHECK", "NOTE"]);
+    for backend in backends {
+        let [id, address, weight, is, flows] = facts(backend);
+        let last = backend.last_check.as_ref();
+        let last = last.map_or_else(|| "none yet".into(), last_check);
+        table.row([id, address, weight, is, flows, last, note(backend).into()]);
     }
     table.render()
+}
+
+/// When the last check was, how it ended and how long it took.
+fn last_check(last: &LastCheck) -> Cell {
+    let took = Duration::from_micros(last.took_us);
+    let (word, style) = match last.error {
+        None => ("passed", GOOD),
+        Some(_) => ("failed", BAD),
+    };
+    Cell::styled(format!("{} {word} in {took:.1?}", last.time), style)
 }
 
 #[cfg(test)]

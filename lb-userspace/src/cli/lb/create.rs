@@ -77,6 +77,7 @@ impl From<ModeArg> for Mode {
 
 pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
     let new = NewLoadBalancer {
+        health_check: None,
         name: args.name,
         mode: args.mode.into(),
         listeners: args.listeners.into_iter().map(|spec| spec.0).collect(),

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod health_check;
 mod list;
 mod show;
 
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Show(show::Args),
     /// Create a load balancer
     Create(Box<create::Args>),
+    /// Show how a load balancer's backends are checked, or set it
+    HealthCheck(Box<health_check::Args>),
     /// Delete a load balancer: clients are refused from now, open flows drain
     #[command(visible_alias = "rm")]
     Delete(delete::Args),
@@ -32,6 +35,7 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
         Command::List(_) => list::run(client, ui).await,
         Command::Show(args) => show::run(&args, client, ui).await,
         Command::Create(args) => create::run(*args, client, ui).await,
+        Command::HealthCheck(args) => health_check::run(*args, client, ui).await,
         Command::Delete(args) => delete::run(&args, client, ui).await,
     }
 }

@@ -1,6 +1,6 @@
 //! `ebb lb show`.
 
-use super::{listener, mode};
+use super::{health_check, listener, mode};
 use crate::{
     api::{client::Client, types::LoadBalancer},
     cli::{
@@ -31,6 +31,9 @@ pub(super) fn render(lb: &LoadBalancer) -> String {
     ];
     facts.extend(lb.listeners.iter().map(|l| ("listener", listener(l))));
     facts.extend(attributes::facts(&lb.attributes));
+    if let Some(check) = &lb.health_check {
+        facts.extend(health_check::facts(check));
+    }
     let name = &lb.name;
     let deleting = if lb.deleting {
         ", deleted; gone when its last backend is"

@@ -161,10 +161,13 @@ fn answer(message: handle::Message, told: &Told, refuses: &Mutex<u32>) {
     let handle::Message::Request { request, .. } = message else {
         panic!("not a request: {message:?}");
     };
-    let handle::Request::ReportHealth(_, backend, report, reply) = *request else {
+    let handle::Request::ReportHealth(handle::Report {
+        id, report, reply, ..
+    }) = *request
+    else {
         panic!("not a report");
     };
-    told.0.lock().unwrap().push((backend, report));
+    told.0.lock().unwrap().push((id, report));
     let mut refuses = refuses.lock().unwrap();
     let answer = if *refuses > 0 {
         *refuses -= 1;

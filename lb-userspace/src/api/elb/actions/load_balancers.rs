@@ -114,6 +114,7 @@ impl Create {
         let first = self.listeners.first().map(|first| first.instance_port);
         self.extras.health_check = first.map(describe::default_health_check);
         let new = NewLoadBalancer {
+            health_check: None,
             name: self.name.clone(),
             mode: Mode::Nat,
             listeners: self.listeners.iter().map(|one| one.at(vip)).collect(),
