@@ -199,6 +199,20 @@ impl<'a> Ebb<'a> {
         self.status().map(drop)
     }
 
+    /// From now on it is another binary, as after the package's upgrade.
+    pub fn upgrade(&mut self) -> Result<()> {
+        let newer = self.site.dir().join("ebb-newer");
+        // By another process: a file that this one has open for writing could
+        // be so in a child that another test has just forked, and then it
+        // cannot be run.
+        let copied = Command::new("cp").arg(&self.binary).arg(&newer).status()?;
+        if !copied.success() {
+            bail!("cannot copy {}", self.binary.display());
+        }
+        self.binary = newer;
+        Ok(())
+    }
+
     /// Ends the agent in an orderly way.
     pub fn stop(&mut self) -> Result<()> {
         let process = self.process.take().context("no agent is running")?;

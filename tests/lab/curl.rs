@@ -87,6 +87,16 @@ pub struct Downloaded {
 impl Download {
     /// Starts to fetch `url` into `dir`, where its files are called `name`.
     pub fn start(client: &Host, url: &str, dir: &Path, name: &str) -> Result<Self> {
+        Self::fetch(client, url, &[], dir, name)
+    }
+
+    /// As [`Download::start`], of the first `bytes` only.
+    pub fn part(client: &Host, url: &str, bytes: usize, dir: &Path, name: &str) -> Result<Self> {
+        let range = format!("0-{}", bytes - 1);
+        Self::fetch(client, url, &["--range", &range], dir, name)
+    }
+
+    fn fetch(client: &Host, url: &str, more: &[&str], dir: &Path, name: &str) -> Result<Self> {
         let path = |ending| dir.join(format!("{name}.{ending}"));
         let (head, body, log) = (path("head"), path("body"), path("log"));
         for left in [&head, &body] {
@@ -108,6 +118,7 @@ impl Download {
             "--write-out",
             TOOK,
         ]);
+        curl.args(more);
         curl.arg("--dump-header")
             .arg(&head)
             .arg("--output")

@@ -55,7 +55,10 @@ fn the_first_success_puts_a_new_backend_into_service() {
         (new.state, &*new.health, new.takes_new),
         (State::OutOfService, "unknown", false)
     );
-    assert_eq!(new.description, "Instance registration is still in progress.");
+    assert_eq!(
+        new.description,
+        "Instance registration is still in progress."
+    );
     rig.connect().unwrap_err();
     assert_eq!(rig.checked(), [("web-1".to_owned(), Standing::New)]);
 

@@ -131,7 +131,9 @@ fn a_thousand_backends_cost_little() {
         }
         let before = cpu_time(ClockId::ThreadCPUTime);
         tokio::time::sleep(MEASURED).await;
-        let used = cpu_time(ClockId::ThreadCPUTime).checked_sub(before).unwrap();
+        let used = cpu_time(ClockId::ThreadCPUTime)
+            .checked_sub(before)
+            .unwrap();
         checks.abort();
         used
     });

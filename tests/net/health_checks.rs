@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lb_userspace::{
-    api::types::State,
-    dataplane::Mode,
-};
+use lb_userspace::{api::types::State, dataplane::Mode};
 use rustix::process::Signal;
 use tests::lab::{
     agent::{Ebb, LB, Settings},
@@ -55,7 +52,10 @@ fn a_server_that_stops_answering_gets_no_new_flows_until_it_does(mode: Mode) -> 
         wait_state(ebb, &talk.backend, State::InService)?;
         talk.echo("and after that")?;
         let tally = curl::many(&site.client, &site.url("/"), 100)?;
-        assert!(tally.of(&talk.backend) > 0 && tally.failed == 0, "{tally:?}");
+        assert!(
+            tally.of(&talk.backend) > 0 && tally.failed == 0,
+            "{tally:?}"
+        );
 
         let shown = ebb.run(&["backend", "list", LB])?.stdout;
         assert!(shown.contains("passed in"), "{shown}");

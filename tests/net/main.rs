@@ -14,5 +14,6 @@ mod p7_no_amnesia;
 mod p8_hands_off;
 mod p9_books;
 mod raw;
+mod restart;
 mod scene;
 mod site;

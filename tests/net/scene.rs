@@ -31,11 +31,21 @@ pub(crate) fn play_at(
     settings: &Settings,
     act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut ebb = Ebb::start(site, settings).with_context(|| site.describe())?;
-    let played = panic::catch_unwind(AssertUnwindSafe(|| {
+    play_with(site, &settings.write(site), |site, ebb| {
         ebb.wait_in_service()?;
-        act(site, &mut ebb)
-    }));
+        act(site, ebb)
+    })
+}
+
+/// As [`play_at`], with a configuration of one's own, which may put nobody in
+/// service.
+pub(crate) fn play_with(
+    site: &Site,
+    configuration: &str,
+    act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut ebb = Ebb::start_with(site, configuration).with_context(|| site.describe())?;
+    let played = panic::catch_unwind(AssertUnwindSafe(|| act(site, &mut ebb)));
     if !matches!(played, Ok(Ok(()))) {
         // The harness shows what a failed test prints.
         print!("{}{}", ebb.describe(), site.describe());

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let built = build::build(&[])?;
     clean_lab::run()?;
     // What the tests measured, from now on.
-    let report = build::target_dir().join("test-report.txt");
+    let report = workspace::target_dir().join("test-report.txt");
     fs::write(&report, "")?;
     for suite in [Suite::Unit, Suite::Packet, Suite::Model, Suite::Net] {
         let wanted = args.only.is_empty() || args.only.contains(&suite);

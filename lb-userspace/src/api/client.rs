@@ -20,8 +20,8 @@ use tokio::{net::UnixStream, task::JoinSet};
 
 use super::types::{
     Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister, Error,
-    ErrorBody, Events, FlowSort, Flows, HealthByHand, HealthCheck, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackends,
-    NewLoadBalancer, SetHealth, Status,
+    ErrorBody, Events, FlowSort, Flows, HealthByHand, HealthCheck, HealthCheckSetting,
+    LoadBalancer, LoadBalancers, NewBackends, NewLoadBalancer, SetHealth, Status,
 };
 use crate::control::Event;
 

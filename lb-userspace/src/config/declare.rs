@@ -114,7 +114,10 @@ fn load_balancer(
         listeners,
         backends,
         attributes: attributes(&written.attributes, findings),
-        health_check: written.health_check.as_ref().and_then(|at| health_check(at, findings)),
+        health_check: written
+            .health_check
+            .as_ref()
+            .and_then(|at| health_check(at, findings)),
     })
 }
 
@@ -234,7 +237,10 @@ fn health_check(
     )?;
     let asked = types::HealthCheck::new(target.value.clone());
     let parsed: Result<Target, _> = target.value.parse();
-    findings.keep(&target.span, parsed.map_err(|bad| BadCheck::from(bad).into()))?;
+    findings.keep(
+        &target.span,
+        parsed.map_err(|bad| BadCheck::from(bad).into()),
+    )?;
     let interval = number(check.interval.as_ref(), findings, |given| {
         BadCheck::Interval { given }
     })?;
@@ -258,10 +264,7 @@ fn health_check(
         timeout,
         unhealthy_threshold: unhealthy.unwrap_or(asked.unhealthy_threshold),
         healthy_threshold: healthy.unwrap_or(asked.healthy_threshold),
-        verify_certificate: check
-            .verify_certificate
-            .as_ref()
-            .is_some_and(|at| at.value),
+        verify_certificate: check.verify_certificate.as_ref().is_some_and(|at| at.value),
         server_name: check.server_name.as_ref().map(|at| at.value.clone()),
         ..asked
     };

@@ -433,9 +433,7 @@ fn checked(draft: &mut Draft, lb: &str, id: &str, report: HealthReport) -> Resul
     }
     let (health, what) = match report {
         HealthReport::Healthy => (Health::Healthy, Some(What::CheckPassed)),
-        HealthReport::Unhealthy(reason) => {
-            (Health::Unhealthy, Some(What::CheckFailed { reason }))
-        }
+        HealthReport::Unhealthy(reason) => (Health::Unhealthy, Some(What::CheckFailed { reason })),
         HealthReport::Unknown => (Health::Unknown, None),
     };
     draft.check(lb, id, Some(health))?;

@@ -61,7 +61,10 @@ impl Beside<'_> {
             registration: life.registration().name().to_owned(),
             health: life.health().name().to_owned(),
             health_by_hand: life.by_hand(),
-            last_check: self.board.last(lb.as_str(), id.as_str()).map(|last| last.as_ref().into()),
+            last_check: self
+                .board
+                .last(lb.as_str(), id.as_str())
+                .map(|last| last.as_ref().into()),
             takes_new: life.takes_new() && matches!(way, Some(Ok(_))),
             flows: counters.active(),
             next_hop: way.and_then(|way| way.as_ref().ok().cloned()),

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     api::types::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister,
-        FlowSort, Flows, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackend, NewBackends, NewLoadBalancer,
-        SetHealth, Status,
+        FlowSort, Flows, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackend, NewBackends,
+        NewLoadBalancer, SetHealth, Status,
     },
     control::{FlowQuery, Handle},
 };
@@ -35,10 +35,7 @@ pub(super) fn router(handle: Handle, recent: Recent) -> Router {
         .route("/backends/{id}", get(backend))
         .route("/backends/{id}/deregister", post(deregister))
         .route("/backends/{id}/health", put(set_health))
-        .route(
-            "/health-check",
-            get(health_check).put(set_health_check),
-        )
+        .route("/health-check", get(health_check).put(set_health_check))
         .route("/attributes", get(attributes).patch(set_attributes))
         .route("/flows", get(flows));
     Router::new()
