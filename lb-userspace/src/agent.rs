@@ -10,24 +10,25 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{broadcast, watch},
     task::JoinSet,
 };
 
 use crate::{
     api::{
         admin::{Admin, Socket, SocketError},
-        elb,
+        elb, metrics,
     },
     clock::{Clock as _, HostClock, boot_id},
     config::{Diagnostic, Document, Host, Purpose, Settings, XdpMode},
     control::{
-        self, Control, Handle, Parts,
+        self, Control, Event, Handle, Parts,
         handle::Declare,
         merge::Reading,
         vip::{NetlinkKeeper, VipError, VipKeeper},
@@ -37,6 +38,7 @@ use crate::{
         bpf::{self, Kernel},
     },
     health::{self, Prober, scheduler::UNDER_WAY},
+    hooks,
     lock::{Lock, LockError},
     notify, object,
     store::{Store as _, StoreError, file::FileStore},
@@ -71,6 +73,8 @@ pub enum AgentError {
     Control(#[from] control::Error),
     #[error(transparent)]
     Elb(#[from] elb::StartError),
+    #[error(transparent)]
+    Metrics(#[from] metrics::StartError),
     #[error("cannot start the agent's threads: {0}")]
     Threads(#[source] io::Error),
     #[error("cannot serve on {interface}: {message}")]
@@ -138,6 +142,9 @@ struct Agent {
     admin: Admin,
     socket: Socket,
     elb: Option<elb::Endpoint>,
+    metrics: Option<metrics::Endpoint>,
+    /// What happens from the very start, for hooks.
+    happens: broadcast::Receiver<Arc<Event>>,
     signals: Signals,
     control: thread::JoinHandle<()>,
     control_gone: watch::Receiver<bool>,
@@ -177,11 +184,13 @@ impl Agent {
         let socket = Socket::bind(&settings.socket)?;
         let elb = settings.elb_api.clone().map(elb::Endpoint::bind);
         let elb = elb.transpose()?;
+        let metrics = settings.metrics.map(metrics::Endpoint::bind).transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
         let store = FileStore::open(&settings.state_dir, &boot)?;
 
         let (handle, inbox) = control::channel();
         let admin = Admin::new(handle.clone());
+        let happens = handle.subscribe();
         let vips: Option<Box<dyn VipKeeper>> = if settings.manage_vips {
             Some(Box::new(NetlinkKeeper::open(settings.interfaces.clone())?))
         } else {
@@ -217,6 +226,8 @@ impl Agent {
             admin,
             socket,
             elb,
+            metrics,
+            happens,
             signals,
             control,
             control_gone,
@@ -232,6 +243,8 @@ impl Agent {
             admin,
             socket,
             elb,
+            metrics,
+            happens,
             mut signals,
             control,
             mut control_gone,
@@ -248,6 +261,20 @@ impl Agent {
         if let Some(endpoint) = elb {
             tracing::info!(address = %endpoint.address(), "the ELB API answers");
             doors.spawn(elb::serve(endpoint, handle.clone(), until_stopped()));
+        }
+        if let Some(endpoint) = metrics {
+            tracing::info!(address = %endpoint.address(), "the metrics are at /metrics");
+            doors.spawn(metrics::serve(endpoint, handle.clone(), until_stopped()));
+        }
+        if !settings.hooks.is_empty() {
+            let hooks = hooks::run(settings.hooks.clone(), happens, handle.hook_tallies());
+            let stopped = until_stopped();
+            doors.spawn(async move {
+                tokio::select! {
+                    () = hooks => {}
+                    () = stopped => {}
+                }
+            });
         }
         doors.spawn({
             let checks = health::scheduler::run(

@@ -9,6 +9,7 @@ pub mod control;
 pub mod dataplane;
 pub mod decap;
 pub mod health;
+pub mod hooks;
 pub mod lock;
 pub mod logging;
 pub mod netlink;

@@ -69,6 +69,11 @@ impl Nginx {
         self.process.signal(signal)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it complained of, resets by its clients included.
     pub fn complaints(&self) -> String {
         self.process.printed()

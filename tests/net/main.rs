@@ -4,6 +4,7 @@
 //! They need root, and are run by `cargo xtask test`.
 
 mod health_checks;
+mod metrics;
 mod p1_new_flows;
 mod p2_old_flows;
 mod p3_early_end;
@@ -15,5 +16,6 @@ mod p8_hands_off;
 mod p9_books;
 mod raw;
 mod restart;
+mod scale_in;
 mod scene;
 mod site;

@@ -277,7 +277,10 @@ fn other_maps_are_refused_with_what_to_do_and_the_kernel_goes_on() -> Result<()>
         ebb.write_config(&Settings::default().write(site))?;
         ebb.launch()?;
         talk.echo("and so does the agent, with the maps it had")?;
-        assert_eq!(ebb.json::<serde_json::Value>(&["lb", "show", LB])?["name"], LB);
+        assert_eq!(
+            ebb.json::<serde_json::Value>(&["lb", "show", LB])?["name"],
+            LB
+        );
         Ok(())
     })
 }

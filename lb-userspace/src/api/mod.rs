@@ -3,6 +3,7 @@
 //!
 //! - [`admin`], [`client`], [`types`]: JSON over a Unix socket;
 //! - [`elb`]: what the original's clients speak;
+//! - [`metrics`]: for Prometheus;
 //! - [`connections`], [`deadline`]: what all doors do with connections.
 
 pub mod admin;
@@ -10,4 +11,5 @@ pub mod client;
 mod connections;
 mod deadline;
 pub mod elb;
+pub mod metrics;
 pub mod types;

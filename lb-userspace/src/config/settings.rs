@@ -1,8 +1,11 @@
 //! The settings that the agent runs with, validated.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
-use super::elb::ElbApi;
+use super::{elb::ElbApi, hook::Hook};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,9 @@ pub struct Settings {
     pub nat: Nat,
     /// None: no Query API.
     pub elb_api: Option<ElbApi>,
+    /// Where Prometheus finds the metrics; none: nowhere.
+    pub metrics: Option<SocketAddr>,
+    pub hooks: Vec<Hook>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! From the settings as written to those that the agent can run with.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     diagnostic::{At, Findings},
     document::{Purpose, address, one_of},
     elb::elb_api,
+    hook::hooks,
     host::Host,
     settings::{Nat, Settings, Tables, XdpMode},
     written::{Written, WrittenNat, WrittenTables},
@@ -56,9 +57,25 @@ pub(super) fn settings(
         elb_api: written
             .elb_api
             .and_then(|section| elb_api(section, findings)),
+        metrics: written
+            .metrics_address
+            .and_then(|at| metrics(&at, findings)),
+        hooks: hooks(written.hooks, findings),
         interfaces,
     };
     (named_elsewhere || !settings.interfaces.is_empty()).then_some(settings)
+}
+
+fn metrics(written: &At<String>, findings: &mut Findings<'_>) -> Option<SocketAddr> {
+    let address = written.value.parse().ok();
+    if address.is_none() {
+        findings.add(
+            &written.span,
+            "`address` of [metrics] is an address and a port",
+            Some("as in \"127.0.0.1:9180\"".to_owned()),
+        );
+    }
+    address
 }
 
 fn interfaces(

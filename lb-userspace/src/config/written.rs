@@ -19,6 +19,8 @@ pub(super) struct Written {
     pub(super) tables: WrittenTables,
     pub(super) nat: WrittenNat,
     pub(super) elb_api: Option<At<WrittenElbApi>>,
+    pub(super) metrics_address: Option<At<String>>,
+    pub(super) hooks: Vec<At<WrittenHook>>,
     pub(super) load_balancers: Vec<At<WrittenLb>>,
 }
 
@@ -42,6 +44,17 @@ pub(super) struct WrittenElbApi {
     pub(super) access_keys_file: Option<At<String>>,
     pub(super) vip_pool: Option<At<Vec<At<String>>>>,
     pub(super) instances: Vec<(String, At<String>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenHook {
+    pub(super) name: Option<At<String>>,
+    pub(super) events: Option<At<Vec<At<String>>>>,
+    pub(super) load_balancer: Option<At<String>>,
+    pub(super) command: Option<At<Vec<At<String>>>>,
+    pub(super) url: Option<At<String>>,
+    pub(super) timeout: Option<At<i64>>,
+    pub(super) attempts: Option<At<i64>>,
 }
 
 #[derive(Debug)]
@@ -113,6 +126,12 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
         elb_api: top.get("elb_api", |value, findings| {
             in_table(value, findings, elb_api)
         }),
+        metrics_address: top
+            .table("metrics", |metrics| metrics.get("address", string))
+            .flatten(),
+        hooks: top
+            .list("hook", |value, findings| in_table(value, findings, hook))
+            .map_or_else(Vec::new, |list| list.value),
         load_balancers: top
             .list("load_balancer", |value, findings| {
                 in_table(value, findings, lb)
@@ -145,6 +164,18 @@ fn elb_api(table: &mut Table<'_, '_, '_>) -> WrittenElbApi {
         access_keys_file: table.get("access_keys_file", string),
         vip_pool: table.list("vip_pool", string),
         instances: table.entries("instances", string),
+    }
+}
+
+fn hook(table: &mut Table<'_, '_, '_>) -> WrittenHook {
+    WrittenHook {
+        name: table.get("name", string),
+        events: table.list("events", string),
+        load_balancer: table.get("load_balancer", string),
+        command: table.list("command", string),
+        url: table.get("url", string),
+        timeout: table.get("timeout", integer),
+        attempts: table.get("attempts", integer),
     }
 }
 

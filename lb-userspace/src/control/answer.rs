@@ -9,7 +9,7 @@ use super::{
     edit::Draft,
     error::Error,
     event::What,
-    handle::{Declare, FlowQuery, HealthReport, Report, Request},
+    handle::{Declare, FlowQuery, HealthReport, Measured, Report, Request},
     merge::Edit,
     writer::{Control, FLOWS_READ, declared},
 };
@@ -29,6 +29,7 @@ impl Control {
         // Who asked may be gone: the change was made all the same.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Measure(reply) => drop(reply.send(self.measure())),
             Request::LoadBalancers(reply) => drop(reply.send(self.load_balancers())),
             Request::LoadBalancer(lb, reply) => drop(reply.send(self.load_balancer(&lb))),
             Request::CreateLoadBalancer(new, reply) => drop(reply.send(self.create(new, by))),
@@ -119,6 +120,18 @@ impl Control {
                 .map(|(name, packets)| ((*name).to_owned(), *packets))
                 .collect(),
             warnings,
+        })
+    }
+
+    fn measure(&mut self) -> Result<Measured, Error> {
+        Ok(Measured {
+            status: self.status()?,
+            load_balancers: self.load_balancers()?,
+            gauges: self.parts.dataplane.gauges(),
+            books_differ: self.books_differ,
+            store_behind: self.trouble.store_behind,
+            kernel_behind: self.trouble.kernel_behind,
+            hooks: Vec::new(),
         })
     }
 

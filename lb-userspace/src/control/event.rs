@@ -103,6 +103,67 @@ pub enum What {
     },
 }
 
+impl What {
+    /// As in JSON, and as hooks ask for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LoadBalancerCreated => "load_balancer_created",
+            Self::LoadBalancerDeleting => "load_balancer_deleting",
+            Self::LoadBalancerDeleted => "load_balancer_deleted",
+            Self::ListenerAdded { .. } => "listener_added",
+            Self::ListenerRemoved { .. } => "listener_removed",
+            Self::ElbRecordChanged { .. } => "elb_record_changed",
+            Self::AttributesChanged { .. } => "attributes_changed",
+            Self::HealthCheckChanged { .. } => "health_check_changed",
+            Self::CheckPassed => "check_passed",
+            Self::CheckFailed { .. } => "check_failed",
+            Self::Registered => "registered",
+            Self::WeightChanged { .. } => "weight_changed",
+            Self::InService => "in_service",
+            Self::OutOfService { .. } => "out_of_service",
+            Self::DrainStarted { .. } => "drain_started",
+            Self::DrainProgress { .. } => "drain_progress",
+            Self::DrainDeadlineMoved { .. } => "drain_deadline_moved",
+            Self::DrainCutting { .. } => "drain_cutting",
+            Self::DrainEnded { .. } => "drain_ended",
+            Self::FlowsCut { .. } => "flows_cut",
+            Self::Deregistered => "deregistered",
+            Self::NextHopKnown { .. } => "next_hop_known",
+            Self::NextHopLost { .. } => "next_hop_lost",
+            Self::BooksDiffer { .. } => "books_differ",
+        }
+    }
+}
+
+/// Every name that an event can have.
+pub const NAMES: &[&str] = &[
+    "load_balancer_created",
+    "load_balancer_deleting",
+    "load_balancer_deleted",
+    "listener_added",
+    "listener_removed",
+    "elb_record_changed",
+    "attributes_changed",
+    "health_check_changed",
+    "check_passed",
+    "check_failed",
+    "registered",
+    "weight_changed",
+    "in_service",
+    "out_of_service",
+    "drain_started",
+    "drain_progress",
+    "drain_deadline_moved",
+    "drain_cutting",
+    "drain_ended",
+    "flows_cut",
+    "deregistered",
+    "next_hop_known",
+    "next_hop_lost",
+    "books_differ",
+];
+
 /// One line for people: `web/web-1: drain started, 12 flows, at most 300 s`.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,5 +254,34 @@ impl fmt::Display for Short<'_> {
             "draining {switch} {} s, idle {idle_timeout} s, close rate {close_rate}/s",
             draining.timeout
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_the_same_name_in_json_and_for_hooks() {
+        // What serde says of a name that there is not lists those that there
+        // are.
+        let error = serde_json::from_str::<What>(r#"{"event":"x"}"#).unwrap_err();
+        let known = NAMES.iter().map(|name| format!("`{name}`"));
+        let listed: Vec<_> = known.collect();
+        let error = error.to_string();
+        for name in &listed {
+            assert!(error.contains(name.as_str()), "{name}: {error}");
+        }
+        assert_eq!(
+            error.matches('`').count(),
+            2 * (listed.len() + 1),
+            "{error}"
+        );
+        let what = What::DrainStarted {
+            timeout: 1,
+            flows: 2,
+        };
+        let json = serde_json::to_value(&what).unwrap();
+        assert_eq!(json["event"], what.name());
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     config::{Document, Purpose},
     dataplane,
     health::{Board, Roster},
+    hooks::{HookTally, Tallies},
 };
 
 /// What a health check found.
@@ -48,6 +49,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 #[derive(Debug)]
 pub enum Request {
     Status(Reply<Status>),
+    Measure(Reply<Measured>),
     LoadBalancers(Reply<Vec<LoadBalancer>>),
     LoadBalancer(String, Reply<LoadBalancer>),
     CreateLoadBalancer(NewLoadBalancer, Reply<LoadBalancer>),
@@ -71,6 +73,21 @@ pub enum Request {
     KeepElb(String, serde_json::Value, Reply<()>),
     Flows(String, FlowQuery, Reply<Flows>),
     Declare(Box<Declare>, Reply<Applied>),
+}
+
+/// One look at the agent, for metrics.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    pub status: Status,
+    pub load_balancers: Vec<LoadBalancer>,
+    pub gauges: dataplane::Gauges,
+    /// Times that the books did not balance (P9).
+    pub books_differ: u64,
+    /// The store has another state than the one in force.
+    pub store_behind: bool,
+    /// The kernel may have.
+    pub kernel_behind: bool,
+    pub hooks: Vec<HookTally>,
 }
 
 /// What a check found, of whom.
@@ -107,6 +124,7 @@ pub struct Handle {
     events: broadcast::Sender<Arc<Event>>,
     roster: watch::Receiver<Arc<Roster>>,
     board: Board,
+    hooks: Tallies,
     by: Arc<str>,
 }
 
@@ -136,6 +154,7 @@ pub fn channel() -> (Handle, Inbox) {
         events: events.clone(),
         roster: wanted,
         board: board.clone(),
+        hooks: Tallies::default(),
         by: "agent".into(),
     };
     let inbox = Inbox {
@@ -204,6 +223,22 @@ impl Handle {
     /// [`Error::Dataplane`], [`Error::Stopping`].
     pub async fn status(&self) -> Result<Status, Error> {
         self.ask(Request::Status).await
+    }
+
+    /// One look at everything that metrics show.
+    ///
+    /// # Errors
+    /// [`Error::Dataplane`], [`Error::Stopping`].
+    pub async fn measure(&self) -> Result<Measured, Error> {
+        let mut measured = self.ask(Request::Measure).await?;
+        measured.hooks = self.hooks.all();
+        Ok(measured)
+    }
+
+    /// What becomes of the events that hooks want.
+    #[must_use]
+    pub fn hook_tallies(&self) -> Tallies {
+        self.hooks.clone()
     }
 
     /// Sorted by name.

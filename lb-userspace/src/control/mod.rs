@@ -27,5 +27,5 @@ pub mod writer;
 
 pub use error::{Error, Kind};
 pub use event::Event;
-pub use handle::{FlowQuery, Handle, HealthReport, Inbox, channel};
+pub use handle::{FlowQuery, Handle, HealthReport, Inbox, Measured, channel};
 pub use writer::{Control, Parts};

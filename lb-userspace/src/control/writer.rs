@@ -67,6 +67,7 @@ pub struct Control {
     view: View,
     pub(super) ways: Ways,
     events: u64,
+    pub(super) books_differ: u64,
     looked: Moment,
     held_looked: Moment,
     progress: BTreeMap<BackendIndex, Moment>,
@@ -79,7 +80,7 @@ pub(super) struct Trouble {
     /// The store has another state than the one in force.
     pub(super) store_behind: bool,
     /// The kernel may have.
-    kernel_behind: bool,
+    pub(super) kernel_behind: bool,
     /// What the data plane said, and what could not be made of it.
     unheard: Vec<dataplane::Event>,
     retried: Moment,
@@ -105,6 +106,7 @@ impl Control {
             view: View::default(),
             ways: Ways::new(),
             events: 0,
+            books_differ: 0,
             looked: now.moment,
             held_looked: now.moment,
             progress: BTreeMap::new(),
@@ -526,6 +528,7 @@ impl Control {
                 counted,
                 found,
             } => {
+                self.books_differ += 1;
                 let note = self.note(backend, What::BooksDiffer { counted, found });
                 self.say(note.into_iter().collect(), "agent", draft.now);
             }

@@ -259,6 +259,25 @@ pub struct Counters {
     pub verdicts: BTreeMap<&'static str, u64>,
 }
 
+/// How the data plane itself is, as far as the last sweep knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gauges {
+    pub tables: Vec<TableFill>,
+    /// Rounds of the sweeper since the agent started.
+    pub sweeps: u64,
+    /// How long the last of them took.
+    pub last_sweep: Duration,
+}
+
+/// How full a table of established flows is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFill {
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+    pub entries: u64,
+    pub limit: u64,
+}
+
 /// What still ties clients to a backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ties {
@@ -331,6 +350,11 @@ pub trait Dataplane: Send {
 
     /// What an operator should know and can mend, in whole sentences.
     fn warnings(&self) -> Vec<String>;
+
+    /// For metrics.
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
 
     /// At most `limit` flows of a load balancer (and of one backend of it).
     ///

@@ -57,10 +57,11 @@ pub(crate) fn install(what: &str, packages: &[&str]) -> Result<()> {
             apt_install(&packages)
         })
     })?;
-    if packages.contains(&"nginx-light") {
-        // The lab starts its own; the package would also start one at every boot.
-        if workspace::find_program("systemctl").is_some() {
-            command::run(Command::new("systemctl").args(["--quiet", "disable", "nginx"]))?;
+    // The lab starts what it needs; these packages would also start theirs at
+    // every boot.
+    for (package, service) in [("nginx-light", "nginx"), ("prometheus", "prometheus")] {
+        if packages.contains(&package) && workspace::find_program("systemctl").is_some() {
+            command::run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
         }
     }
     Ok(())

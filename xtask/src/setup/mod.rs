@@ -44,11 +44,13 @@ impl Toolchain {
 }
 
 /// Programs that the lab runs, and the packages that have them.
-const LAB_PROGRAMS: [(&str, &str); 6] = [
+const LAB_PROGRAMS: [(&str, &str); 7] = [
     ("nginx", "nginx-light"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
+    // For `promtool`, which checks metrics.
+    ("promtool", "prometheus"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
 ];

@@ -53,6 +53,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tracing::info;
@@ -74,7 +75,7 @@ use self::{
 };
 use super::{
     Attachment, BackendIndex, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
-    FlowRecord, LbIndex, Ties, View,
+    FlowRecord, Gauges, LbIndex, TableFill, Ties, View,
 };
 
 /// What all threads share.
@@ -108,19 +109,29 @@ impl Shared {
     }
 }
 
-/// How many entries the tables of established flows had at the last round.
+/// What the sweeper's last round found: how many entries the tables of
+/// established flows had, and how long it took to see that.
 #[derive(Default)]
-struct Fill([AtomicU64; 2]);
+struct Fill {
+    entries: [AtomicU64; 2],
+    rounds: AtomicU64,
+    micros: AtomicU64,
+}
 
 impl Fill {
-    fn note(&self, entries: [u64; 2]) {
-        for (fill, entries) in self.0.iter().zip(entries) {
+    fn note(&self, entries: [u64; 2], took: Duration) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+        for (fill, entries) in self.entries.iter().zip(entries) {
             fill.store(entries, Ordering::Relaxed);
         }
     }
 
     fn entries(&self) -> [u64; 2] {
-        self.0.each_ref().map(|fill| fill.load(Ordering::Relaxed))
+        self.entries
+            .each_ref()
+            .map(|fill| fill.load(Ordering::Relaxed))
     }
 }
 
@@ -442,6 +453,26 @@ impl Dataplane for Kernel {
             }
         }
         warnings
+    }
+
+    fn gauges(&self) -> Gauges {
+        let fill = &self.shared.fill;
+        let limits = [
+            self.shared.maps.v4.flows.max_entries(),
+            self.shared.maps.v6.flows.max_entries(),
+        ];
+        let tables = ["ipv4", "ipv6"].into_iter().zip(fill.entries()).zip(limits);
+        Gauges {
+            tables: tables
+                .map(|((family, entries), limit)| TableFill {
+                    family,
+                    entries,
+                    limit: limit.into(),
+                })
+                .collect(),
+            sweeps: fill.rounds.load(Ordering::Relaxed),
+            last_sweep: Duration::from_micros(fill.micros.load(Ordering::Relaxed)),
+        }
     }
 
     fn flows(

@@ -348,7 +348,9 @@ impl Sweeper {
         }
         self.audit(round)?;
         self.forget(round)?;
-        self.shared.fill.note(round.tally.established);
+        self.shared
+            .fill
+            .note(round.tally.established, round.began.elapsed());
         if let Some(log) = &mut self.log {
             log.flush();
         }

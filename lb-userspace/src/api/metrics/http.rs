@@ -1,0 +1,113 @@
+//! `GET /metrics`, and nothing else. Who can reach the address may read it;
+//! nothing can be changed here.
+
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{CONTENT_TYPE, HeaderValue},
+    service::service_fn,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::page::{FORM, page};
+use crate::{
+    api::connections::{self, Door},
+    control::Handle,
+};
+
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the metrics cannot be had at {address}: {source}; give [metrics] another `address`")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+}
+
+/// The address, listened on.
+#[derive(Debug)]
+pub struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Endpoint {
+    /// Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let failed = |source| StartError::Listen { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens; the port is known even if any was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Door for Endpoint {
+    type Stream = TcpStream;
+
+    const NAME: &'static str = "metrics";
+
+    /// A scraper has one, or two.
+    const CONNECTIONS: usize = 16;
+
+    /// Scrapers keep connections from one scrape to the next.
+    const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    fn full() -> (&'static str, String) {
+        let text = format!("{} connections are open already\n", Self::CONNECTIONS);
+        ("text/plain", text)
+    }
+}
+
+/// Answers at `endpoint` until `stop` is done.
+pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output = ()>) {
+    let service = |_: &TcpStream| {
+        let control = control.clone();
+        Ok(service_fn(move |request| answer(request, control.clone())))
+    };
+    connections::serve(endpoint, service, stop).await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    control: Handle,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, form, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => match control.measure().await {
+            Ok(measured) => match page(&measured) {
+                Ok(text) => (StatusCode::OK, FORM, text),
+                Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            },
+            Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &error.message()),
+        },
+        (_, "/metrics") => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+        _ => plain(StatusCode::NOT_FOUND, "the metrics are at /metrics"),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(form));
+    Ok(response)
+}
+
+fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, String) {
+    (status, "text/plain; charset=utf-8", format!("{text}\n"))
+}

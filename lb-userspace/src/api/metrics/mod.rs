@@ -1,0 +1,12 @@
+//! Metrics for Prometheus, on an address of their own.
+//!
+//! - [`page`]: what is measured, and how it is called;
+//! - [`http`]: the address, and the one page there.
+
+mod http;
+mod page;
+
+pub use self::{
+    http::{Endpoint, StartError, serve},
+    page::page,
+};
