@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod decap;
+pub mod doctor;
 pub mod health;
 pub mod hooks;
 pub mod lock;

@@ -22,6 +22,7 @@ pub struct Link {
     pub name: String,
     pub up: bool,
     pub loopback: bool,
+    pub mtu: Option<u32>,
 }
 
 /// An address on an interface.
@@ -187,6 +188,13 @@ fn link(answer: &Message) -> Option<Link> {
         name,
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        mtu: message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(*mtu),
+                _ => None,
+            }),
     })
 }
 

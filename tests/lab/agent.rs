@@ -134,6 +134,8 @@ idle_timeout = {idle_timeout}
 pub struct Ebb<'a> {
     site: &'a Site,
     binary: PathBuf,
+    /// What the agent is started by, if not by itself.
+    starter: Vec<String>,
     process: Option<Process>,
     /// What XDP sends back out of a veth arrives at once only if the other end
     /// has a program too: here one that has nothing to open, and passes all.
@@ -169,24 +171,37 @@ impl<'a> Ebb<'a> {
 
     /// As [`Ebb::start`], with the configuration written out.
     pub fn start_with(site: &'a Site, configuration: &str) -> Result<Self> {
+        let mut ebb = Self::prepare(site, configuration)?;
+        ebb.launch()?;
+        Ok(ebb)
+    }
+
+    /// All but the agent itself.
+    pub fn prepare(site: &'a Site, configuration: &str) -> Result<Self> {
         let binary = env::var_os("EBB_BIN")
             .map(PathBuf::from)
             .context("EBB_BIN does not name the ebb to run; `cargo xtask test` sets it")?;
         let passer = passer(site, &binary)?;
-        let mut ebb = Self {
+        let ebb = Self {
             site,
             binary,
+            starter: Vec::new(),
             process: None,
             _passer: passer,
         };
         ebb.write_config(configuration)?;
-        ebb.launch()?;
         Ok(ebb)
     }
 
     /// Starts the agent again, after [`Ebb::stop`] or [`Ebb::crash`].
     pub fn launch(&mut self) -> Result<()> {
-        let mut command = self.site.balancer.command(&self.binary);
+        let mut words = self.starter.iter().map(AsRef::as_ref);
+        let program = words.next().unwrap_or(self.binary.as_os_str());
+        let mut command = self.site.balancer.command(program);
+        command.args(words);
+        if !self.starter.is_empty() {
+            command.arg(&self.binary);
+        }
         command.arg("agent").arg("--config").arg(self.config());
         let process = self
             .process
@@ -197,6 +212,32 @@ impl<'a> Ebb<'a> {
             Ok(std::os::unix::net::UnixStream::connect(&socket).is_ok())
         })?;
         self.status().map(drop)
+    }
+
+    /// From now on the agent is started without root's rights, as the systemd
+    /// unit starts it: another user, with these capabilities and no others.
+    pub fn as_nobody(&mut self) -> Result<()> {
+        const NOBODY: u32 = 65534;
+        const CAPABILITIES: &str = "-all,+bpf,+net_admin,+net_raw,+perfmon";
+        let state = self.site.dir().join("state");
+        for dir in [self.site.dir(), &state, self.site.pins()] {
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY))
+                .with_context(|| format!("cannot give {} away", dir.display()))?;
+        }
+        self.starter = [
+            "setpriv",
+            &format!("--reuid={NOBODY}"),
+            &format!("--regid={NOBODY}"),
+            "--clear-groups",
+            "--no-new-privs",
+            &format!("--inh-caps={CAPABILITIES}"),
+            &format!("--ambient-caps={CAPABILITIES}"),
+            &format!("--bounding-set={CAPABILITIES}"),
+        ]
+        .map(str::to_owned)
+        .into();
+        Ok(())
     }
 
     /// From now on it is another binary, as after the package's upgrade.

@@ -4,6 +4,7 @@
 //! They need root, and are run by `cargo xtask test`.
 
 mod health_checks;
+mod installed;
 mod metrics;
 mod p1_new_flows;
 mod p2_old_flows;

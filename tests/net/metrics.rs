@@ -31,7 +31,7 @@ fn measured() -> Settings {
     }
 }
 
-fn page(site: &Site) -> Result<String> {
+fn read_page(site: &Site) -> Result<String> {
     site.balancer
         .run("curl", &["--silent", "--show-error", "--fail", PAGE])
 }
@@ -83,7 +83,7 @@ fn what_prometheus_reads_is_what_happened() -> Result<()> {
             )
         };
 
-        let page = page(site)?;
+        let page = read_page(site)?;
         lint(&page)?;
         assert_eq!(sample(&page, &page_of("ebb_drain_flows_remaining"))?, 1.0);
         let left = sample(&page, &page_of("ebb_drain_deadline_seconds"))?;
@@ -97,10 +97,10 @@ fn what_prometheus_reads_is_what_happened() -> Result<()> {
 
         drop(talk);
         wait::until_true("the hook to be told", SOON, || {
-            let page = page(site)?;
+            let page = read_page(site)?;
             Ok(page.contains("ebb_hook_events_total{hook=\"told\",outcome=\"delivered\"} 1"))
         })?;
-        lint(&page(site)?)
+        lint(&read_page(site)?)
     })
 }
 

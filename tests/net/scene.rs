@@ -44,7 +44,16 @@ pub(crate) fn play_with(
     configuration: &str,
     act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut ebb = Ebb::start_with(site, configuration).with_context(|| site.describe())?;
+    let ebb = Ebb::start_with(site, configuration).with_context(|| site.describe())?;
+    play_on(site, ebb, act)
+}
+
+/// As [`play_with`], with an agent that was started already.
+pub(crate) fn play_on<'s>(
+    site: &'s Site,
+    mut ebb: Ebb<'s>,
+    act: impl FnOnce(&Site, &mut Ebb<'_>) -> Result<()>,
+) -> Result<()> {
     let played = panic::catch_unwind(AssertUnwindSafe(|| act(site, &mut ebb)));
     if !matches!(played, Ok(Ok(()))) {
         // The harness shows what a failed test prints.

@@ -8,6 +8,7 @@ mod demo;
 mod guest;
 mod kernel;
 mod load;
+mod package;
 mod setup;
 mod test;
 mod workspace;
@@ -36,6 +37,8 @@ enum Verb {
     Test(test::Args),
     /// Measure what a packet costs, in every mode, against a baseline.
     Bench(bench::Args),
+    /// Build a Debian package: agent, man pages, completions, systemd unit.
+    Package,
     /// Show a drain that nobody notices: a client, the balancer, three nginx servers.
     Demo(demo::Args),
     /// Remove the namespaces, processes and pins that a killed run left.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::BuildAndLoad(args) => load::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Package => package::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::CleanLab => clean_lab::run(),
         Verb::GuestInit => guest::init::run(),

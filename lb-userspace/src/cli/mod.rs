@@ -11,6 +11,7 @@ mod backend;
 mod check_config;
 mod completions;
 mod decap;
+mod doctor;
 mod document;
 mod error;
 mod events;
@@ -91,6 +92,8 @@ enum Command {
     Apply(apply::Args),
     /// Find everything that is wrong with a configuration file
     CheckConfig(check_config::Args),
+    /// Find what of this host is in ebb's way, and what mends it
+    Doctor(doctor::Args),
     /// Run on a backend: open ipip packets to a VIP
     Decap(decap::Args),
     /// Print a completion script for a shell
@@ -104,6 +107,8 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
+    /// `ebb doctor` found what must be mended.
+    Sick = 1,
     Usage = 2,
     DrainCut = 3,
 }
@@ -160,6 +165,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
         Command::CheckConfig(args) => check_config::run(&args, ui),
+        Command::Doctor(args) => doctor::run(&args, ui),
         Command::Decap(args) => wait_for(decap::run(&args, ui)),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),

@@ -185,6 +185,7 @@ mod tests {
             name: name.to_owned(),
             up: true,
             loopback: false,
+            mtu: None,
         }
     }
 

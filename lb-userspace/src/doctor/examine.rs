@@ -1,0 +1,579 @@
+//! What the facts of a host mean for ebb. Pure.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{
+    Finding, Verdict,
+    facts::{Facts, InterfaceFacts},
+};
+
+/// The oldest kernel that the program is tested on.
+const OLDEST: (u32, u32) = (6, 1);
+
+/// The capabilities that the agent needs, by the kernel's numbers.
+const NEEDED: [(u32, &str); 3] = [(39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON")];
+
+/// Sends the resets that idle peers need.
+const RAW: (u32, &str) = (13, "CAP_NET_RAW");
+
+/// The longest frame that a driver can give to a program in one piece.
+const LONGEST_MTU: u32 = 3498;
+
+/// Drivers that take XDP programs, as of Linux 6.12.
+const XDP_DRIVERS: &[&str] = &[
+    "atlantic",
+    "bnxt_en",
+    "bonding",
+    "cpsw",
+    "cpsw-switch",
+    "dpaa2-eth",
+    "ena",
+    "enetc",
+    "fec",
+    "fsl_dpaa2_eth",
+    "fsl_dpa",
+    "gve",
+    "hv_netvsc",
+    "i40e",
+    "ice",
+    "igb",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "lan966x-switch",
+    "mana",
+    "mlx4_en",
+    "mlx5_core",
+    "mtk_soc_eth",
+    "mvneta",
+    "mvpp2",
+    "netsec",
+    "nfp",
+    "octeontx2-nicpf",
+    "qede",
+    "rvu_nicpf",
+    "sfc",
+    "st_gmac",
+    "stmmac",
+    "tap",
+    "thunder-nicvf",
+    "tsnep",
+    "tun",
+    "veth",
+    "virtio_net",
+    "vmxnet3",
+    "xen-netfront",
+];
+
+/// Everything that was looked at, in the order in which it matters.
+#[must_use]
+pub fn examine(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![
+        kernel(facts),
+        btf(facts),
+        jit(facts),
+        bpffs(facts),
+        rights(facts),
+        state_dir(facts),
+        group(facts),
+    ];
+    findings.extend(config(facts));
+    for interface in &facts.interfaces {
+        examine_interface(interface, facts, &mut findings);
+    }
+    findings.extend(mtus(facts));
+    findings
+}
+
+fn good(what: impl Into<String>, found: impl Into<String>) -> Finding {
+    Finding {
+        what: what.into(),
+        verdict: Verdict::Good,
+        found: found.into(),
+        mend: None,
+    }
+}
+
+fn wrong(
+    verdict: Verdict,
+    what: impl Into<String>,
+    found: impl Into<String>,
+    mend: Option<String>,
+) -> Finding {
+    Finding {
+        what: what.into(),
+        verdict,
+        found: found.into(),
+        mend,
+    }
+}
+
+fn kernel(facts: &Facts) -> Finding {
+    let what = "kernel";
+    let Some(release) = &facts.kernel else {
+        return wrong(Verdict::Warning, what, "its version cannot be read", None);
+    };
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) >= OLDEST => good(what, release),
+        _ => wrong(
+            Verdict::Bad,
+            what,
+            format!(
+                "{release} is older than {}.{}, the oldest that ebb runs on",
+                OLDEST.0, OLDEST.1
+            ),
+            None,
+        ),
+    }
+}
+
+fn btf(facts: &Facts) -> Finding {
+    if facts.has_btf {
+        good("BTF", "the kernel describes its types")
+    } else {
+        wrong(
+            Verdict::Bad,
+            "BTF",
+            "there is no /sys/kernel/btf/vmlinux: the kernel was built without \
+             CONFIG_DEBUG_INFO_BTF; run a distribution's kernel",
+            None,
+        )
+    }
+}
+
+fn jit(facts: &Facts) -> Finding {
+    match facts.jit {
+        Some(0) => wrong(
+            Verdict::Warning,
+            "JIT",
+            "the kernel interprets programs, at a tenth of the speed",
+            Some("sysctl -w net.core.bpf_jit_enable=1".to_owned()),
+        ),
+        _ => good("JIT", "programs are compiled"),
+    }
+}
+
+fn bpffs(facts: &Facts) -> Finding {
+    let dir = facts.bpffs_dir.display();
+    if facts.bpffs_is_mounted {
+        return good("bpffs", format!("{dir} is on one"));
+    }
+    let mount = facts.bpffs_dir.parent().unwrap_or(Path::new("/sys/fs/bpf"));
+    wrong(
+        Verdict::Bad,
+        "bpffs",
+        format!("{dir} is on no BPF file system: what should outlive the agent has no place"),
+        Some(format!(
+            "mkdir -p {0} && mount -t bpf bpf {0}",
+            mount.display()
+        )),
+    )
+}
+
+fn rights(facts: &Facts) -> Finding {
+    let what = "rights";
+    let Some(has) = facts.capabilities else {
+        return wrong(Verdict::Warning, what, "they cannot be read", None);
+    };
+    let lacks = |(bit, _): &(u32, &str)| has & (1 << bit) == 0;
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|needed| lacks(needed))
+        .map(|(_, name)| *name)
+        .collect();
+    if !missing.is_empty() {
+        return wrong(
+            Verdict::Bad,
+            what,
+            format!("this process lacks {}", missing.join(", ")),
+            Some("sudo ebb doctor".to_owned()),
+        );
+    }
+    if lacks(&RAW) {
+        let found = format!(
+            "this process lacks {}: idle peers would not be told of the end",
+            RAW.1
+        );
+        return wrong(
+            Verdict::Bad,
+            what,
+            found,
+            Some("sudo ebb doctor".to_owned()),
+        );
+    }
+    good(what, "the capabilities that the agent needs are here")
+}
+
+fn state_dir(facts: &Facts) -> Finding {
+    let dir = facts.state_dir.display();
+    match &facts.state_dir_problem {
+        None => good("state folder", format!("{dir} can be written")),
+        Some(problem) => wrong(
+            Verdict::Bad,
+            "state folder",
+            format!("{dir} cannot be written: {problem}; every change would be refused"),
+            Some(format!("install -d -m 0750 {dir}")),
+        ),
+    }
+}
+
+fn group(facts: &Facts) -> Finding {
+    if facts.has_group {
+        good("group ebb", "its members may use the socket")
+    } else {
+        wrong(
+            Verdict::Warning,
+            "group ebb",
+            "there is none: only root may use the socket",
+            Some("groupadd --system ebb".to_owned()),
+        )
+    }
+}
+
+fn config(facts: &Facts) -> Option<Finding> {
+    let file = facts.config.display();
+    Some(match &facts.config_faults {
+        None => wrong(
+            Verdict::Warning,
+            "configuration",
+            format!("{file} cannot be read; every interface is looked at"),
+            None,
+        ),
+        Some(faults) if faults.is_empty() => good("configuration", format!("{file} is valid")),
+        Some(faults) => wrong(
+            Verdict::Bad,
+            "configuration",
+            format!("{file} has {} faults, as {}", faults.len(), faults[0]),
+            Some(format!("ebb check-config {file}")),
+        ),
+    })
+}
+
+fn examine_interface(interface: &InterfaceFacts, facts: &Facts, findings: &mut Vec<Finding>) {
+    let name = &interface.name;
+    if !interface.is_there {
+        let what = format!("{name}: link");
+        findings.push(wrong(
+            Verdict::Bad,
+            what,
+            "there is no such interface",
+            None,
+        ));
+        return;
+    }
+    findings.push(if interface.up {
+        good(format!("{name}: link"), "up")
+    } else {
+        wrong(
+            Verdict::Bad,
+            format!("{name}: link"),
+            "down",
+            Some(format!("ip link set dev {name} up")),
+        )
+    });
+    findings.push(driver(interface));
+    findings.extend(mtu(interface, facts));
+    findings.extend(offloads(interface));
+    findings.extend(rp_filter(interface));
+}
+
+fn driver(interface: &InterfaceFacts) -> Finding {
+    let what = format!("{}: driver", interface.name);
+    match interface.driver.as_deref() {
+        None => wrong(
+            Verdict::Warning,
+            what,
+            "which one it is cannot be told without ethtool",
+            Some("apt-get install ethtool".to_owned()),
+        ),
+        Some(driver) if XDP_DRIVERS.contains(&driver) => {
+            good(what, format!("{driver}, which takes XDP programs"))
+        }
+        Some(driver) => wrong(
+            Verdict::Warning,
+            what,
+            format!("{driver} is not known to take XDP programs: generic mode, which is slower"),
+            None,
+        ),
+    }
+}
+
+fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
+    let name = &interface.name;
+    let what = format!("{name}: MTU");
+    let mtu = interface.mtu?;
+    if mtu > LONGEST_MTU {
+        return Some(wrong(
+            Verdict::Bad,
+            what,
+            format!("{mtu}: frames longer than a page cannot be given to the program in one piece"),
+            Some(format!("ip link set dev {name} mtu 1500")),
+        ));
+    }
+    if facts.uses_ipip && mtu < 1520 {
+        return Some(wrong(
+            Verdict::Warning,
+            what,
+            format!(
+                "{mtu}: an ipip packet is 20 or 40 bytes longer, so full packets of clients need \
+                 more towards the backends (or a smaller MSS there)"
+            ),
+            Some(format!("ip link set dev {name} mtu 1540")),
+        ));
+    }
+    Some(good(what, mtu.to_string()))
+}
+
+/// What comes in by one interface leaves by another.
+fn mtus(facts: &Facts) -> Option<Finding> {
+    let sizes: BTreeSet<u32> = facts.interfaces.iter().filter_map(|i| i.mtu).collect();
+    let (least, most) = (sizes.first()?, sizes.last()?);
+    (least != most).then(|| {
+        let most_at = facts.interfaces.iter().find(|i| i.mtu == Some(*most));
+        let name = most_at.map_or("", |interface| &interface.name);
+        wrong(
+            Verdict::Warning,
+            "MTUs",
+            format!(
+                "{least} and {most}: what comes in by the longer one may not fit into the other, \
+                 and is dropped there"
+            ),
+            Some(format!("ip link set dev {name} mtu {least}")),
+        )
+    })
+}
+
+/// The offloads that hide from the program what is on the wire.
+fn offloads(interface: &InterfaceFacts) -> Vec<Finding> {
+    let name = &interface.name;
+    let Some(offloads) = &interface.offloads else {
+        return Vec::new();
+    };
+    let on = |offload: &str| offloads.iter().any(|(key, on)| key == offload && *on);
+    let virtual_pair = interface.driver.as_deref() == Some("veth");
+    let mut findings = Vec::new();
+    for (offload, short, harm) in [
+        (
+            "large-receive-offload",
+            "lro",
+            "packets are merged before the program sees them",
+        ),
+        (
+            "rx-vlan-offload",
+            "rxvlan",
+            "VLAN tags are taken off before the program sees them",
+        ),
+    ] {
+        if on(offload) && !virtual_pair {
+            findings.push(wrong(
+                Verdict::Warning,
+                format!("{name}: {offload}"),
+                harm,
+                Some(format!("ethtool -K {name} {short} off")),
+            ));
+        }
+    }
+    if virtual_pair && on("tx-checksumming") {
+        findings.push(wrong(
+            Verdict::Warning,
+            format!("{name}: tx-checksumming"),
+            "a veth hands on packets whose checksums are not finished; turn it off at both ends",
+            Some(format!("ethtool -K {name} tx off")),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(good(
+            format!("{name}: offloads"),
+            "none hides what is on the wire",
+        ));
+    }
+    findings
+}
+
+fn rp_filter(interface: &InterfaceFacts) -> Option<Finding> {
+    let name = &interface.name;
+    let what = format!("{name}: rp_filter");
+    Some(match interface.rp_filter? {
+        1 => wrong(
+            Verdict::Warning,
+            what,
+            "strict: the host drops what it would answer by another interface, and with it \
+             packets that ebb leaves to the host",
+            Some(format!(
+                "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=2"
+            )),
+        ),
+        0 => good(what, "off"),
+        _ => good(what, "loose"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host that has everything.
+    fn fine() -> Facts {
+        Facts {
+            kernel: Some("6.1.0-18-amd64".to_owned()),
+            has_btf: true,
+            jit: Some(1),
+            bpffs_dir: "/sys/fs/bpf/ebb".into(),
+            bpffs_is_mounted: true,
+            capabilities: Some(u64::MAX),
+            state_dir: "/var/lib/ebb".into(),
+            state_dir_problem: None,
+            has_group: true,
+            config: "/etc/ebb/ebb.toml".into(),
+            config_faults: Some(Vec::new()),
+            uses_ipip: false,
+            interfaces: vec![InterfaceFacts {
+                name: "eth0".to_owned(),
+                is_there: true,
+                up: true,
+                mtu: Some(1500),
+                driver: Some("ixgbe".to_owned()),
+                offloads: Some(vec![("large-receive-offload".to_owned(), false)]),
+                rp_filter: Some(0),
+            }],
+        }
+    }
+
+    /// What is wrong once `change` was made to a host that has everything.
+    fn wrong_after(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
+        let mut facts = fine();
+        change(&mut facts);
+        let mut findings = examine(&facts);
+        findings.retain(|finding| finding.verdict != Verdict::Good);
+        findings
+    }
+
+    #[test]
+    fn a_host_that_has_everything_is_fine() {
+        assert_eq!(wrong_after(|_| {}), []);
+    }
+
+    #[test]
+    fn each_fault_is_named_with_what_mends_it() {
+        type Change = fn(&mut Facts);
+        let faults: [(Change, Verdict, &str, Option<&str>); 15] = [
+            (
+                |f| f.kernel = Some("5.15.0".to_owned()),
+                Verdict::Bad,
+                "older than 6.1",
+                None,
+            ),
+            (|f| f.has_btf = false, Verdict::Bad, "vmlinux", None),
+            (
+                |f| f.jit = Some(0),
+                Verdict::Warning,
+                "interprets",
+                Some("sysctl -w net.core.bpf_jit_enable=1"),
+            ),
+            (
+                |f| f.bpffs_is_mounted = false,
+                Verdict::Bad,
+                "BPF file system",
+                Some("mkdir -p /sys/fs/bpf && mount -t bpf bpf /sys/fs/bpf"),
+            ),
+            (
+                |f| f.capabilities = Some(0),
+                Verdict::Bad,
+                "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON",
+                Some("sudo"),
+            ),
+            (
+                |f| f.state_dir_problem = Some("Read-only file system".to_owned()),
+                Verdict::Bad,
+                "Read-only",
+                Some("install -d"),
+            ),
+            (
+                |f| f.has_group = false,
+                Verdict::Warning,
+                "only root",
+                Some("groupadd --system ebb"),
+            ),
+            (
+                |f| f.config_faults = None,
+                Verdict::Warning,
+                "cannot be read",
+                None,
+            ),
+            (
+                |f| f.interfaces[0].is_there = false,
+                Verdict::Bad,
+                "no such interface",
+                None,
+            ),
+            (
+                |f| f.interfaces[0].up = false,
+                Verdict::Bad,
+                "down",
+                Some("ip link set dev eth0 up"),
+            ),
+            (
+                |f| f.interfaces[0].driver = Some("e1000e".to_owned()),
+                Verdict::Warning,
+                "generic mode",
+                None,
+            ),
+            (
+                |f| f.interfaces[0].mtu = Some(9000),
+                Verdict::Bad,
+                "one piece",
+                Some("ip link set dev eth0 mtu 1500"),
+            ),
+            (
+                |f| f.uses_ipip = true,
+                Verdict::Warning,
+                "ipip",
+                Some("mtu 1540"),
+            ),
+            (
+                |f| {
+                    f.interfaces[0].offloads =
+                        Some(vec![("large-receive-offload".to_owned(), true)]);
+                },
+                Verdict::Warning,
+                "merged",
+                Some("ethtool -K eth0 lro off"),
+            ),
+            (
+                |f| f.interfaces[0].rp_filter = Some(1),
+                Verdict::Warning,
+                "strict",
+                Some("sysctl -w"),
+            ),
+        ];
+        for (change, verdict, found, mend) in faults {
+            let wrong = wrong_after(change);
+            assert_eq!(wrong.len(), 1, "{wrong:?}");
+            assert_eq!(wrong[0].verdict, verdict, "{wrong:?}");
+            assert!(wrong[0].found.contains(found), "{wrong:?}");
+            match (&wrong[0].mend, mend) {
+                (None, None) => {}
+                (Some(is), Some(should)) => assert!(is.contains(should), "{wrong:?}"),
+                _ => panic!("{wrong:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn interfaces_of_different_mtu_are_noticed() {
+        let wrong = wrong_after(|facts| {
+            let mut other = facts.interfaces[0].clone();
+            other.name = "eth1".to_owned();
+            other.mtu = Some(1400);
+            facts.interfaces.push(other);
+        });
+        assert_eq!(wrong.len(), 1);
+        assert_eq!(
+            wrong[0].mend.as_deref(),
+            Some("ip link set dev eth0 mtu 1400")
+        );
+    }
+}
