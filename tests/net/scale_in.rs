@@ -48,7 +48,7 @@ fn no_request_fails_when_a_server_is_taken_out_as_documented(mode: Mode) -> Resu
         let pid = site.backend(&victim)?.nginx.id().to_string();
         let mut script = ebb.command(&[]);
         let (ebb_binary, socket) = {
-            let mut words = script.get_args().map(|word| word.to_owned());
+            let mut words = script.get_args().map(ToOwned::to_owned);
             let _flag = words.next();
             (
                 script.get_program().to_owned(),
