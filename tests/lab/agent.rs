@@ -240,6 +240,12 @@ impl<'a> Ebb<'a> {
         Ok(())
     }
 
+    /// From now on the agent is started by this program, whose last arguments
+    /// it becomes.
+    pub fn started_by(&mut self, words: &[&str]) {
+        self.starter = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// From now on it is another binary, as after the package's upgrade.
     pub fn upgrade(&mut self) -> Result<()> {
         let newer = self.site.dir().join("ebb-newer");

@@ -210,6 +210,17 @@ impl Site {
         Ok(())
     }
 
+    /// Pulls the balancer's plug towards the servers, for `nat`: the interface
+    /// is gone.
+    pub fn unplug_servers(&self) -> Result<()> {
+        self.balancer.namespace.ip("link delete s0\n")
+    }
+
+    /// Puts it in again: a new interface of the same name.
+    pub fn plug_servers(&self) -> Result<()> {
+        self.balancer.plug("s0", &self.switch, Lan::Servers, 1)
+    }
+
     /// Everything that helps to find what went wrong.
     pub fn describe(&self) -> String {
         let hosts = [&*self.client, &self.balancer].into_iter();

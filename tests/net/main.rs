@@ -3,6 +3,7 @@
 //!
 //! They need root, and are run by `cargo xtask test`.
 
+mod faults;
 mod health_checks;
 mod installed;
 mod metrics;

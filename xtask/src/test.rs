@@ -8,7 +8,7 @@ use crate::{
     build::{self, Built},
     clean_lab,
     command::{self, step},
-    guest, setup,
+    guest, setup, workspace,
 };
 
 #[derive(clap::Args)]

@@ -159,6 +159,20 @@ maglev = 4093
 pool = ["10.0.1.1"]
 ports = "1024-32767"
 
+[metrics]
+address = "127.0.0.1:9180"
+
+[[hook]]
+name = "pager"
+events = ["in_service", "out_of_service"]
+load_balancer = "web"
+command = ["/bin/page", "now"]
+attempts = 7
+
+[[hook]]
+events = ["drain_ended"]
+url = "https://hooks.example/ebb"
+
 [[load_balancer]]
 name = "web"
 mode = "nat"
@@ -170,6 +184,11 @@ backends = [
 [load_balancer.attributes]
 connection_draining = { enabled = true, timeout = 10 }
 idle_timeout = 60
+[load_balancer.health_check]
+target = "HTTPS:8443/ping"
+interval = 2
+healthy_threshold = 3
+server_name = "www.example"
 
 [[load_balancer]]
 name = "dns"
@@ -213,6 +232,15 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             (1 << 20, 4093)
         );
         assert_eq!(settings.nat.ports, Some((1024, 32767)));
+        assert_eq!(settings.metrics, Some(([127, 0, 0, 1], 9180).into()));
+        let [pager, url] = &*settings.hooks else {
+            panic!("{:?}", settings.hooks);
+        };
+        assert_eq!(
+            (&*pager.name, pager.attempts, pager.events.len()),
+            ("pager", 7, 2)
+        );
+        assert_eq!((&*url.name, url.timeout.as_secs()), ("hook-2", 10));
         assert_eq!(settings.socket.to_str(), Some("/run/ebb/ebb.sock"));
 
         let web = &document.declaration["web"];
@@ -220,6 +248,13 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
         assert_eq!(attributes.drain().unwrap().get(), 10);
         assert_eq!(attributes.idle_timeout.get(), 60);
         assert_eq!(web.backends[&key("web-1")].weight.get(), 5);
+        let check = web.health_check.as_ref().unwrap();
+        assert_eq!(check.target().to_string(), "HTTPS:8443/ping");
+        // The default has no room in so short an interval.
+        assert_eq!(
+            (check.interval().as_secs(), check.timeout().as_secs()),
+            (2, 1)
+        );
         let second = web.backends[&key("10.0.1.12")];
         assert_eq!(second.weight, Weight::DEFAULT);
         let (listener, backend_port) = web.listeners.first_key_value().unwrap();
@@ -444,6 +479,99 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             "\"224.0.0.1\"",
             0,
             "a multicast address",
+        ),
+        (
+            "health check: target",
+            "HTTPS:8443/ping",
+            "ICMP:1",
+            0,
+            "target",
+        ),
+        (
+            "health check: no target",
+            "target = \"HTTPS:8443/ping\"\n",
+            "",
+            -1,
+            "a health check needs `target`",
+        ),
+        (
+            "health check: interval",
+            "interval = 2",
+            "interval = 301",
+            0,
+            "1 to 300 seconds, not 301",
+        ),
+        (
+            "health check: negative",
+            "interval = 2",
+            "interval = -2",
+            0,
+            "1 to 300 seconds, not -2",
+        ),
+        (
+            "health check: timeout",
+            "interval = 2",
+            "interval = 2\ntimeout = 2",
+            1,
+            "timeout must be less than interval",
+        ),
+        (
+            "health check: threshold",
+            "healthy_threshold = 3",
+            "healthy_threshold = 11",
+            0,
+            "2 to 10, not 11",
+        ),
+        (
+            "health check: unknown key",
+            "healthy_threshold",
+            "healthy_treshold",
+            0,
+            "did you mean `healthy_threshold`?",
+        ),
+        (
+            "metrics address",
+            "127.0.0.1:9180",
+            "9180",
+            0,
+            "an address and a port",
+        ),
+        (
+            "hook event",
+            "\"out_of_service\"",
+            "\"out_of_servise\"",
+            0,
+            "did you mean \"out_of_service\"?",
+        ),
+        (
+            "hook without events",
+            "[\"drain_ended\"]",
+            "[]",
+            0,
+            "a hook needs `events`",
+        ),
+        (
+            "hook with both",
+            "url =",
+            "command = [\"/bin/x\"]\nurl =",
+            -2,
+            "either `command` or `url`",
+        ),
+        ("hook url", "https://", "gopher://", 0, "http or https"),
+        ("hook path", "/bin/page", "page", 0, "absolute path"),
+        (
+            "hook attempts",
+            "attempts = 7",
+            "attempts = 0",
+            0,
+            "1 to 20, not 0",
+        ),
+        (
+            "hook name twice",
+            "events = [\"drain_ended\"]",
+            "name = \"pager\"\nevents = [\"drain_ended\"]",
+            0,
+            "declared twice",
         ),
         ("maglev", "4093", "4096", 0, "a prime"),
         ("flows", "1_048_576", "100", 0, "1024 to"),

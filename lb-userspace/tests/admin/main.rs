@@ -9,6 +9,7 @@
 mod cli;
 mod events;
 mod fake;
+mod fuzz;
 mod limits;
 mod requests;
 mod terminal;

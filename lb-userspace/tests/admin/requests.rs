@@ -16,14 +16,14 @@ use proptest::prelude::*;
 use crate::fake::{self, Agent, attributes, backend, load_balancer, no_such_lb};
 
 /// A status and a body.
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn error(&self) -> lb_userspace::api::types::ErrorBody {
+    pub(crate) fn error(&self) -> lb_userspace::api::types::ErrorBody {
         serde_json::from_slice::<Error>(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
             .error
@@ -43,7 +43,7 @@ fn send(socket: &Path, request: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> Answer {
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nhost: ebb\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
