@@ -485,7 +485,7 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             "HTTPS:8443/ping",
             "ICMP:1",
             0,
-            "target",
+            "ICMP",
         ),
         (
             "health check: no target",
@@ -631,7 +631,7 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             .replacen("manage_vips", "manage_vip", 1);
         let found = parse(&text).unwrap_err();
         let lines: Vec<usize> = found.iter().map(|diagnostic| diagnostic.line).collect();
-        assert_eq!(lines, [2, 18, 28], "{found:#?}");
+        assert_eq!(lines, [2, 32, 47], "{found:#?}");
     }
 
     #[test]

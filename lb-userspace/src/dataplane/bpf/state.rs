@@ -22,7 +22,7 @@ use lb_common::{
     },
     hash,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     books,
@@ -488,9 +488,21 @@ impl State {
         Ok(())
     }
 
+    /// Forgets the interfaces that are not among `links` any more, but for
+    /// their numbers: they may come back.
+    pub(super) fn miss(&mut self, links: &[Link]) {
+        for (name, served) in &mut self.interfaces.served {
+            if served.ifindex != GONE && !links.iter().any(|link| link.index == served.ifindex) {
+                warn!(interface = name, "the interface is gone");
+                served.ifindex = GONE;
+            }
+        }
+    }
+
     pub(super) fn attachments(&self) -> Vec<Attachment> {
         let served = self.interfaces.served.iter();
         served
+            .filter(|(_, served)| served.ifindex != GONE)
             .map(|(name, served)| Attachment {
                 interface: name.clone(),
                 driver: served.driver,
@@ -616,8 +628,12 @@ struct Interfaces {
     served: BTreeMap<String, Served>,
 }
 
+/// The index of an interface that is not there; the kernel's begin at 1.
+const GONE: u32 = 0;
+
 struct Served {
     number: u32,
+    /// Or [`GONE`].
     ifindex: u32,
     driver: bool,
 }

@@ -231,6 +231,7 @@ impl Worker {
     /// Makes the program serve the configured interfaces, also those that have
     /// just come back. One that fails is tried again.
     fn serve(&mut self, links: &[Link]) {
+        self.shared.state().miss(links);
         for link in links.iter().filter(|l| self.interfaces.contains(&l.name)) {
             if let Err(error) = self.shared.state().serve(link) {
                 error!(interface = link.name, %error, "cannot serve this interface");
