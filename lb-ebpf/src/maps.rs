@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use lb_common::abi::{
     address::{Addr4, Addr6},
-    backend::{Backend, LoadBalancer, Slots},
+    backend::{Backend, LoadBalancer, SLOTS_LEN},
     config::{Interface, MAX_INTERFACES, MAX_NAT_POOL, Settings},
     counter::{BackendCounters, VERDICTS},
     flow::{Flow, FlowKey},
@@ -58,9 +58,11 @@ pub(crate) static LISTENERS_V6: Array<Listener<Addr6>, 4096> = Array::new();
 #[btf_map]
 pub(crate) static LBS: Array<LoadBalancer, 256> = Array::new();
 
-/// The Maglev tables, by load balancer; each is swapped whole.
+/// The Maglev tables, by load balancer; each is swapped whole. An inner map's
+/// value is `Slots` to the agent, and here the array alone: Linux 6.1 takes a map
+/// that was made without BTF for another kind than one whose value is a struct.
 #[btf_map]
-pub(crate) static TABLES: ArrayOfMaps<Array<Slots, 1>, 256> = ArrayOfMaps::new();
+pub(crate) static TABLES: ArrayOfMaps<Array<[u16; SLOTS_LEN], 1>, 256> = ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static BACKENDS: Array<Backend, 4096> = Array::new();

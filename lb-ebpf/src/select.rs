@@ -34,7 +34,7 @@ pub(crate) fn backend<A: Family>(
         if slot >= MAX_SLOTS {
             return None;
         }
-        let candidate = table.0[slot];
+        let candidate = table[slot];
         if candidate != NO_BACKEND
             && let Some(backend) = maps::BACKENDS.get(candidate as u32)
         {

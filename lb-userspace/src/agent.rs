@@ -347,7 +347,19 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
         },
         nat_pool: settings.nat.pool.clone(),
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
-        tunnel_sources: Vec::new(),
+        tunnel_sources: settings
+            .ipip
+            .sources
+            .iter()
+            .map(|prefix| bpf::TunnelSource {
+                address: prefix.address,
+                bits: prefix.bits,
+            })
+            .collect(),
+        udp_timeouts: bpf::UdpTimeouts {
+            unreplied: settings.udp.unreplied,
+            replied: settings.udp.replied,
+        },
         log: settings.kernel_log,
     };
     Ok(Box::new(Kernel::start(object::OBJECT, &config, events)?))

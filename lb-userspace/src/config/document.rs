@@ -159,6 +159,12 @@ maglev = 4093
 pool = ["10.0.1.1"]
 ports = "1024-32767"
 
+[ipip]
+source = ["10.200.0.0/16"]
+
+[udp]
+unreplied_timeout = 20
+
 [metrics]
 address = "127.0.0.1:9180"
 
@@ -241,6 +247,9 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             ("pager", 7, 2)
         );
         assert_eq!((&*url.name, url.timeout.as_secs()), ("hook-2", 10));
+        assert_eq!(settings.ipip.sources[0].bits, 16);
+        let udp = settings.udp;
+        assert_eq!((udp.unreplied.as_secs(), udp.replied.as_secs()), (20, 180));
         assert_eq!(settings.socket.to_str(), Some("/run/ebb/ebb.sock"));
 
         let web = &document.declaration["web"];
@@ -306,6 +315,20 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             "port 0 is not a port",
         ),
         ("port too big", "port = 53", "port = 65536", 0, "1 to 65535"),
+        (
+            "a tunnel source with host bits",
+            "10.200.0.0/16",
+            "10.200.0.1/16",
+            0,
+            "not a prefix that tunnels can come from",
+        ),
+        (
+            "no UDP timeout",
+            "unreplied_timeout = 20",
+            "unreplied_timeout = 0",
+            0,
+            "1 to 4000 seconds, not 0",
+        ),
         (
             "timeout 0",
             "timeout = 10",
@@ -631,7 +654,7 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
             .replacen("manage_vips", "manage_vip", 1);
         let found = parse(&text).unwrap_err();
         let lines: Vec<usize> = found.iter().map(|diagnostic| diagnostic.line).collect();
-        assert_eq!(lines, [2, 32, 47], "{found:#?}");
+        assert_eq!(lines, [2, 38, 53], "{found:#?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use super::{elb::ElbApi, hook::Hook};
@@ -22,6 +23,8 @@ pub struct Settings {
     pub kernel_log: bool,
     pub tables: Tables,
     pub nat: Nat,
+    pub ipip: Ipip,
+    pub udp: Udp,
     /// None: no Query API.
     pub elb_api: Option<ElbApi>,
     /// Where Prometheus finds the metrics; none: nowhere.
@@ -67,4 +70,38 @@ pub struct Nat {
     /// The first and the last source port; none: the widest range outside the
     /// host's own.
     pub ports: Option<(u16, u16)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ipip {
+    /// Where tunnels come from, at most one prefix per address family; none: the
+    /// address of the interface that leads to the backend.
+    pub sources: Vec<TunnelPrefix>,
+}
+
+/// A prefix whose host bits vary with the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelPrefix {
+    /// With its host bits zero.
+    pub address: IpAddr,
+    /// How many low bits vary, at most 32.
+    pub bits: u8,
+}
+
+/// What a UDP flow may be silent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Udp {
+    /// Before the first answer.
+    pub unreplied: Duration,
+    /// After it.
+    pub replied: Duration,
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self {
+            unreplied: Duration::from_secs(30),
+            replied: Duration::from_secs(180),
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! From the settings as written to those that the agent can run with.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{
     diagnostic::{At, Findings},
@@ -8,8 +12,8 @@ use super::{
     elb::elb_api,
     hook::hooks,
     host::Host,
-    settings::{Nat, Settings, Tables, XdpMode},
-    written::{Written, WrittenNat, WrittenTables},
+    settings::{Ipip, Nat, Settings, Tables, TunnelPrefix, Udp, XdpMode},
+    written::{Written, WrittenIpip, WrittenNat, WrittenTables, WrittenUdp},
 };
 
 pub(super) fn settings(
@@ -54,6 +58,8 @@ pub(super) fn settings(
         kernel_log: written.kernel_log.is_some_and(|at| at.value),
         tables: tables(&written.tables, findings),
         nat: nat(written.nat, host, findings),
+        ipip: ipip(written.ipip, findings),
+        udp: udp(&written.udp, findings),
         elb_api: written
             .elb_api
             .and_then(|section| elb_api(section, findings)),
@@ -210,4 +216,97 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
         range
     });
     Nat { pool, ports }
+}
+
+fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {
+    let mut sources: Vec<TunnelPrefix> = Vec::new();
+    let list = written.source.map_or_else(Vec::new, |at| at.value);
+    for At { value: text, span } in list {
+        let Some(prefix) = tunnel_prefix(&text) else {
+            let shown: String = text.chars().take(64).collect();
+            let message = format!("{shown:?} is not a prefix that tunnels can come from");
+            let hint = "written like \"10.200.0.0/16\" or \"fd00:e::/96\": the bits behind the \
+                        prefix, at most 32, vary with the flow and are zero here";
+            findings.add(&span, message, Some(hint.to_owned()));
+            continue;
+        };
+        let same_family =
+            |other: &TunnelPrefix| other.address.is_ipv6() == prefix.address.is_ipv6();
+        if sources.iter().any(same_family) {
+            let message = "`source` has two prefixes of one address family";
+            findings.add(&span, message, None);
+        } else {
+            sources.push(prefix);
+        }
+    }
+    Ipip { sources }
+}
+
+/// `address/length` without bits behind its length; an address alone does not
+/// vary.
+fn tunnel_prefix(text: &str) -> Option<TunnelPrefix> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse::<u8>().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let (width, value) = match address {
+        IpAddr::V4(v4) => (32, u128::from(v4.to_bits())),
+        IpAddr::V6(v6) => (128, v6.to_bits()),
+    };
+    let bits = width - length.unwrap_or(width).min(width);
+    let is_prefix = length.is_none_or(|length| length <= width) && bits <= 32;
+    let host_bits = value & ((1_u128 << bits.min(32)) - 1);
+    (is_prefix && host_bits == 0 && !address.is_unspecified() && !address.is_multicast())
+        .then_some(TunnelPrefix { address, bits })
+}
+
+fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> Udp {
+    let default = Udp::default();
+    let mut seconds = |written: &Option<At<i64>>, key: &str, default: Duration| {
+        let Some(At { value, span }) = written else {
+            return default;
+        };
+        match u64::try_from(*value) {
+            Ok(seconds) if (1..=4000).contains(&seconds) => Duration::from_secs(seconds),
+            _ => {
+                let message = format!("`{key}` is 1 to 4000 seconds, not {value}");
+                findings.add(span, message, None);
+                default
+            }
+        }
+    };
+    Udp {
+        unreplied: seconds(
+            &written.unreplied_timeout,
+            "unreplied_timeout",
+            default.unreplied,
+        ),
+        replied: seconds(&written.replied_timeout, "replied_timeout", default.replied),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnels_prefix_has_its_varying_bits_behind_it() {
+        let read = |text| tunnel_prefix(text).map(|p| (p.address.to_string(), p.bits));
+        let of = |address: &str, bits| Some((address.to_owned(), bits));
+        assert_eq!(read("10.200.0.0/16"), of("10.200.0.0", 16));
+        assert_eq!(read("10.200.0.1"), of("10.200.0.1", 0));
+        assert_eq!(read("fd00:e::/96"), of("fd00:e::", 32));
+        for bad in [
+            "10.200.0.1/16",
+            "10.0.0.0/33",
+            "fd00::/95",
+            "0.0.0.0/0",
+            "ff02::/112",
+            "10.0.0.0/",
+            "ten",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

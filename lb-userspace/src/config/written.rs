@@ -18,6 +18,8 @@ pub(super) struct Written {
     pub(super) kernel_log: Option<At<bool>>,
     pub(super) tables: WrittenTables,
     pub(super) nat: WrittenNat,
+    pub(super) ipip: WrittenIpip,
+    pub(super) udp: WrittenUdp,
     pub(super) elb_api: Option<At<WrittenElbApi>>,
     pub(super) metrics_address: Option<At<String>>,
     pub(super) hooks: Vec<At<WrittenHook>>,
@@ -35,6 +37,17 @@ pub(super) struct WrittenTables {
 pub(super) struct WrittenNat {
     pub(super) pool: Option<At<Vec<At<String>>>>,
     pub(super) ports: Option<At<String>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenIpip {
+    pub(super) source: Option<At<Vec<At<String>>>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenUdp {
+    pub(super) unreplied_timeout: Option<At<i64>>,
+    pub(super) replied_timeout: Option<At<i64>>,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +136,8 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
         kernel_log: top.get("kernel_log", boolean),
         tables: top.table("tables", tables).unwrap_or_default(),
         nat: top.table("nat", nat).unwrap_or_default(),
+        ipip: top.table("ipip", ipip).unwrap_or_default(),
+        udp: top.table("udp", udp).unwrap_or_default(),
         elb_api: top.get("elb_api", |value, findings| {
             in_table(value, findings, elb_api)
         }),
@@ -154,6 +169,19 @@ fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
     WrittenNat {
         pool: table.list("pool", string),
         ports: table.get("ports", string),
+    }
+}
+
+fn ipip(table: &mut Table<'_, '_, '_>) -> WrittenIpip {
+    WrittenIpip {
+        source: table.list("source", string),
+    }
+}
+
+fn udp(table: &mut Table<'_, '_, '_>) -> WrittenUdp {
+    WrittenUdp {
+        unreplied_timeout: table.get("unreplied_timeout", integer),
+        replied_timeout: table.get("replied_timeout", integer),
     }
 }
 

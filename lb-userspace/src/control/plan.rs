@@ -125,8 +125,6 @@ mod tests {
                     name: format!("lb-{index}"),
                     mode: Mode::Nat,
                     idle_timeout: Duration::from_secs(seconds),
-                    udp_unreplied_timeout: Duration::from_secs(30),
-                    udp_replied_timeout: Duration::from_secs(120),
                     close_rate: 0,
                 };
                 view.lbs.insert(index, lb);

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,11 +25,6 @@ use crate::{
     health::{HealthCheck, Key, Roster, Subject},
     suggest::nearest,
 };
-
-/// What a UDP conversation may be silent for before the first answer.
-const UDP_UNREPLIED: Duration = Duration::from_secs(30);
-/// And after it.
-const UDP_REPLIED: Duration = Duration::from_secs(120);
 
 /// The way to each backend that the data plane has spoken of.
 pub type Ways = BTreeMap<BackendIndex, Result<NextHop, String>>;
@@ -172,8 +166,6 @@ impl State {
                     name: name.to_string(),
                     mode: lb.mode,
                     idle_timeout: lb.attributes.idle_timeout.duration(),
-                    udp_unreplied_timeout: UDP_UNREPLIED,
-                    udp_replied_timeout: UDP_REPLIED,
                     close_rate: lb.attributes.close_rate,
                 },
             );

@@ -115,9 +115,6 @@ pub struct LbView {
     pub name: String,
     pub mode: Mode,
     pub idle_timeout: Duration,
-    /// What a UDP flow may be silent for: before any answer, and after one.
-    pub udp_unreplied_timeout: Duration,
-    pub udp_replied_timeout: Duration,
     /// Forced closes per second; 0 is no limit.
     pub close_rate: u32,
 }

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
@@ -67,6 +68,15 @@ pub struct TunnelSource {
     pub bits: u8,
 }
 
+/// What a UDP flow may be silent for: before the backend's first answer, and
+/// after it. Where only the client's side is seen (dsr, ipip), a conversation
+/// that goes on counts as answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpTimeouts {
+    pub unreplied: Duration,
+    pub replied: Duration,
+}
+
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -87,6 +97,7 @@ pub struct Config {
     pub tunnel_sources: Vec<TunnelSource>,
     /// Have the kernel program log what should not have happened.
     pub log: bool,
+    pub udp_timeouts: UdpTimeouts,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +235,10 @@ mod tests {
             nat_ports: Some(2000..=3000),
             tunnel_sources: Vec::new(),
             log: false,
+            udp_timeouts: UdpTimeouts {
+                unreplied: Duration::from_secs(30),
+                replied: Duration::from_secs(180),
+            },
         }
     }
 

@@ -59,7 +59,7 @@ use std::{
 use tracing::info;
 
 pub use self::{
-    config::{Config, ConfigError, TableSizes, TunnelSource, XdpMode},
+    config::{Config, ConfigError, TableSizes, TunnelSource, UdpTimeouts, XdpMode},
     link::{AttachError, unload},
     loader::LoadError,
     schema::SchemaError,

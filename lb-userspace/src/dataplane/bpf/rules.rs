@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::abi::flow;
 
-use super::{clock, vips::ListenerId};
+use super::{clock, config::UdpTimeouts, vips::ListenerId};
 use crate::dataplane::{BackendIndex, Epoch, LbIndex, LbView, Mode};
 
 /// Of one load balancer.
@@ -32,14 +32,14 @@ impl LbRule {
         udp_replied: flow::ticks(60_000),
     };
 
-    pub(super) fn of(view: &LbView) -> Self {
+    pub(super) fn of(view: &LbView, udp: UdpTimeouts) -> Self {
         // What an entry is compared with has the resolution of a tick.
         let ticks = |d: Duration| clock::ticks(d).max(1);
         Self {
             mode: view.mode,
             idle: ticks(view.idle_timeout),
-            udp_unreplied: ticks(view.udp_unreplied_timeout),
-            udp_replied: ticks(view.udp_replied_timeout),
+            udp_unreplied: ticks(udp.unreplied),
+            udp_replied: ticks(udp.replied),
         }
     }
 }

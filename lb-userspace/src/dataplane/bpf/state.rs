@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use super::{
     books,
-    config::{Config, TunnelSource},
+    config::{Config, TunnelSource, UdpTimeouts},
     link::{AttachError, Attached, Links},
     maps::{Maps, Tables},
     netlink::{Link, XdpAttached},
@@ -81,6 +81,7 @@ pub(super) struct State {
     nat_pool: BTreeSet<IpAddr>,
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
+    udp_timeouts: UdpTimeouts,
     /// A flag was taken away or an epoch raised, and packets in flight may
     /// still go by what was before.
     unsettled: bool,
@@ -108,6 +109,7 @@ impl State {
             nat_pool: config.nat_pool.iter().copied().collect(),
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
+            udp_timeouts: config.udp_timeouts,
             unsettled: false,
             is_reconciled: false,
         })
@@ -126,7 +128,10 @@ impl State {
                     epoch: row.epoch,
                     takes_new: row.takes_new,
                     retired: row.retired,
-                    timers: self.lbs.get(&row.lb).map_or(LbRule::ORPHAN, LbRule::of),
+                    timers: self
+                        .lbs
+                        .get(&row.lb)
+                        .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp_timeouts)),
                 },
             );
         }

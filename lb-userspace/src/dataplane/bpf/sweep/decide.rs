@@ -133,7 +133,7 @@ mod tests {
             mode,
             idle: ticks(350_000),
             udp_unreplied: ticks(30_000),
-            udp_replied: ticks(120_000),
+            udp_replied: ticks(180_000),
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
             Decision::Keep
         );
         assert_eq!(
-            fate(flow(Protocol::Udp, ANSWERED, 120_000), Mode::Nat),
+            fate(flow(Protocol::Udp, ANSWERED, 180_000), Mode::Nat),
             Decision::Forget
         );
     }

@@ -23,7 +23,7 @@ use aya::{
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::super::{Config, Kernel, StartError, TableSizes, XdpMode, unload};
+use super::super::{Config, Kernel, StartError, TableSizes, UdpTimeouts, XdpMode, unload};
 use crate::dataplane::{
     BackendView, Change, Event, LbView, ListenerKey, ListenerView, Member, Mode, Protocol, View,
 };
@@ -195,6 +195,10 @@ impl Lab {
             nat_ports: None,
             tunnel_sources: Vec::new(),
             log: false,
+            udp_timeouts: UdpTimeouts {
+                unreplied: Duration::from_secs(30),
+                replied: Duration::from_secs(180),
+            },
         }
     }
 
@@ -278,8 +282,6 @@ pub(super) fn view(mode: Mode) -> View {
         name: "web".to_owned(),
         mode,
         idle_timeout: Duration::from_secs(350),
-        udp_unreplied_timeout: Duration::from_secs(30),
-        udp_replied_timeout: Duration::from_secs(120),
         close_rate: 0,
     };
     let key = ListenerKey {
