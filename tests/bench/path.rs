@@ -15,17 +15,25 @@ use crate::{
 
 /// How many flows the rotation has.
 pub(crate) const MILLION: u32 = 1_000_000;
-/// Room for them, in ebb's table and in the baseline's.
+/// Room for them in the baseline's table, and in ebb's when that is full.
 pub(crate) const ROOM: u32 = 1 << 20;
+/// The room that the documentation advises: twice the flows.
+pub(crate) const AMPLE_ROOM: u32 = 2 * ROOM;
 /// New flows come round only after the table of half-open ones has long
 /// forgotten them.
 const NEW: u32 = 1 << 24;
+/// How many handshakes are under way at once: 80,000 new flows per second with
+/// 50 ms to the clients and back.
+const HANDSHAKES: u32 = 4096;
 
 /// Which tables it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tables {
     Hot,
+    /// A million flows, and room for as many again.
     Million,
+    /// A million flows, and hardly room for more.
+    Full,
 }
 
 /// Where its packets are counted.
@@ -41,12 +49,15 @@ pub(crate) struct Path {
     pub(crate) name: &'static str,
     pub(crate) tables: Tables,
     /// The net cost may be so many times the baseline's.
-    pub(crate) target: f64,
+    pub(crate) target: Option<f64>,
     /// What Katran's comes to, where it has the path.
     pub(crate) katran: Option<f64>,
     pub(crate) front: Front,
     pub(crate) action: u32,
     pub(crate) frame: Vec<u8>,
+    /// After so many packets the half-open flows are gone, as when their
+    /// handshakes are over; none: they stay until others evict them.
+    pub(crate) under_way: Option<u32>,
     counted: Counted,
 }
 
@@ -98,10 +109,11 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
         paths.push(Path {
             name,
             tables: Tables::Hot,
-            target,
+            target: Some(target),
             katran,
             front,
             action: TX,
+            under_way: None,
             frame: if reply {
                 let answer = balancer::answer(&balancer.run(&frame)?)?;
                 frame::tcp(answer, ACK, 5001, 1011)?
@@ -118,10 +130,11 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
     paths.push(Path {
         name: "v4-udp-hit-ipip",
         tables: Tables::Hot,
-        target: 1.9,
+        target: Some(1.9),
         katran: Some(4.17),
         front: Front::Tunnel,
         action: TX,
+        under_way: None,
         frame: converse(balancer, Service::Ipip.client())?,
         counted: Counted::In(Service::Ipip),
     });
@@ -132,23 +145,30 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
     paths.push(Path {
         name: "not-ours",
         tables: Tables::Hot,
-        target: 1.0,
+        target: Some(1.0),
         katran: Some(1.51),
         front: Front::None,
         action: PASS,
+        under_way: None,
         frame: frame::tcp(stranger, ACK, 1001, 5001)?,
         counted: Counted::Under(Verdict::NotOurs),
     });
-    paths.push(Path {
-        name: "v4-tcp-new-dsr",
-        tables: Tables::Hot,
-        target: 12.0,
-        katran: Some(13.2),
-        front: Front::Rotate { flows: NEW },
-        action: TX,
-        frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
-        counted: Counted::In(Service::Dsr),
-    });
+    for (name, target, katran, under_way) in [
+        ("v4-tcp-new-dsr", Some(12.0), Some(13.2), Some(HANDSHAKES)),
+        ("v4-tcp-flood-dsr", None, None, None),
+    ] {
+        paths.push(Path {
+            name,
+            tables: Tables::Hot,
+            target,
+            katran,
+            front: Front::Rotate { flows: NEW },
+            action: TX,
+            under_way,
+            frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
+            counted: Counted::In(Service::Dsr),
+        });
+    }
     Ok(paths)
 }
 
@@ -170,7 +190,7 @@ fn converse(balancer: &Balancer, client: Ends) -> Result<Vec<u8>> {
 
 /// The path with a million flows in rotation; fills the table with them, in
 /// this order.
-pub(crate) fn million(balancer: &mut Balancer, order: &[u32]) -> Result<Path> {
+pub(crate) fn million(balancer: &mut Balancer, order: &[u32], tables: Tables) -> Result<Path> {
     let client = Service::Ipip.client();
     balancer.connect(client, false)?;
     let mut table = balancer.hash::<FlowKey<Addr4>, Flow<Addr4>>("FLOWS_V4")?;
@@ -183,13 +203,19 @@ pub(crate) fn million(balancer: &mut Balancer, order: &[u32]) -> Result<Path> {
     for n in order {
         table.insert(rotated(*n, key.destination, client.to.port()), flow, 0)?;
     }
+    let (name, target, katran) = if tables == Tables::Full {
+        ("v4-tcp-million-flows-ipip-full-table", None, None)
+    } else {
+        ("v4-tcp-million-flows-ipip", Some(0.95), Some(1.24))
+    };
     Ok(Path {
-        name: "v4-tcp-million-flows-ipip",
-        tables: Tables::Million,
-        target: 0.95,
-        katran: Some(1.24),
+        name,
+        tables,
+        target,
+        katran,
         front: Front::Rotate { flows: MILLION },
         action: TX,
+        under_way: None,
         frame: frame::tcp(client, ACK, 1001, 5001)?,
         counted: Counted::In(Service::Ipip),
     })

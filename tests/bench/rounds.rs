@@ -11,7 +11,7 @@ use crate::{
     frame::{self, ACK},
     front::{Front, Fronts, Job, rotated},
     memory,
-    path::{self, MILLION, Path, ROOM, Tables},
+    path::{self, AMPLE_ROOM, MILLION, Path, ROOM, Tables},
     report::{Measure, Row},
     stats,
     yardstick::Yardstick,
@@ -29,6 +29,7 @@ struct Bench {
     fronts: Fronts,
     hot: Balancer,
     million: Balancer,
+    full: Balancer,
     hot_yardstick: Yardstick,
     million_yardstick: Yardstick,
     paths: Vec<Path>,
@@ -40,13 +41,16 @@ impl Bench {
         let mut hot = Balancer::load(DEFAULT_ROOM, LOOPBACK)?;
         let mut paths = path::hot(&hot)?;
         let order = shuffled(MILLION);
-        let mut million = Balancer::load(ROOM, LOOPBACK)?;
-        paths.push(path::million(&mut million, &order)?);
+        let mut million = Balancer::load(AMPLE_ROOM, LOOPBACK)?;
+        paths.push(path::million(&mut million, &order, Tables::Million)?);
+        let mut full = Balancer::load(ROOM, LOOPBACK)?;
+        paths.push(path::million(&mut full, &order, Tables::Full)?);
         paths.retain(|path| path.name.contains(only));
         for path in &paths {
             let balancer = match path.tables {
                 Tables::Hot => &mut hot,
                 Tables::Million => &mut million,
+                Tables::Full => &mut full,
             };
             path::prove(path, balancer, &mut fronts)
                 .with_context(|| format!("{} does not do what it should", path.name))?;
@@ -60,6 +64,7 @@ impl Bench {
             fronts,
             hot,
             million,
+            full,
             hot_yardstick: Yardstick::load(DEFAULT_ROOM, [0].iter().map(key))?,
             million_yardstick: Yardstick::load(ROOM, order.iter().map(key))?,
             paths,
@@ -100,10 +105,10 @@ pub(crate) fn measure(rounds: usize, only: &str) -> Result<Vec<Row>> {
     };
     let mut rows = vec![row("baseline", None, None)];
     for path in &bench.paths {
-        rows.push(row(path.name, Some(path.target), path.katran));
+        rows.push(row(path.name, path.target, path.katran));
     }
     rows.push(row("baseline-million-flows", None, None));
-    rows.extend(memory::rows(&bench.million, ROOM)?);
+    rows.extend(memory::rows(&bench.full, ROOM)?);
     Ok(rows)
 }
 
@@ -143,28 +148,38 @@ impl Bench {
 
         for path in &self.paths {
             let (balancer, baseline) = match path.tables {
-                Tables::Hot => (&self.hot, hot),
-                Tables::Million => (&self.million, million),
+                Tables::Hot => (&mut self.hot, hot),
+                Tables::Million => (&mut self.million, million),
+                Tables::Full => (&mut self.full, million),
             };
-            let repeat = match path.front {
-                Front::Rotate { .. } => REPEAT_MANY,
-                _ => REPEAT,
+            let (repeat, times_over) = match (path.front, path.under_way) {
+                (_, Some(flows)) => (flows, REPEAT / flows),
+                (Front::Rotate { .. }, None) => (REPEAT_MANY, 1),
+                _ => (REPEAT, 1),
             };
-            let job = Job {
-                program: self.hot_yardstick.empty()?,
-                front: path.front,
-                frame: &path.frame,
-            };
-            let front = self.fronts.time(job, TX, repeat)?;
             let before = path.count(balancer)?;
-            let gross = self.fronts.time(path.job(balancer)?, path.action, repeat)?;
+            let mut net = 0.0;
+            for _ in 0..times_over {
+                let job = Job {
+                    program: self.hot_yardstick.empty()?,
+                    front: path.front,
+                    frame: &path.frame,
+                };
+                let front = self.fronts.time(job, TX, repeat)?;
+                let gross = self.fronts.time(path.job(balancer)?, path.action, repeat)?;
+                net += (gross - front) / f64::from(times_over);
+                if path.under_way.is_some() {
+                    balancer.forget_half_open()?;
+                }
+            }
             let counted = path.count(balancer)? - before;
             ensure!(
-                counted == u64::from(repeat),
-                "{}: {counted} packets of {repeat} went this way",
-                path.name
+                counted == u64::from(repeat * times_over),
+                "{}: {counted} packets of {} went this way",
+                path.name,
+                repeat * times_over
             );
-            times.insert(path.name, (gross - front, (gross - front) / baseline));
+            times.insert(path.name, (net, net / baseline));
         }
         Ok(times)
     }
