@@ -7,6 +7,7 @@
 //! | `host`, `namespace` | running programs and threads on one of the hosts |
 //! | `agent` | ebb on the balancer, and its command line |
 //! | `nginx`, `talker` | the servers on every backend |
+//! | `tunnel`, `iperf` | a backend's end of ipip; bulk transfers |
 //! | `curl`, `conversation`, `load` | what the client does |
 //! | `sockets` | what a host's kernel says of its connections (`ss`) |
 //! | `wait`, `process`, `interrupt`, `labels` | waiting, child processes, Ctrl-C, names |
@@ -19,6 +20,7 @@ pub mod conversation;
 pub mod curl;
 pub mod host;
 pub mod interrupt;
+pub mod iperf;
 mod labels;
 pub mod load;
 mod namespace;
@@ -27,4 +29,5 @@ pub mod process;
 pub mod site;
 pub mod sockets;
 pub mod talker;
+pub mod tunnel;
 pub mod wait;

@@ -10,6 +10,16 @@
 //!  web-3 ─┘                                web-3 ──┘
 //! ```
 //!
+//! A routed site has a router with a leg in each LAN, and the client on a third
+//! one: what the balancer, the client and the backends say to each other across
+//! LANs goes through it. That is what `ipip` is for, and where paths of less MTU
+//! are found:
+//!
+//! ```text
+//!  client ── far LAN ── router ─┬─ clients' LAN ── c0 balancer, web-1 … (dsr)
+//!                               └─ servers' LAN ── s0 balancer (nat), web-1 …
+//! ```
+//!
 //! A LAN is a bridge in a namespace of its own, the switch. The balancer does
 //! not route: what gets from one LAN to the other went through ebb.
 
@@ -39,6 +49,9 @@ pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 /// The VIP, in the clients' LAN.
 pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xa, 0, 0, 0, 0, 0, 0x100);
 
+/// A VIP in the clients' LAN that is reached by tunnels of IPv6.
+pub const VIP_V4_IN_V6: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+
 /// The size of the file that backends serve.
 pub const FILE_SIZE: usize = 16 << 20;
 
@@ -59,6 +72,8 @@ pub struct Site {
     pub balancer: Host,
     /// Shared with the threads that act on it.
     pub client: Arc<Host>,
+    /// Of a routed site.
+    pub router: Option<Host>,
     /// What every backend serves as `/file`.
     pub file: Vec<u8>,
     pub(super) switch: Namespace,
@@ -70,13 +85,19 @@ pub struct Site {
 enum Lan {
     Clients,
     Servers,
+    /// Where the client of a routed site is.
+    Far,
 }
+
+/// The router's number in every LAN.
+const ROUTER: u8 = 254;
 
 impl Lan {
     fn bridge(self) -> &'static str {
         match self {
             Self::Clients => "clients",
             Self::Servers => "servers",
+            Self::Far => "far",
         }
     }
 
@@ -84,6 +105,7 @@ impl Lan {
         match self {
             Self::Clients => Ipv4Addr::new(10, 0, 0, host),
             Self::Servers => Ipv4Addr::new(10, 0, 1, host),
+            Self::Far => Ipv4Addr::new(10, 0, 2, host),
         }
     }
 
@@ -91,6 +113,7 @@ impl Lan {
         let lan = match self {
             Self::Clients => 0xa,
             Self::Servers => 0xb,
+            Self::Far => 0xc,
         };
         Ipv6Addr::new(0xfd00, lan, 0, 0, 0, 0, 0, host.into())
     }
@@ -105,6 +128,16 @@ impl Site {
 
     /// As [`Site::new`], with `web-1` to `web-<count>`.
     pub fn with_backends(mode: Mode, count: u8) -> Result<Self> {
+        Self::lay_out(mode, count, false)
+    }
+
+    /// With a router between the LANs, and so also for `ipip`: the backends
+    /// then lie behind it.
+    pub fn routed(mode: Mode, count: u8) -> Result<Self> {
+        Self::lay_out(mode, count, true)
+    }
+
+    fn lay_out(mode: Mode, count: u8, routed: bool) -> Result<Self> {
         let name = labels::next();
         let scratch = Scratch::create(&name)?;
         let file = pseudorandom(FILE_SIZE);
@@ -113,10 +146,15 @@ impl Site {
 
         let switch = Namespace::create(format!("{name}-switch"))?;
         switch.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-        switch.ip(&[Lan::Clients, Lan::Servers].map(bridge).concat())?;
+        switch.ip(&[Lan::Clients, Lan::Servers, Lan::Far].map(bridge).concat())?;
 
-        let client = host(&name, "client", Lan::Clients, 2)?;
-        client.plug("eth0", &switch, Lan::Clients, 2)?;
+        let clients = if routed { Lan::Far } else { Lan::Clients };
+        let client = host(&name, "client", clients, 2)?;
+        client.plug("eth0", &switch, clients, 2)?;
+        let router = routed.then(|| router(&name, &switch)).transpose()?;
+        if routed {
+            client.route_by_router(clients)?;
+        }
 
         let balancer = host(&name, "balancer", Lan::Clients, 1)?;
         balancer.sysctl("net/ipv4/ip_forward", "0")?;
@@ -126,8 +164,12 @@ impl Site {
                 balancer.plug("s0", &switch, Lan::Servers, 1)?;
                 Lan::Servers
             }
+            Mode::Ipip if routed => Lan::Servers,
             _ => Lan::Clients,
         };
+        if routed {
+            balancer.route_by_router(Lan::Clients)?;
+        }
 
         let mut backends = Vec::new();
         for n in 1..=count {
@@ -135,6 +177,9 @@ impl Site {
             host.plug("eth0", &switch, servers, 10 + n)?;
             if mode != Mode::Nat {
                 host.own_vips()?;
+            }
+            if routed {
+                host.route_by_router(servers)?;
             }
             let nginx = Nginx::start(&host, &scratch.dir.join(&host.name), &file_path)?;
             let talker = Talker::start(&host, TALKER)?;
@@ -152,6 +197,7 @@ impl Site {
             backends,
             balancer,
             client: Arc::new(client),
+            router,
             file,
             switch,
             scratch,
@@ -224,6 +270,7 @@ impl Site {
     /// Everything that helps to find what went wrong.
     pub fn describe(&self) -> String {
         let hosts = [&*self.client, &self.balancer].into_iter();
+        let hosts = hosts.chain(&self.router);
         let hosts = hosts.chain(self.backends.iter().map(|backend| &backend.host));
         hosts.map(Host::describe).collect()
     }
@@ -253,7 +300,32 @@ fn host(site: &str, name: &str, lan: Lan, number: u8) -> Result<Host> {
     })
 }
 
+/// The host that joins the LANs of a routed site.
+fn router(site: &str, switch: &Namespace) -> Result<Host> {
+    let router = host(site, "router", Lan::Far, ROUTER)?;
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        router.sysctl(key, "1")?;
+    }
+    // Backends answer for the VIP, from where a route to it does not lead.
+    router.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+    router.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
+    for (name, lan) in [("f0", Lan::Far), ("c0", Lan::Clients), ("s0", Lan::Servers)] {
+        router.plug(name, switch, lan, ROUTER)?;
+    }
+    Ok(router)
+}
+
 impl Host {
+    /// Whatever is in another LAN is reached by the router.
+    fn route_by_router(&self, from: Lan) -> Result<()> {
+        self.namespace.ip(&format!(
+            "route add default via {}\n\
+             route add default via {}\n",
+            from.v4(ROUTER),
+            from.v6(ROUTER),
+        ))
+    }
+
     /// Connects it to a LAN by an interface called `name`.
     fn plug(&self, name: &str, switch: &Namespace, lan: Lan, number: u8) -> Result<()> {
         let port = format!(
@@ -293,6 +365,7 @@ impl Host {
         self.sysctl("net/ipv4/conf/all/arp_announce", "2")?;
         self.namespace.ip(&format!(
             "address add {VIP_V4}/32 dev lo\n\
+             address add {VIP_V4_IN_V6}/32 dev lo\n\
              address add {VIP_V6}/128 dev lo nodad\n"
         ))
     }

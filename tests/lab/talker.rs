@@ -185,7 +185,7 @@ pub fn ask(client: &Host, to: SocketAddr, text: &str) -> Result<String> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(mapped(to))?;
         socket.send(text.as_bytes())?;
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; 16 << 10];
         let length = socket.recv(&mut buffer).context("no answer")?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     })?;

@@ -4,9 +4,11 @@
 //! They need root, and are run by `cargo xtask test`.
 
 mod faults;
+mod flood;
 mod health_checks;
 mod installed;
 mod metrics;
+mod million;
 mod p1_new_flows;
 mod p2_old_flows;
 mod p3_early_end;
@@ -21,3 +23,5 @@ mod restart;
 mod scale_in;
 mod scene;
 mod site;
+mod timers;
+mod traffic;
