@@ -5,12 +5,17 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use lb_userspace::dataplane::Mode;
+use rustix::net::sockopt;
 use tests::lab::{agent::Settings, host::Host, process::Process, wait};
 
 use crate::scene::{in_each_mode, play};
@@ -21,10 +26,10 @@ in_each_mode! {
 
 const DOWNLOADS: usize = 200;
 const SYNS: u64 = 1_000_000;
-/// Bytes of each download, and bytes a second: it outlasts the flood.
+/// Bytes of each download.
 const LENGTH: usize = 3 << 20;
-const RATE: &str = "96k";
-const FLOOD: Duration = Duration::from_secs(60);
+/// For a machine that does other things as well.
+const FLOOD: Duration = Duration::from_secs(120);
 /// The agent's resident memory.
 const MEMORY_KIB: u64 = 64 << 10;
 
@@ -35,14 +40,12 @@ fn a_million_syns_from_everywhere_break_no_download(mode: Mode) -> Result<()> {
                 .map(|_| ask_for_the_file(site.web()))
                 .collect::<Result<Vec<_>>>()
         })??;
+        let flooded = Arc::new(AtomicBool::new(false));
         let downloads: Vec<_> = streams
             .into_iter()
-            .map(|mut stream| {
-                thread::spawn(move || -> Result<Vec<u8>> {
-                    let mut answer = Vec::new();
-                    stream.read_to_end(&mut answer)?;
-                    Ok(answer)
-                })
+            .map(|stream| {
+                let flooded = Arc::clone(&flooded);
+                thread::spawn(move || read_slowly_until(&flooded, stream))
             })
             .collect();
 
@@ -69,6 +72,7 @@ fn a_million_syns_from_everywhere_break_no_download(mode: Mode) -> Result<()> {
             .count();
         let memory = resident_kib(ebb.process()?.id())?;
         drop(flood);
+        flooded.store(true, Ordering::Relaxed);
         ensure!(memory < MEMORY_KIB, "the agent has {memory} KiB");
         ensure!(
             under_way == DOWNLOADS,
@@ -96,18 +100,34 @@ fn a_million_syns_from_everywhere_break_no_download(mode: Mode) -> Result<()> {
     })
 }
 
-/// Begins a slow download, and returns when its head is under way.
+/// Begins a download, and returns when its head is under way.
 fn ask_for_the_file(server: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    // What is not read stays with the server.
+    sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
     let request = format!(
-        "GET /file?rate={RATE} HTTP/1.1\r\nHost: web\r\nRange: bytes=0-{}\r\n\
+        "GET /file HTTP/1.1\r\nHost: web\r\nRange: bytes=0-{}\r\n\
          Connection: close\r\n\r\n",
         LENGTH - 1
     );
     stream.write_all(request.as_bytes())?;
     ensure!(stream.peek(&mut [0])? == 1, "the server said nothing");
     Ok(stream)
+}
+
+/// Reads a little now and then while the flood goes on, and the rest after it.
+fn read_slowly_until(flooded: &AtomicBool, mut stream: TcpStream) -> Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    while !flooded.load(Ordering::Relaxed) {
+        let mut some = [0; 2048];
+        let length = stream.read(&mut some)?;
+        ensure!(length > 0, "it ended during the flood");
+        answer.extend_from_slice(&some[..length]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// Packets that the host has sent.

@@ -8,7 +8,7 @@
 //! - [`audit`]: whether the books balance; pure;
 //! - here: the thread, and what it does next.
 //!
-//! It goes round without pause, taking a fiftieth of a CPU at most and going
+//! It goes round without pause, taking a seventieth of a CPU at most and going
 //! round once a second at most. A disowned backend's flows are wanted sooner:
 //! for them a round is begun at once that spares nothing.
 
@@ -148,8 +148,8 @@ struct Sweeper {
 }
 
 /// A slice of a round is followed by a pause this many times as long: with it,
-/// a fiftieth of a CPU.
-const REST: u32 = 49;
+/// a seventieth of a CPU.
+const REST: u32 = 69;
 
 /// Rounds begin at most this often.
 const PERIOD: Duration = Duration::from_secs(1);
