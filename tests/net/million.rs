@@ -76,26 +76,37 @@ fn idle_at_little_cost(ebb: &Ebb<'_>) -> Result<()> {
 
 fn end_at_the_deadline(site: &Site, ebb: &Ebb<'_>, talk: &Conversation) -> Result<()> {
     const DEADLINE: Duration = Duration::from_secs(1);
-    /// After the deadline, on a machine that has nothing else to do.
-    const WITHIN: Duration = Duration::from_secs(5);
-    /// Other tests run beside this one.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    /// Of the agent's CPU time, because other tests run beside this one. More than
+    /// half of it is the lab's: what a virtual link is given, the same CPU carries
+    /// to its other end. See docs/performance.md.
+    const WITHIN: Duration = Duration::from_secs(25);
+    const PATIENCE: Duration = Duration::from_secs(120);
 
-    let sent = sent_by_balancer(site)?;
+    talk.talk_on()?;
+    let pid = ebb.process()?.id();
+    let (sent, computed) = (sent_by_balancer(site)?, cpu_time(pid)?);
     let deregistered = Instant::now();
     ebb.deregister("web-1", &["--timeout", "1"])?;
     let deadline = deregistered + DEADLINE;
+    // The next packet of a flow meets its reset at once, wherever the sweeper is.
     let end = talk.wait_end(PATIENCE)?;
     ensure!(end.how == How::Reset, "the real one ended by {:?}", end.how);
+    let cut = end.at.saturating_duration_since(deadline);
+    println!("its first packet after the deadline was reset after {cut:.2?}");
+    ensure!(
+        cut < Duration::from_secs(1),
+        "the flow went on for {cut:.2?}"
+    );
     ebb.wait_gone("web-1", PATIENCE)?;
     let took = deadline.elapsed();
     let resets = sent_by_balancer(site)? - sent;
-    println!("a million flows ended in {took:.2?}: {resets} packets were sent");
+    let computed = cpu_time(pid)? - computed;
+    println!("a million flows ended in {took:.2?}, {computed:.2?} of CPU time: {resets} packets");
     ensure!(
         resets >= 2 * u64::from(MILLION),
         "{resets} packets are not a reset for each end of a million flows"
     );
-    ensure!(took < WITHIN, "it took {took:.2?}");
+    ensure!(computed < WITHIN, "it took {computed:.2?} of CPU time");
     ensure!(
         !ebb.process()?.printed().contains("books do not balance"),
         "the audit has found a difference"
