@@ -50,11 +50,14 @@ impl Document {
         host: Option<&Host>,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut findings = Findings::new(file, text);
-        let written = written::read(&mut findings);
         let mut places = BTreeMap::new();
-        let declaration = declaration(&written.load_balancers, &mut places, &mut findings);
-        let settings = settings(written, purpose, host, &mut findings);
+        let understood = written::read(&mut findings).map(|written| {
+            let declaration = declaration(&written.load_balancers, &mut places, &mut findings);
+            (settings(written, purpose, host, &mut findings), declaration)
+        });
         findings.into_result()?;
+        // There are findings if there is nothing to understand.
+        let (settings, declaration) = understood.unwrap_or_default();
         Ok(Self {
             settings,
             declaration,
@@ -655,6 +658,18 @@ listeners = [{ protocol = "udp", address = "10.0.0.101", port = 53 }]
         let found = parse(&text).unwrap_err();
         let lines: Vec<usize> = found.iter().map(|diagnostic| diagnostic.line).collect();
         assert_eq!(lines, [2, 38, 53], "{found:#?}");
+    }
+
+    #[test]
+    fn broken_syntax_is_not_followed_by_what_it_leaves_out() {
+        let found =
+            Document::parse("ebb.toml", "interfaces = [lo", Purpose::Agent, None).unwrap_err();
+        assert!(
+            found
+                .iter()
+                .all(|finding| !finding.message.contains("missing")),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub(super) struct WrittenAttributes {
 }
 
 /// Reads a document. What is wrong with it goes to `findings`.
-pub(super) fn read(findings: &mut Findings<'_>) -> Written {
+pub(super) fn read(findings: &mut Findings<'_>) -> Option<Written> {
     let (document, errors) = DeTable::parse_recoverable(findings.text);
     if !errors.is_empty() {
         for error in errors {
@@ -123,7 +123,7 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
             findings.add(&span, error.message(), None);
         }
         // What was recovered would only bring errors that follow from these.
-        return Written::default();
+        return None;
     }
     let mut top = Table::new(document.get_ref(), findings);
     let written = Written {
@@ -154,7 +154,7 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Written {
             .map_or_else(Vec::new, |list| list.value),
     };
     top.finish();
-    written
+    Some(written)
 }
 
 fn tables(table: &mut Table<'_, '_, '_>) -> WrittenTables {
