@@ -51,6 +51,26 @@ fn a_full_disk_holds_no_deadline_up() {
 }
 
 #[test]
+fn a_clock_that_jumps_moves_no_deadline() {
+    const DAY: i64 = 86_400_000;
+    let mut rig = Rig::three();
+    let flow = rig.connect_until("web-1", 1)[0];
+    rig.deregister_within("web-1", 60).unwrap();
+    for off in [DAY, -DAY] {
+        rig.set_clock(off);
+        rig.wait(20 * SECOND);
+        assert!(rig.is_open(flow), "set off by {off} ms");
+        // Nor does it for an agent that starts with the wrong clock.
+        rig.restart(None);
+        let left = rig.backend("web-1").drain.unwrap().seconds_left;
+        assert!((19..=41).contains(&left), "{left}");
+    }
+    rig.wait(21 * SECOND);
+    assert!(!rig.is_open(flow), "the deadline was 60 s after the start");
+    assert_eq!(rig.backend("web-1").registration, "gone");
+}
+
+#[test]
 fn an_agent_comes_up_on_a_full_disk_if_nothing_is_new() {
     let mut rig = Rig::three();
     let flow = rig.connect_until("web-1", 1)[0];

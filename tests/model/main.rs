@@ -7,7 +7,6 @@
 //! - [`kill`]: SIGKILL at any moment, with the real store;
 //! - [`faults`]: a full disk, a kernel that refuses, a backend out of reach;
 //! - [`health`]: what health checks report, and what follows;
-//! - [`health_scale`]: what a thousand health checks cost;
 //! - [`documents`]: reload and apply;
 //! - [`vips`]: addresses on interfaces;
 //! - [`anything`]: whatever is asked, in any order, the promises hold.
@@ -21,7 +20,6 @@ mod anything;
 mod documents;
 mod faults;
 mod health;
-mod health_scale;
 mod kill;
 mod memory;
 mod promises;

@@ -40,14 +40,19 @@ pub(crate) const VIP: &str = "10.0.0.100";
 
 /// The clock that the tests turn.
 #[derive(Debug, Clone)]
-pub(crate) struct ManualClock(Arc<AtomicI64>);
+pub(crate) struct ManualClock {
+    millis: Arc<AtomicI64>,
+    /// How far the wall's clock was set off.
+    off: Arc<AtomicI64>,
+}
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        let millis = self.0.load(Ordering::Relaxed);
+        let millis = self.millis.load(Ordering::Relaxed);
+        let off = self.off.load(Ordering::Relaxed);
         Now {
             moment: Moment(millis),
-            wall: Wall(1_795_000_000_000_u64.saturating_add_signed(millis)),
+            wall: Wall(1_795_000_000_000_u64.saturating_add_signed(millis + off)),
         }
     }
 }
@@ -163,7 +168,10 @@ impl Rig {
 
     /// An agent started with this configuration.
     pub(crate) fn with_file(text: Option<&str>) -> Self {
-        let clock = ManualClock(Arc::new(AtomicI64::new(1_000_000)));
+        let clock = ManualClock {
+            millis: Arc::new(AtomicI64::new(1_000_000)),
+            off: Arc::default(),
+        };
         let store = MemoryStore::default();
         let addresses = Addresses::default();
         let (handle, inbox) = control::channel();
@@ -233,7 +241,7 @@ impl Rig {
         while !left.is_zero() {
             let step = left.min(Duration::from_millis(100));
             let millis = i64::try_from(step.as_millis()).unwrap();
-            self.clock.0.fetch_add(millis, Ordering::Relaxed);
+            self.clock.millis.fetch_add(millis, Ordering::Relaxed);
             self.control.step();
             left -= step;
         }
@@ -242,7 +250,12 @@ impl Rig {
     /// Time passes while no agent runs.
     pub(crate) fn sleep(&mut self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
-        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+        self.clock.millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Somebody sets the wall's clock.
+    pub(crate) fn set_clock(&mut self, off: i64) {
+        self.clock.off.store(off, Ordering::Relaxed);
     }
 
     /// A client connects to [`LB`].

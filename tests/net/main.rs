@@ -6,6 +6,7 @@
 mod faults;
 mod flood;
 mod health_checks;
+mod health_scale;
 mod installed;
 mod metrics;
 mod million;

@@ -100,8 +100,22 @@ fn what_prometheus_reads_is_what_happened() -> Result<()> {
             let page = read_page(site)?;
             Ok(page.contains("ebb_hook_events_total{hook=\"told\",outcome=\"delivered\"} 1"))
         })?;
-        lint(&read_page(site)?)
+        let last = read_page(site)?;
+        lint(&last)?;
+        expect_shown(&(page + &last));
+        Ok(())
     })
+}
+
+/// The dashboard asks for nothing that is not there.
+fn expect_shown(pages: &str) {
+    let dashboard = include_str!("../../docs/grafana-dashboard.json");
+    let name = |c: char| c.is_ascii_lowercase() || c == '_';
+    for (at, _) in dashboard.match_indices("ebb_") {
+        let rest = &dashboard[at..];
+        let metric = &rest[..rest.find(|c| !name(c)).unwrap_or(rest.len())];
+        assert!(pages.contains(&format!("# TYPE {metric} ")), "{metric}");
+    }
 }
 
 /// What the page says of each backend is what the API says.
