@@ -21,7 +21,8 @@ use tests::{
 use crate::scene::play_with;
 
 const BACKENDS: u32 = 1000;
-const MEASURED: Duration = Duration::from_secs(10);
+/// Long enough for every backend to be checked.
+const MEASURED: Duration = Duration::from_secs(6);
 /// Of a core.
 const MOST: f64 = 0.05;
 /// In a second, as the kernel tells it to anybody (USER_HZ).
@@ -72,6 +73,16 @@ fn share(ebb: &Ebb<'_>) -> Result<f64> {
     Ok(used / begun.elapsed().as_secs_f64())
 }
 
+/// The least of a few: whatever else the machine does only adds to it, the
+/// handling of other tests' packets included.
+fn least_share(ebb: &Ebb<'_>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..3 {
+        least = least.min(share(ebb)?);
+    }
+    Ok(least)
+}
+
 /// Seconds of processor that a process has had, all of its threads.
 fn cpu_time(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -106,12 +117,12 @@ fn a_thousand_backends_cost_little() -> Result<()> {
         wait_for_all(ebb)?;
         let pid = ebb.process()?.id();
         let small = memory(pid)?;
-        let with = share(ebb)?;
+        let with = least_share(ebb)?;
         let growth = memory(pid)?.saturating_sub(small);
 
         let none: serde_json::Value = ebb.json(&["lb", "health-check", "many", "--none"])?;
         assert!(none["health_check"].is_null(), "{none}");
-        let without = share(ebb)?;
+        let without = least_share(ebb)?;
         let checks = with - without;
         report::line(&format!(
             "health checks: {BACKENDS} backends every 5 s take {:.1} % of a core \
