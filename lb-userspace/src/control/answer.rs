@@ -204,7 +204,7 @@ impl Control {
         let mut draft = self.draft();
         let backends = draft.delete(lb, how)?;
         self.commit(draft, by)?;
-        self.look_at_drains(Some((lb, &present)));
+        self.look_at_drains(Some((lb, &present)), by);
         self.hear_pending();
         Ok(types::Deleted {
             backends: backends.into_iter().map(String::from).collect(),
@@ -282,7 +282,7 @@ impl Control {
             draft.deregister(lb, id, how)?;
         }
         self.commit(draft, by)?;
-        self.look_at_drains(Some((lb, &named)));
+        self.look_at_drains(Some((lb, &named)), by);
         self.hear_pending();
         self.describe(lb, &named)
     }
@@ -426,7 +426,7 @@ impl Control {
         let edits = declared(&mut draft, self.state(), declare)?;
         if !declare.dry_run {
             self.commit(draft, by)?;
-            self.look_at_drains(None);
+            self.look_at_drains(None, by);
             self.hear_pending();
         }
         Ok(types::Applied {

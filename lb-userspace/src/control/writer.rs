@@ -168,7 +168,7 @@ impl Control {
         self.tidy_vips();
         self.publish_roster();
         // What fell due while no agent was there.
-        self.look_at_drains(None);
+        self.look_at_drains(None, "agent");
         tracing::info!(
             load_balancers = self.state.load_balancers.len(),
             backends = self.view.backends.len(),
@@ -304,7 +304,7 @@ impl Control {
             .backends()
             .any(|(_, _, backend)| backend.life.forgettable(now.moment));
         if looking || forgetting {
-            self.look_at_drains(None);
+            self.look_at_drains(None, "agent");
         }
         if self.holds_vips() && now.moment >= self.held_looked + HELD {
             self.held_looked = now.moment;
@@ -438,8 +438,9 @@ impl Control {
     }
 
     /// Reads what ties clients to draining backends (all, or those named) and
-    /// ends the drains that are over.
-    pub(super) fn look_at_drains(&mut self, only: Option<(&str, &[BackendId])>) {
+    /// ends the drains that are over; what begins or ends by it does so in the
+    /// name of `by`.
+    pub(super) fn look_at_drains(&mut self, only: Option<(&str, &[BackendId])>, by: &str) {
         let mut draft = self.draft();
         let now = draft.now;
         if only.is_none() {
@@ -468,8 +469,8 @@ impl Control {
                 Err(error) => self.complain(&error.to_string(), now),
             }
         }
-        self.say(progress, "agent", now);
-        self.commit_anyway(draft, "agent");
+        self.say(progress, by, now);
+        self.commit_anyway(draft, by);
     }
 
     /// What is to be said of a drain that goes on, if it is time to.

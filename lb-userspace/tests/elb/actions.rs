@@ -158,7 +158,8 @@ fn listeners_come_and_go_and_the_address_stays() {
     // Once more, the same.
     agent.ok("CreateLoadBalancerListeners", &http);
     let ports = || {
-        let described = agent.ok("DescribeLoadBalancers", &[]);
+        let web = ["LoadBalancerNames.member.1=web"];
+        let described = agent.ok("DescribeLoadBalancers", &web);
         assert_eq!(described.text(&format!("{LB}/DNSName")), vip);
         described.texts(&format!(
             "{LB}/ListenerDescriptions/member/Listener/LoadBalancerPort"
