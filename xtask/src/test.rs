@@ -43,6 +43,10 @@ enum Suite {
     Model,
     /// Real servers and clients in network namespaces.
     Net,
+    /// The Query API, driven by `aws` and boto3.
+    Elb,
+    /// The console, driven in a browser.
+    Console,
 }
 
 fn default_jobs() -> usize {
@@ -59,7 +63,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // What the tests measured, from now on.
     let report = workspace::target_dir().join("test-report.txt");
     fs::write(&report, "")?;
-    for suite in [Suite::Unit, Suite::Packet, Suite::Model, Suite::Net] {
+    for suite in [
+        Suite::Unit,
+        Suite::Packet,
+        Suite::Model,
+        Suite::Net,
+        Suite::Elb,
+        Suite::Console,
+    ] {
         let wanted = args.only.is_empty() || args.only.contains(&suite);
         if wanted {
             step(suite.title(), || suite.run(args, &built, &report))?;
@@ -89,6 +100,8 @@ impl Suite {
             Self::Packet => "packet tests",
             Self::Model => "model tests",
             Self::Net => "network tests",
+            Self::Elb => "tests of the Query API with real clients",
+            Self::Console => "tests of the console in a browser",
         }
     }
 
@@ -101,7 +114,16 @@ impl Suite {
             Self::Packet => &[&["--package", "tests", "--test", "packet"]],
             Self::Model => &[&["--package", "tests", "--test", "model"]],
             Self::Net => &[&["--package", "tests", "--test", "net"]],
+            Self::Elb => &[&["--package", "tests", "--test", "elb"]],
+            Self::Console => &[&["--package", "tests", "--test", "console"]],
         };
+        let clients = match self {
+            Self::Elb => Some(setup::clients()?),
+            _ => None,
+        };
+        if self == Self::Console {
+            setup::browser()?;
+        }
         for what in commands {
             let mut cargo = build::cargo("test", &built.objects)?;
             cargo.env("EBB_BIN", &built.ebb);
@@ -110,8 +132,11 @@ impl Suite {
                 // A test's error says where it comes from in words.
                 cargo.env("RUST_LIB_BACKTRACE", "0");
             }
+            if let Some(clients) = &clients {
+                cargo.env("EBB_CLIENTS", clients);
+            }
             cargo.args(*what).arg("--").args(args.of_tests());
-            if self == Self::Net {
+            if matches!(self, Self::Net | Self::Elb | Self::Console) {
                 cargo.arg(format!("--test-threads={}", args.jobs));
             }
             command::run(&mut cargo)?;

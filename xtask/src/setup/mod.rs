@@ -6,6 +6,7 @@
 //! root, it stops and says exactly what to install.
 
 mod apt;
+mod clients;
 mod emulator;
 mod linker;
 mod toolchain;
@@ -15,6 +16,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use clients::find_or_install as clients;
 pub(crate) use emulator::{Emulator, find_or_unpack as emulator};
 
 use crate::{
@@ -55,9 +57,17 @@ const LAB_PROGRAMS: [(&str, &str); 7] = [
     ("ss", "iproute2"),
 ];
 
+/// Programs that the console's test runs, and the packages that have them.
+const BROWSER_PROGRAMS: [(&str, &str); 2] = [
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+];
+
 pub(crate) fn run() -> Result<()> {
     let toolchain = toolchain()?;
     lab()?;
+    clients()?;
+    browser()?;
     println!(
         "ready: {}, {}",
         toolchain.compiler.description,
@@ -78,20 +88,31 @@ pub(crate) fn toolchain() -> Result<Toolchain> {
 
 /// What the lab needs of the host: root, programs, and a place for pins.
 pub(crate) fn lab() -> Result<()> {
-    let missing: Vec<&str> = LAB_PROGRAMS
-        .iter()
-        .filter(|(program, _)| workspace::find_program(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
-    if !missing.is_empty() {
-        apt::install("the lab's programs", &missing)?;
-    }
+    programs("the lab's programs", &LAB_PROGRAMS)?;
     if !is_root() {
         bail!(
             "the lab makes network namespaces and loads programs into the kernel: run this as root"
         );
     }
     bpffs()
+}
+
+/// A browser without a screen, and what drives it.
+pub(crate) fn browser() -> Result<()> {
+    programs("a browser for the console's test", &BROWSER_PROGRAMS)
+}
+
+/// Installs what is missing of the programs.
+fn programs(what: &str, wanted: &[(&str, &'static str)]) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(program, _)| workspace::find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        apt::install(what, &missing)?;
+    }
+    Ok(())
 }
 
 /// Puts the files of the newest package whose name matches `pattern` into
