@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     api::{
         admin::{Admin, Socket, SocketError},
-        elb, metrics,
+        console, elb, metrics,
     },
     clock::{Clock as _, HostClock, boot_id},
     config::{Diagnostic, Document, Host, Purpose, Settings, XdpMode},
@@ -75,6 +75,7 @@ pub enum AgentError {
     Elb(#[from] elb::StartError),
     #[error(transparent)]
     Metrics(#[from] metrics::StartError),
+    Console(#[from] console::StartError),
     #[error("cannot start the agent's threads: {0}")]
     Threads(#[source] io::Error),
     #[error("cannot serve on {interface}: {message}")]
@@ -145,6 +146,7 @@ struct Agent {
     metrics: Option<metrics::Endpoint>,
     /// What happens from the very start, for hooks.
     happens: broadcast::Receiver<Arc<Event>>,
+    console: Option<console::Endpoint>,
     signals: Signals,
     control: thread::JoinHandle<()>,
     control_gone: watch::Receiver<bool>,
@@ -185,6 +187,8 @@ impl Agent {
         let elb = settings.elb_api.clone().map(elb::Endpoint::bind);
         let elb = elb.transpose()?;
         let metrics = settings.metrics.map(metrics::Endpoint::bind).transpose()?;
+        let console = settings.console.as_ref().map(console::Endpoint::bind);
+        let console = console.transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
         let store = FileStore::open(&settings.state_dir, &boot)?;
 
@@ -228,6 +232,7 @@ impl Agent {
             elb,
             metrics,
             happens,
+            console,
             signals,
             control,
             control_gone,
@@ -245,6 +250,7 @@ impl Agent {
             elb,
             metrics,
             happens,
+            console,
             mut signals,
             control,
             mut control_gone,
@@ -292,6 +298,10 @@ impl Agent {
                 }
             }
         });
+        if let Some(endpoint) = console {
+            tracing::info!(address = %endpoint.address(), "the console answers");
+            doors.spawn(console::serve(endpoint, handle.clone(), until_stopped()));
+        }
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             socket = %settings.socket.display(),

@@ -1,15 +1,18 @@
 //! The doors into the control task: the admin API with its shapes and its
-//! client, and the Classic ELB's Query API.
+//! client, the Classic ELB's Query API, and the console.
 //!
 //! - [`admin`], [`client`], [`types`]: JSON over a Unix socket;
 //! - [`elb`]: what the original's clients speak;
-//! - [`metrics`]: for Prometheus;
-//! - [`connections`], [`deadline`]: what all doors do with connections.
+//! - [`metrics`]: for Prometheus; [`console`]: a web page;
+//! - [`connections`], [`deadline`]: what all doors do with connections;
+//! - [`host`]: by which names this host is asked.
 
 pub mod admin;
 pub mod client;
 mod connections;
+pub mod console;
 mod deadline;
 pub mod elb;
+mod host;
 pub mod metrics;
 pub mod types;

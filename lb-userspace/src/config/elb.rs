@@ -3,14 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    net::IpAddr,
 };
 
 use super::{
     diagnostic::{At, Findings},
     document::address,
+    entrance::{Entrance, entrance},
     values::BackendId,
     written::WrittenElbApi,
 };
@@ -18,42 +17,13 @@ use super::{
 /// The Query API as it is to run. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElbApi {
-    pub listen: SocketAddr,
-    /// Without any, requests need no signature, and `listen` is a loopback
-    /// address.
-    pub access_keys: AccessKeys,
-    /// More of them, read when the agent starts.
-    pub access_keys_file: Option<PathBuf>,
+    /// Without access keys, requests need no signature.
+    pub entrance: Entrance,
     /// What new load balancers get their addresses from.
     pub vip_pool: VipPool,
     /// Instance ids that are not addresses themselves.
     pub instances: BTreeMap<BackendId, IpAddr>,
 }
-
-/// A secret access key. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(secret: String) -> Self {
-        Self(secret)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// Secrets by access key id.
-pub type AccessKeys = BTreeMap<String, Secret>;
 
 /// Addresses to give away, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,59 +69,6 @@ fn numbered(n: u128, v4: bool) -> IpAddr {
     }
 }
 
-/// Why the access keys are not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessKeysError {
-    #[error("cannot read the access keys: {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-    #[error("the access keys in {} should be lines like AKIDEXAMPLE = \"secret\": {reason}", path.display())]
-    Form { path: PathBuf, reason: String },
-    #[error("there are no access keys in {}", path.display())]
-    None { path: PathBuf },
-}
-
-impl ElbApi {
-    /// Every access key there is: those of the configuration and those of its
-    /// file.
-    ///
-    /// # Errors
-    /// When there is a file and no access keys can be read from it.
-    pub fn all_access_keys(&self) -> Result<AccessKeys, AccessKeysError> {
-        let mut keys = self.access_keys.clone();
-        if let Some(path) = &self.access_keys_file {
-            keys.extend(read_keys(path)?);
-        }
-        Ok(keys)
-    }
-}
-
-fn read_keys(path: &Path) -> Result<AccessKeys, AccessKeysError> {
-    let path = path.to_owned();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(source) => return Err(AccessKeysError::Io { path, source }),
-    };
-    let keys: BTreeMap<String, String> = match toml::from_str(&text) {
-        Ok(keys) => keys,
-        // The whole error would show the line, and with it the secret.
-        Err(error) => {
-            let reason = error.message().to_owned();
-            return Err(AccessKeysError::Form { path, reason });
-        }
-    };
-    if let Some((id, _)) = keys.iter().find(|(_, secret)| secret.is_empty()) {
-        let reason = format!("the secret of {id:?} is empty");
-        return Err(AccessKeysError::Form { path, reason });
-    }
-    if keys.is_empty() {
-        return Err(AccessKeysError::None { path });
-    }
-    Ok(keys
-        .into_iter()
-        .map(|(id, secret)| (id, secret.into()))
-        .collect())
-}
-
 /// Where the Query API listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8089";
 
@@ -160,43 +77,7 @@ pub(super) fn elb_api(written: At<WrittenElbApi>, findings: &mut Findings<'_>) -
         value: written,
         span,
     } = written;
-    let listen_at = written.listen.unwrap_or_else(|| At {
-        value: DEFAULT_LISTEN.to_owned(),
-        span: span.clone(),
-    });
-    let listen: Option<SocketAddr> = listen_at.value.parse().ok();
-    if listen.is_none() {
-        findings.add(
-            &listen_at.span,
-            "`listen` is an address and a port",
-            Some("as in \"127.0.0.1:8089\" or \"[::1]:8089\"".to_owned()),
-        );
-    }
-    let mut access_keys = AccessKeys::new();
-    for (id, At { value, span }) in written.access_keys {
-        if value.is_empty() {
-            findings.add(&span, format!("the secret of {id:?} is empty"), None);
-        }
-        access_keys.insert(id, value.into());
-    }
-    let access_keys_file = written.access_keys_file.map(|At { value, span }| {
-        let path = PathBuf::from(value);
-        if !path.is_absolute() {
-            findings.add(&span, "`access_keys_file` must be an absolute path", None);
-        }
-        path
-    });
-    if let Some(listen) = listen
-        && !listen.ip().to_canonical().is_loopback()
-        && access_keys.is_empty()
-        && access_keys_file.is_none()
-    {
-        findings.add(
-            &listen_at.span,
-            format!("{listen} is no loopback address, and there are no access keys"),
-            Some("whoever reaches it could take backends out: add `access_keys` or `access_keys_file`".to_owned()),
-        );
-    }
+    let entrance = entrance(written.entrance, DEFAULT_LISTEN, &span, findings);
     let mut vip_pool = VipPool::default();
     for At { value, span } in written.vip_pool.map_or_else(Vec::new, |at| at.value) {
         let (first, last) = value.split_once('-').unwrap_or((&value, &value));
@@ -225,9 +106,7 @@ pub(super) fn elb_api(written: At<WrittenElbApi>, findings: &mut Findings<'_>) -
         }
     }
     Some(ElbApi {
-        listen: listen?,
-        access_keys,
-        access_keys_file,
+        entrance: entrance?,
         vip_pool,
         instances,
     })
@@ -235,8 +114,10 @@ pub(super) fn elb_api(written: At<WrittenElbApi>, findings: &mut Findings<'_>) -
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::config::{Diagnostic, Document, Purpose};
+    use crate::config::{AccessKeysError, Diagnostic, Document, Purpose};
 
     fn parse(section: &str) -> Result<ElbApi, Vec<Diagnostic>> {
         let text = format!("interfaces = [\"eth0\"]\n{section}");
@@ -253,8 +134,8 @@ mod tests {
              instances = { web-1 = \"10.0.1.11\", \"a@b\" = \"fd00::11\" }",
         )
         .unwrap();
-        assert_eq!(api.listen, "127.0.0.1:8089".parse().unwrap());
-        assert_eq!(api.access_keys["AKIDEXAMPLE"].expose(), "secret");
+        assert_eq!(api.entrance.listen, "127.0.0.1:8089".parse().unwrap());
+        assert_eq!(api.entrance.access_keys["AKIDEXAMPLE"].expose(), "secret");
         assert!(!format!("{api:?}").contains("\"secret\""));
         let web: IpAddr = [10, 0, 1, 11].into();
         assert_eq!(api.instances["web-1"], web);
@@ -282,7 +163,7 @@ mod tests {
         let document =
             Document::parse("ebb.toml", "interfaces = [\"eth0\"]", Purpose::Agent, None).unwrap();
         assert_eq!(document.settings.unwrap().elb_api, None);
-        assert_eq!(parse("[elb_api]").unwrap().access_keys.len(), 0);
+        assert_eq!(parse("[elb_api]").unwrap().entrance.access_keys.len(), 0);
     }
 
     #[test]
@@ -349,11 +230,11 @@ mod tests {
         );
         let api = parse(&section).unwrap();
         assert!(matches!(
-            api.all_access_keys(),
+            api.entrance.all_access_keys(),
             Err(AccessKeysError::Io { .. })
         ));
         fs::write(&path, "AKID = \"hidden\"\n").unwrap();
-        let keys = api.all_access_keys().unwrap();
+        let keys = api.entrance.all_access_keys().unwrap();
         assert_eq!(keys["AKID"].expose(), "hidden");
         assert_eq!(keys.len(), 2);
         for bad in [
@@ -363,7 +244,7 @@ mod tests {
             "[AKID]\nhidden = \"hidden\"",
         ] {
             fs::write(&path, bad).unwrap();
-            let error = api.all_access_keys().expect_err(bad);
+            let error = api.entrance.all_access_keys().expect_err(bad);
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }

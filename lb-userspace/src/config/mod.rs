@@ -3,15 +3,18 @@
 //! - [`written`]: known keys, values of the right type, and where they stand;
 //! - [`understand`], [`declare`]: what they mean, checked, with [`host`], which
 //!   they must fit;
-//! - [`settings`], [`elb`], [`hook`], [`spec`]: the result; [`document`]: all of it together;
+//! - [`settings`], [`elb`], [`console`], [`entrance`], [`hook`], [`spec`]: the
+//!   result; [`document`]: all of it together;
 //! - [`together`]: rules that no load balancer can be checked against alone,
 //!   which hold for those that come in by the API too;
 //! - [`invalid`], [`diagnostic`]: what can be wrong, and on which line.
 
+mod console;
 mod declare;
 mod diagnostic;
 mod document;
 mod elb;
+mod entrance;
 mod hook;
 mod host;
 mod invalid;
@@ -24,7 +27,8 @@ mod written;
 
 pub use diagnostic::Diagnostic;
 pub use document::{Document, Purpose};
-pub use elb::{AccessKeys, AccessKeysError, ElbApi, Secret, VipPool};
+pub use elb::{ElbApi, VipPool};
+pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};
 pub use host::{Host, HostInterface};
 pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};

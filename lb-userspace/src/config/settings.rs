@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{elb::ElbApi, hook::Hook};
+use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Settings {
     /// Where Prometheus finds the metrics; none: nowhere.
     pub metrics: Option<SocketAddr>,
     pub hooks: Vec<Hook>,
+    /// None: no console.
+    pub console: Option<Entrance>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

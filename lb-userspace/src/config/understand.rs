@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    console::console,
     diagnostic::{At, Findings},
     document::{Purpose, address, one_of},
     elb::elb_api,
@@ -67,6 +68,9 @@ pub(super) fn settings(
             .metrics_address
             .and_then(|at| metrics(&at, findings)),
         hooks: hooks(written.hooks, findings),
+        console: written
+            .console
+            .and_then(|section| console(section, findings)),
         interfaces,
     };
     (named_elsewhere || !settings.interfaces.is_empty()).then_some(settings)

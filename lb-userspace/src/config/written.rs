@@ -23,6 +23,7 @@ pub(super) struct Written {
     pub(super) elb_api: Option<At<WrittenElbApi>>,
     pub(super) metrics_address: Option<At<String>>,
     pub(super) hooks: Vec<At<WrittenHook>>,
+    pub(super) console: Option<At<WrittenEntrance>>,
     pub(super) load_balancers: Vec<At<WrittenLb>>,
 }
 
@@ -51,10 +52,15 @@ pub(super) struct WrittenUdp {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct WrittenElbApi {
+pub(super) struct WrittenEntrance {
     pub(super) listen: Option<At<String>>,
     pub(super) access_keys: Vec<(String, At<String>)>,
     pub(super) access_keys_file: Option<At<String>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenElbApi {
+    pub(super) entrance: WrittenEntrance,
     pub(super) vip_pool: Option<At<Vec<At<String>>>>,
     pub(super) instances: Vec<(String, At<String>)>,
 }
@@ -147,6 +153,9 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Option<Written> {
         hooks: top
             .list("hook", |value, findings| in_table(value, findings, hook))
             .map_or_else(Vec::new, |list| list.value),
+        console: top.get("console", |value, findings| {
+            in_table(value, findings, entrance)
+        }),
         load_balancers: top
             .list("load_balancer", |value, findings| {
                 in_table(value, findings, lb)
@@ -185,11 +194,17 @@ fn udp(table: &mut Table<'_, '_, '_>) -> WrittenUdp {
     }
 }
 
-fn elb_api(table: &mut Table<'_, '_, '_>) -> WrittenElbApi {
-    WrittenElbApi {
+fn entrance(table: &mut Table<'_, '_, '_>) -> WrittenEntrance {
+    WrittenEntrance {
         listen: table.get("listen", string),
         access_keys: table.entries("access_keys", string),
         access_keys_file: table.get("access_keys_file", string),
+    }
+}
+
+fn elb_api(table: &mut Table<'_, '_, '_>) -> WrittenElbApi {
+    WrittenElbApi {
+        entrance: entrance(table),
         vip_pool: table.list("vip_pool", string),
         instances: table.entries("instances", string),
     }

@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body of at most `LIMIT` bytes, whatever its content type says.
 #[derive(Debug)]
-pub(super) struct Sent<T, const LIMIT: usize = COMMAND>(pub(super) T);
+pub(in crate::api) struct Sent<T, const LIMIT: usize = COMMAND>(pub(in crate::api) T);
 
 impl<T, S, const LIMIT: usize> FromRequest<S> for Sent<T, LIMIT>
 where

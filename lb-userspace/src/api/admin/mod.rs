@@ -21,6 +21,11 @@ mod routes;
 mod serve;
 mod socket;
 
+pub(super) use self::{
+    body::Sent,
+    refusal::Refusal,
+    routes::{Caller, for_console},
+};
 pub use self::{
     serve::Admin,
     socket::{Socket, SocketError},

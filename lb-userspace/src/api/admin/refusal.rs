@@ -12,13 +12,13 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::api) struct Refusal {
     status: StatusCode,
     body: ErrorBody,
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+    pub(in crate::api) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self {
             status,
             body: ErrorBody {
@@ -29,12 +29,12 @@ impl Refusal {
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+    pub(in crate::api) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
         self.body.hint = hint.into();
         self
     }
 
-    pub(super) fn into_body(self) -> Error {
+    pub(in crate::api) fn into_body(self) -> Error {
         Error { error: self.body }
     }
 }

@@ -1,11 +1,13 @@
 //! The endpoints, each a call of the control task.
 
+use std::{fmt, sync::Arc};
+
 use axum::{
     Extension, Json, Router,
     extract::FromRequestParts,
     http::{Method, StatusCode, Uri, request::Parts},
     response::{IntoResponse as _, Response},
-    routing::{get, post, put},
+    routing::{MethodRouter, get, post, put},
 };
 use serde::Deserialize;
 
@@ -13,7 +15,6 @@ use super::{
     body::{Asked, DOCUMENT, Named, Sent},
     events::{self, Recent},
     pace::Pace,
-    peer::Peer,
     refusal::Refusal,
 };
 use crate::{
@@ -27,31 +28,60 @@ use crate::{
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
+/// In whose name the control task is asked: an extension of every request.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct Caller(Arc<str>);
+
+impl Caller {
+    pub(in crate::api) fn new(who: &dyn fmt::Display) -> Self {
+        Self(who.to_string().into())
+    }
+}
+
 /// All endpoints, on the control task behind `handle`.
 pub(super) fn router(handle: Handle, recent: Recent) -> Router {
-    let lb = Router::new()
-        .route("/", get(load_balancer).delete(delete))
+    let all = Router::new()
+        .route("/v1/load-balancers", get(load_balancers).post(create))
+        .nest(ONE, one(get(load_balancer).delete(delete)))
+        .route("/v1/events", get(events::get))
+        .route("/v1/apply", post(apply));
+    answering(all, handle).layer(Extension(recent))
+}
+
+/// What the console's page asks for: everything about the backends and the
+/// attributes of the load balancers there are; none comes or goes by it.
+pub(in crate::api) fn for_console(handle: Handle) -> Router {
+    let some = Router::new()
+        .route("/v1/load-balancers", get(load_balancers))
+        .nest(ONE, one(get(load_balancer)));
+    answering(some, handle)
+}
+
+const ONE: &str = "/v1/load-balancers/{lb}";
+
+/// The endpoints of one load balancer.
+fn one(itself: MethodRouter) -> Router {
+    Router::new()
+        .route("/", itself)
         .route("/backends", get(backends).post(register))
         .route("/backends/{id}", get(backend))
         .route("/backends/{id}/deregister", post(deregister))
         .route("/backends/{id}/health", put(set_health))
         .route("/health-check", get(health_check).put(set_health_check))
         .route("/attributes", get(attributes).patch(set_attributes))
-        .route("/flows", get(flows));
-    Router::new()
+        .route("/flows", get(flows))
+}
+
+fn answering(router: Router, handle: Handle) -> Router {
+    router
         .route("/v1/status", get(status))
-        .route("/v1/load-balancers", get(load_balancers).post(create))
-        .nest("/v1/load-balancers/{lb}", lb)
-        .route("/v1/events", get(events::get))
-        .route("/v1/apply", post(apply))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(handle))
-        .layer(Extension(recent))
         .layer(Extension(Pace::default()))
 }
 
-/// The control task, asked in the name of the peer.
+/// The control task, asked in the name of the caller.
 struct Control(Handle);
 
 impl<S: Sync> FromRequestParts<S> for Control {
@@ -62,9 +92,9 @@ impl<S: Sync> FromRequestParts<S> for Control {
             pace.wait().await;
         }
         let handle = parts.extensions.get::<Handle>();
-        let peer = parts.extensions.get::<Peer>();
-        match (handle, peer) {
-            (Some(handle), Some(peer)) => Ok(Self(handle.by(&peer.to_string()))),
+        let caller = parts.extensions.get::<Caller>();
+        match (handle, caller) {
+            (Some(handle), Some(Caller(caller))) => Ok(Self(handle.by(caller))),
             // Only a router that nobody serves gets here.
             _ => Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,

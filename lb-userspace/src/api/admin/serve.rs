@@ -6,7 +6,13 @@ use axum::Extension;
 use hyper_util::service::TowerToHyperService;
 use tokio::{net::UnixStream, sync::broadcast, task::JoinSet};
 
-use super::{events::Recent, peer::Peer, refusal::Refusal, routes::router, socket::Socket};
+use super::{
+    events::Recent,
+    peer::Peer,
+    refusal::Refusal,
+    routes::{Caller, router},
+    socket::Socket,
+};
 use crate::{
     api::connections::{self, Door},
     control::{Event, Handle},
@@ -61,7 +67,7 @@ impl Admin {
         let router = router(self.handle, events.clone());
         let service = |stream: &UnixStream| {
             let peer = Peer::of(stream)?;
-            let router = router.clone().layer(Extension(peer));
+            let router = router.clone().layer(Extension(Caller::new(&peer)));
             Ok(TowerToHyperService::new(router))
         };
         let stop = async {

@@ -7,6 +7,7 @@ use hyper::{
 };
 
 use super::errors::{Code, Refusal};
+use crate::api::host::is_this_host;
 
 /// Refuses what a browser sends on behalf of a page: browsers name the page's
 /// origin, or how the request came about; and a page that made a name of its
@@ -28,16 +29,6 @@ pub(super) fn refuse(headers: &HeaderMap) -> Result<(), Refusal> {
         "without access keys this endpoint is asked by its address or as localhost: \
          configure access_keys in [elb_api] to give it another name",
     ))
-}
-
-/// `127.0.0.1:8089`, `[::1]:8089`, `localhost:8089`.
-fn is_this_host(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -69,12 +69,12 @@ impl Endpoint {
     /// # Errors
     /// When the keys cannot be read, or the address is taken.
     pub fn bind(settings: ElbApi) -> Result<Self, StartError> {
-        let keys = settings.all_access_keys()?;
+        let keys = settings.entrance.all_access_keys()?;
         let failed = |source| StartError::Listen {
-            address: settings.listen,
+            address: settings.entrance.listen,
             source,
         };
-        let listener = std::net::TcpListener::bind(settings.listen).map_err(failed)?;
+        let listener = std::net::TcpListener::bind(settings.entrance.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

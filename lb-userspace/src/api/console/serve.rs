@@ -1,0 +1,134 @@
+//! The console on its TCP address.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Extension, Router, routing::get};
+use hyper_util::service::TowerToHyperService;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use super::{
+    guard::{self, Guard},
+    live::{self, Live},
+    page,
+    sessions::Sessions,
+};
+use crate::{
+    api::{
+        admin,
+        connections::{self, Door},
+    },
+    config::{AccessKeys, AccessKeysError, Entrance},
+    control::Handle,
+};
+
+/// Why the console does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "the console cannot listen on {address}: {source}; give it another `listen` in [console]"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    AccessKeys(#[from] AccessKeysError),
+}
+
+/// The address, listened on, with who may come in.
+#[derive(Debug)]
+pub struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+    keys: AccessKeys,
+}
+
+impl Endpoint {
+    /// Reads the access keys and listens. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the keys cannot be read, or the address is taken.
+    pub fn bind(entrance: &Entrance) -> Result<Self, StartError> {
+        let keys = entrance.all_access_keys()?;
+        let failed = |source| StartError::Listen {
+            address: entrance.listen,
+            source,
+        };
+        let listener = std::net::TcpListener::bind(entrance.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            keys,
+        })
+    }
+
+    /// Where it listens; the port is known even if any was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The listener as the console's door.
+struct Front(TcpListener);
+
+impl Door for Front {
+    type Stream = TcpStream;
+
+    const NAME: &'static str = "console";
+
+    /// A browser has up to six open; one of them is listened to all the time.
+    const CONNECTIONS: usize = 128;
+
+    const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.0.accept().await?;
+        // An answer is one write, and should not wait for more.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn full() -> (&'static str, String) {
+        let text = format!(
+            "{} connections are open already; try again in a moment\n",
+            Self::CONNECTIONS
+        );
+        ("text/plain", text)
+    }
+}
+
+/// Answers at `endpoint`, for the control task behind `control`, until `stop`
+/// is done; then lets what is under way end.
+pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output = ()>) {
+    let live = Live::default();
+    let mut keeper = JoinSet::new();
+    keeper.spawn(live.clone().keep(control.clone()));
+    let router = router(control, live.clone(), endpoint.keys);
+    let service = |stream: &TcpStream| {
+        let peer = stream.peer_addr()?;
+        let router = router.clone().layer(Extension(peer));
+        Ok(TowerToHyperService::new(router))
+    };
+    let stop = async {
+        stop.await;
+        // Who watches would watch on.
+        live.close();
+    };
+    connections::serve(Front(endpoint.listener), service, stop).await;
+}
+
+fn router(control: Handle, live: Live, keys: AccessKeys) -> Router {
+    let watching = Router::new()
+        .route("/console/live", get(live::get))
+        .layer(Extension(live));
+    let inside = admin::for_console(control).merge(watching);
+    let guard = Arc::new(Guard::new(Sessions::new(keys)));
+    page::with_headers(guard::around(inside, guard).merge(page::router()))
+}
