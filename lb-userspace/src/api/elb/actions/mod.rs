@@ -42,10 +42,6 @@ trait Action: Sized + Send {
 
 macro_rules! actions {
     ($($action:ty,)*) => {
-        /// The names of all actions.
-        #[cfg(test)]
-        pub(super) const NAMES: &[&str] = &[$(<$action as Action>::NAME,)*];
-
         async fn run(name: &str, params: Params, desk: &Desk) -> Result<(&'static str, Xml), Refusal> {
             match name {
                 $(<$action as Action>::NAME => perform::<$action>(params, desk).await,)*
