@@ -1,12 +1,11 @@
 //! A drain, as one sees it: it starts, runs down and ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tests::lab::{
     agent::{LB, Settings},
     conversation::Conversation,
-    load::Load,
     wait,
 };
 
@@ -27,22 +26,19 @@ fn a_drain_is_seen_to_start_run_down_and_end() -> Result<()> {
     play(LOOPBACK, DESKTOP, &settings, |scene| {
         let browser = &scene.browser;
         let vip = scene.site.talkers();
+        let talk = || Conversation::open(&scene.site.client, vip);
         let mut open = Vec::new();
         wait::until_true("eight flows on web-2", SOON, || {
-            open.push(Conversation::open(&scene.site.client, vip)?);
+            open.push(talk()?);
             Ok(open.iter().filter(|talk| talk.backend == "web-2").count() == 8)
         })?;
-        let (mut leaving, staying): (Vec<_>, Vec<_>) =
+        let (mut leaving, mut staying): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|talk| talk.backend == "web-2");
-        let _load = Load::start(
-            &scene.site.client,
-            scene.site.web(),
-            Duration::from_millis(20),
-        );
         scene.go_to_instances()?;
         wait::until_true("the flows to be shown", SOON, || {
-            Ok(shown_flows(scene)? >= 8)
+            Ok(shown_flows(scene)? == 8)
         })?;
+        pass(8)?;
 
         // Start.
         browser.click(&format!("{ROW} button"))?;
@@ -52,15 +48,18 @@ fn a_drain_is_seen_to_start_run_down_and_end() -> Result<()> {
         browser.wait_text(ROW, "InService")?;
         assert_eq!(scene.ebb.backend("web-2")?.registration, "draining");
 
-        // Run down.
+        // Run down: who leaves comes back, and to the others.
         let (mut flows, mut seconds) = (u64::MAX, u64::MAX);
-        for left in [8, 6, 3, 1] {
-            leaving.truncate(left);
-            let text = format!("{left} of ");
-            browser.wait_text(&format!("{ROW} .drain"), &text)?;
+        for left in [8, 6, 5, 3, 2, 1] {
+            for _ in leaving.drain(left..) {
+                staying.push(talk()?);
+            }
+            browser.wait_text(&format!("{ROW} .drain"), &format!("{left} of 8 flows left"))?;
+            pass(2)?;
             let [flows_now, seconds_now] = bars(scene)?;
+            assert_eq!(flows_now, left as u64 * 125);
             assert!(
-                flows_now < flows && seconds_now <= seconds,
+                flows_now < flows && seconds_now < seconds,
                 "it does not run down"
             );
             (flows, seconds) = (flows_now, seconds_now);
@@ -68,7 +67,11 @@ fn a_drain_is_seen_to_start_run_down_and_end() -> Result<()> {
                 browser.screenshot("draining")?;
             }
         }
-        assert!(browser.script("return document.querySelectorAll('#chart polygon').length")? == 3);
+        assert!(staying.iter().all(|talk| talk.backend != "web-2"));
+        assert_eq!(
+            browser.script("return document.querySelectorAll('#chart polygon').length")?,
+            3
+        );
 
         // End.
         drop(leaving);
@@ -104,6 +107,11 @@ fn a_drain_begun_elsewhere_is_seen_and_taken_back() -> Result<()> {
         assert_eq!(scene.ebb.backend("web-2")?.registration, "registered");
         talk.talk_on()
     })
+}
+
+/// Lets some seconds go by, which the drain itself and its chart are made of.
+fn pass(seconds: u64) -> Result<()> {
+    wait::till(Instant::now() + Duration::from_secs(seconds))
 }
 
 fn shown_flows(scene: &crate::scene::Scene<'_>) -> Result<u64> {

@@ -20,9 +20,9 @@ pub(crate) const KEY: &str = "anna";
 pub(crate) const SECRET: &str = "correct horse battery staple";
 
 /// A desktop's window.
-pub(crate) const DESKTOP: (u32, u32) = (1180, 900);
+pub(crate) const DESKTOP: (u32, u32) = (1180, 1010);
 /// A phone's.
-pub(crate) const PHONE: (u32, u32) = (500, 900);
+pub(crate) const PHONE: (u32, u32) = (500, 1010);
 
 pub(crate) struct Scene<'s> {
     pub(crate) site: &'s Site,

@@ -4,7 +4,9 @@
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const TABS = ["description", "instances", "health-check", "attributes"];
-const MINUTES = 5;
+// The chart begins with a minute and grows to five.
+const SHORTEST = 60000;
+const LONGEST = 300000;
 const COLOURS = ["#2a9d8f", "#e07a3f", "#5b7fd4", "#c9a227", "#b0578d", "#6b9e3f", "#8d6bc9", "#cf5c5c"];
 
 // How things are.
@@ -107,7 +109,7 @@ function listen() {
     one = told.one;
     if (one) {
       samples.push({ time: told.time, flows: Object.fromEntries(one.backends.map((b) => [b.id, b.flows])) });
-      const old = told.time - MINUTES * 60000;
+      const old = told.time - LONGEST;
       while (samples.length && samples[0].time < old) samples.shift();
     }
     connection("live", "live");
@@ -264,14 +266,17 @@ function chart() {
   const total = (s) => ids.reduce((sum, id) => sum + (s.flows[id] ?? 0), 0);
   const most = Math.max(1, ...samples.map(total));
   const end = samples.at(-1)?.time ?? 0;
-  const x = (time) => width - ((end - time) / (MINUTES * 60000)) * width;
+  const span = Math.min(LONGEST, Math.max(SHORTEST, end - (samples[0]?.time ?? end)));
+  const x = (time) => width - ((end - time) / span) * width;
   const y = (flows) => height - 16 - (flows / most) * (height - 34);
 
   const parts = [];
-  for (let minute = 1; minute < MINUTES; minute++) {
-    const at = width - (minute / MINUTES) * width;
+  const step = span > 120000 ? 60000 : 15000;
+  for (let back = step; back < span; back += step) {
+    const at = x(end - back);
+    const text = step === 60000 ? `−${back / 60000} min` : `−${back / 1000} s`;
     parts.push(draw("line", { x1: at, y1: 0, x2: at, y2: height - 16 }));
-    parts.push(draw("text", { x: at, y: height - 4, "text-anchor": "middle" }, `−${minute} min`));
+    parts.push(draw("text", { x: at, y: height - 4, "text-anchor": "middle" }, text));
   }
   let floor = samples.map(() => 0);
   ids.forEach((id, at) => {
