@@ -7,10 +7,10 @@ use std::{
 
 use lb_userspace::{
     api::types::{Attributes, ConnectionDraining, DrainOutcome, HealthByHand},
-    control::{Handle, event::What},
+    control::{Handle, HealthReport, event::What},
 };
 
-use crate::world::Agent;
+use crate::world::{Agent, ask};
 
 const IN_SERVICE: &str = "InService N/A N/A";
 const DRAINING: &str = "InService N/A Instance deregistration currently in progress.";
@@ -28,13 +28,6 @@ fn wait_for(what: &str, mut look: impl FnMut() -> bool) {
         );
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn ask<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
 }
 
 fn drain(agent: &Agent, lb: &str, seconds: u32) {
@@ -221,4 +214,37 @@ fn an_instance_that_cannot_be_reached_is_not_in_service() {
     wait_for("the agent to hear of it", || {
         agent.health("web", "web-1") == IN_SERVICE
     });
+}
+
+#[test]
+fn the_health_check_that_is_configured_is_the_one_that_is_made() {
+    let agent = Agent::start();
+    agent.create_checked("web");
+    register(&agent, "web", &["web-1"]);
+    assert_eq!(
+        agent.health("web", "web-1"),
+        "OutOfService ELB Instance registration is still in progress."
+    );
+    let target = || {
+        let check = ask(agent.handle.health_check("web")).unwrap();
+        check.map(|check| check.target)
+    };
+    assert_eq!(target().as_deref(), Some("TCP:8080"));
+    agent.ok(
+        "ConfigureHealthCheck",
+        &[
+            "LoadBalancerName=web",
+            "HealthCheck.Target=http%3A8080/ping",
+            "HealthCheck.Interval=30",
+            "HealthCheck.Timeout=5",
+            "HealthCheck.UnhealthyThreshold=2",
+            "HealthCheck.HealthyThreshold=2",
+        ],
+    );
+    assert_eq!(target().as_deref(), Some("HTTP:8080/ping"));
+    let found = |report| ask(agent.handle.report_health("web", "web-1", report)).unwrap();
+    found(HealthReport::Healthy);
+    assert_eq!(agent.health("web", "web-1"), IN_SERVICE);
+    found(HealthReport::Unhealthy("status 503".to_owned()));
+    assert_eq!(agent.health("web", "web-1"), UNHEALTHY);
 }

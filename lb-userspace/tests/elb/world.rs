@@ -130,8 +130,16 @@ impl Agent {
         stream
     }
 
-    /// A load balancer with this name, port 80 to instance port 8080.
+    /// A load balancer with this name, port 80 to instance port 8080. Nobody
+    /// checks its instances here, so they count as healthy.
     pub(crate) fn create(&self, name: &str) -> String {
+        let vip = self.create_checked(name);
+        ask(self.handle.set_health_check(name, None)).unwrap();
+        vip
+    }
+
+    /// As [`Agent::create`], with the health check that it begins with.
+    pub(crate) fn create_checked(&self, name: &str) -> String {
         let answer = self.ok(
             "CreateLoadBalancer",
             &[
@@ -243,4 +251,11 @@ impl Answer {
             .map(|node| node.text().unwrap_or("").to_owned())
             .collect()
     }
+}
+
+pub(crate) fn ask<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::errors::Refusal;
-use crate::api::types::HealthCheck;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -31,8 +30,6 @@ pub(super) struct Extras {
     /// Ports of listeners that were asked for as HTTP; they forward TCP.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) http_ports: BTreeSet<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) health_check: Option<HealthCheck>,
     pub(super) cross_zone: bool,
     pub(super) access_log: AccessLog,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +109,6 @@ mod tests {
         let mut extras = Extras::default();
         extras.tags.insert("k".to_owned(), "v".to_owned());
         extras.http_ports.insert(80);
-        extras.health_check = Some(HealthCheck::new("TCP:80".to_owned()));
         extras.scheme = Scheme::Internal;
         let kept = extras.to_value().unwrap();
         assert_eq!(Extras::of(&kept).unwrap(), extras);

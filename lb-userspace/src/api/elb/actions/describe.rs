@@ -14,7 +14,6 @@ pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
         xml.text("DNSName", vip);
     }
     let listeners = listeners::shown(known);
-    let first = listeners.first().map(|first| first.instance_port);
     xml.list("ListenerDescriptions", listeners, |xml, listener| {
         xml.within("Listener", |xml| {
             xml.text("Protocol", listener.protocol)
@@ -32,9 +31,9 @@ pub(super) fn load_balancer(xml: &mut Xml, known: &Known) {
     xml.list("Instances", known.registered(), |xml, backend| {
         xml.text("InstanceId", &backend.id);
     });
-    let default = || first.map(default_health_check);
-    if let Some(check) = extras.health_check.clone().or_else(default) {
-        health_check(xml, &check);
+    // One that was declared elsewhere may have none.
+    if let Some(check) = &lb.health_check {
+        health_check(xml, check);
     }
     xml.texts("SecurityGroups", &extras.security_groups);
     xml.text("CreatedTime", &lb.created);

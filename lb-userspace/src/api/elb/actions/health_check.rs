@@ -40,11 +40,16 @@ impl Action for Configure {
 
     async fn run(self, desk: &Desk) -> Result<Xml, Refusal> {
         let _writing = desk.writing().await;
-        let mut known = desk.lb(&self.name).await?;
+        // One that is being deleted is gone for this API.
+        desk.lb(&self.name).await?;
+        let check = desk
+            .control
+            .set_health_check(&self.name, Some(self.check))
+            .await?;
         let mut xml = Xml::default();
-        describe::health_check(&mut xml, &self.check);
-        known.extras.health_check = Some(self.check);
-        desk.keep(&self.name, &known.extras).await?;
+        if let Some(check) = check {
+            describe::health_check(&mut xml, &check);
+        }
         Ok(xml)
     }
 }

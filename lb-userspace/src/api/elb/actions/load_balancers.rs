@@ -112,13 +112,12 @@ impl Create {
         let vip = desk.free_vip().await?;
         self.extras.vip = Some(vip);
         let first = self.listeners.first().map(|first| first.instance_port);
-        self.extras.health_check = first.map(describe::default_health_check);
         let new = NewLoadBalancer {
-            health_check: None,
             name: self.name.clone(),
             mode: Mode::Nat,
             listeners: self.listeners.iter().map(|one| one.at(vip)).collect(),
             backends: Vec::new(),
+            health_check: first.map(describe::default_health_check),
             attributes: AttributesPatch {
                 connection_draining: Some(ConnectionDrainingPatch {
                     enabled: Some(false),
