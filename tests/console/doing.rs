@@ -114,3 +114,43 @@ fn an_instance_is_registered_and_a_bad_one_refused() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_health_check_is_set_and_its_results_are_seen() -> Result<()> {
+    play(LOOPBACK, DESKTOP, &Settings::default(), |scene| {
+        let browser = &scene.browser;
+        browser.go(&format!("{}#/{LB}/health-check", scene.url))?;
+        browser.wait_text("#check", "none: registered instances count as healthy")?;
+        browser.click("#edit-check")?;
+        browser.click("#check-dialog [name=enabled]")?;
+        browser
+            .find("#check-dialog [name=target]")?
+            .fill("HTTP:8080/")?;
+        browser.find("#check-dialog [name=interval]")?.fill("3")?;
+        // As long as the interval: refused as typed.
+        browser.wait_text("#check-dialog .problem", "less than the interval")?;
+        browser.find("#check-dialog [name=timeout]")?.fill("2")?;
+        // What only the agent knows is refused by the agent.
+        browser.find("#check-dialog [name=target]")?.fill("PING")?;
+        browser.click("#check-dialog .primary")?;
+        browser.wait_text("#check-dialog .problem", "PING")?;
+        browser
+            .find("#check-dialog [name=target]")?
+            .fill("HTTP:8080/")?;
+        browser.click("#check-dialog .primary")?;
+        browser.wait_text("#check", "HTTP:8080/")?;
+        browser.wait_text("#checks tr[data-key=web-3]", "passed in")?;
+        browser.screenshot("health-check")?;
+
+        browser.click("#edit-check")?;
+        browser
+            .find("#check-dialog [name=target]")?
+            .fill("HTTP:8080/missing")?;
+        browser.click("#check-dialog .primary")?;
+        browser.wait_text("#checks tr[data-key=web-3]", "404")?;
+        browser.click("#tab-instances")?;
+        browser.wait_text("#backends tr[data-key=web-3]", "UnhealthyThreshold")?;
+        browser.wait_text("#backends tr[data-key=web-3]", "OutOfService")
+    })
+}

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tests::lab::agent::LB;
+use tests::{lab::agent::LB, report};
 
 use crate::door::{Door, LOOPBACK, play};
 
@@ -29,7 +29,10 @@ fn its_two_commands_answer_as_it_says() -> Result<()> {
         );
         let answer = |line| -> Result<Value> {
             let printed = door.shell(line)?;
-            print!("$ {line}\n{printed}");
+            report::line(&format!(
+                "$ {line}\n{}",
+                printed.split_whitespace().collect::<Vec<_>>().join(" ")
+            ));
             Ok(serde_json::from_str(&printed)?)
         };
         assert_eq!(

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::lab::{host::Host, site::VIP_V4, wait};
+use tests::{
+    lab::{host::Host, site::VIP_V4, wait},
+    report,
+};
 
 use crate::door::{Door, LOOPBACK, play};
 
@@ -31,6 +34,10 @@ fn with_time_enough_a_slow_request_ends_whole() -> Result<()> {
         let told = ask_and_deregister(door, 20)?;
         assert_eq!(told.answer?, ANSWER);
         ensure!(told.took >= THINKS, "{:?}", told.took);
+        report::line(&format!(
+            "a request of 8 s, its instance deregistered after 2 s, timeout 20 s: whole after {:.1?}",
+            told.took
+        ));
         Ok(())
     })
 }
@@ -46,7 +53,9 @@ fn at_the_deadline_a_slow_request_is_reset() -> Result<()> {
         let after = told.ended - told.deregistered.0;
         ensure!(after >= timeout, "reset {after:?} after the command began");
         let after = told.ended - told.deregistered.1;
-        println!("deregistered with a timeout of 4 s, reset after {after:.1?}");
+        report::line(&format!(
+            "a request of 8 s, its instance deregistered after 2 s, timeout 4 s: reset {after:.1?} later"
+        ));
         ensure!(
             after < timeout + Duration::from_secs(1),
             "reset {after:?} after the answer"
