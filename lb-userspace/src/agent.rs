@@ -75,6 +75,7 @@ pub enum AgentError {
     Elb(#[from] elb::StartError),
     #[error(transparent)]
     Metrics(#[from] metrics::StartError),
+    #[error(transparent)]
     Console(#[from] console::StartError),
     #[error("cannot start the agent's threads: {0}")]
     Threads(#[source] io::Error),

@@ -187,6 +187,12 @@ pub const UNHEALTHY: Described = Described {
     reason_code: "Instance",
     description: "Instance has failed at least the UnhealthyThreshold number of health checks consecutively.",
 };
+/// Unhealthy still, but the last check passed.
+pub const RECOVERING: Described = Described {
+    state: State::OutOfService,
+    reason_code: "Instance",
+    description: "Instance has not passed the configured HealthyThreshold number of health checks consecutively.",
+};
 pub const NOT_REGISTERED: Described = Described {
     state: State::OutOfService,
     reason_code: "Instance",
@@ -533,7 +539,7 @@ mod tests {
 
     #[test]
     fn the_strings_are_those_of_the_classic_elb() {
-        for row in [REGISTERING, UNHEALTHY, DRAINING, NOT_REGISTERED] {
+        for row in [REGISTERING, UNHEALTHY, RECOVERING, DRAINING, NOT_REGISTERED] {
             assert!(row.description.ends_with('.'), "{row:?}");
         }
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The state in the words of the API. Pure.
 
 use super::{
-    backend::Registration,
+    backend::{RECOVERING, Registration, UNHEALTHY},
     drain::Drain,
     state::{Backend, LoadBalancer, Ways},
 };
@@ -48,7 +48,12 @@ impl Beside<'_> {
     #[must_use]
     pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend) -> types::Backend {
         let life = &backend.life;
-        let described = life.described();
+        let last_check = self.board.last(lb.as_str(), id.as_str());
+        let passed = last_check.as_ref().is_some_and(|last| last.passed());
+        let described = match life.described() {
+            UNHEALTHY if passed && !life.by_hand() => RECOVERING,
+            described => described,
+        };
         let counters = self.counters(backend);
         let way = backend.index.and_then(|index| self.ways.get(&index));
         types::Backend {
@@ -61,10 +66,7 @@ impl Beside<'_> {
             registration: life.registration().name().to_owned(),
             health: life.health().name().to_owned(),
             health_by_hand: life.by_hand(),
-            last_check: self
-                .board
-                .last(lb.as_str(), id.as_str())
-                .map(|last| last.as_ref().into()),
+            last_check: last_check.map(|last| last.as_ref().into()),
             takes_new: life.takes_new() && matches!(way, Some(Ok(_))),
             flows: counters.active(),
             next_hop: way.and_then(|way| way.as_ref().ok().cloned()),
