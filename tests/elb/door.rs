@@ -128,6 +128,13 @@ impl Door<'_> {
         output(bash.args(["-c", line]))
     }
 
+    /// Sends a form as it is, without a client and its signature; the answer.
+    pub(crate) fn query(&self, form: &str) -> Result<String> {
+        let url = format!("http://{}/", self.listen);
+        let args = ["-sS", "--fail", "--max-time", "5", "-d", form, &url];
+        self.host().run("curl", &args)
+    }
+
     /// Types a line that must fail; what it complained of.
     pub(crate) fn shell_refuses(&self, line: &str) -> Result<String> {
         let mut bash = self.command("bash")?;
