@@ -54,7 +54,7 @@ impl<'h> Browser<'h> {
         )?;
         wait::until_true("chromedriver", PATIENCE, || {
             driver.expect_running()?;
-            Ok(host.enter(|| TcpStream::connect(address()).is_ok())?)
+            host.enter(|| TcpStream::connect(address()).is_ok())
         })?;
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:loggingPrefs": { "browser": "ALL" },
@@ -214,7 +214,7 @@ impl Element<'_, '_> {
     /// Types into an empty field.
     pub(crate) fn fill(&self, text: &str) -> Result<()> {
         // As a person empties it, so that the page hears of it.
-        self.keys(&format!("\u{e009}a\u{e000}\u{e017}"))?;
+        self.keys("\u{e009}a\u{e000}\u{e017}")?;
         self.keys(text)
     }
 
