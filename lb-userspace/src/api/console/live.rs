@@ -32,8 +32,8 @@ use crate::{
 const WATCHED: Duration = Duration::from_secs(1);
 /// and while nobody does, for the chart of whoever comes.
 const UNWATCHED: Duration = Duration::from_secs(5);
-/// What happens is shown soon, and what happens at once, at once.
-const SETTLE: Duration = Duration::from_millis(50);
+/// What happens is shown soon; what happens together, together.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Live {
             tokio::select! {
                 () = sleep_until(begun + pause) => {}
                 () = self.came.notified(), if !watched => {}
-                happened = happening.recv() => {
+                happened = happening.recv(), if watched => {
                     if let Err(broadcast::error::RecvError::Closed) = happened {
                         return;
                     }

@@ -7,6 +7,9 @@ const TABS = ["description", "instances", "health-check", "attributes"];
 // The chart begins with a minute and grows to five.
 const SHORTEST = 60000;
 const LONGEST = 300000;
+const MOST_BANDS = 8;
+// No instance's id has a space.
+const OTHERS = "all others";
 const COLOURS = ["#2a9d8f", "#e07a3f", "#5b7fd4", "#c9a227", "#b0578d", "#6b9e3f", "#8d6bc9", "#cf5c5c"];
 
 // How things are.
@@ -245,15 +248,34 @@ function updateBackend(row, b) {
 function drainBars(cell, drain) {
   if (!drain) return cell.replaceChildren();
   if (!cell.firstChild) {
-    const bar = (kind) => make("div", { className: `bar ${kind}` }, make("i"));
-    cell.append(make("div", { className: "drain", $role: "status" }, make("span"), bar("flows"), bar("time"), make("span")));
+    const bar = (kind, label) =>
+      make("div", { className: `bar ${kind}`, $role: "progressbar", "$aria-label": label }, make("i"));
+    const bars = [bar("flows", "Flows left"), bar("time", "Seconds left")];
+    cell.append(make("div", { className: "drain" }, make("span"), ...bars, make("span")));
   }
   const [flows, flowBar, timeBar, time] = cell.firstChild.children;
-  const share = (left, whole) => `${whole ? Math.min(100, (100 * left) / whole) : 0}%`;
+  const run = (bar, left, whole) => {
+    const share = whole ? Math.min(100, (100 * left) / whole) : 0;
+    bar.setAttribute("aria-valuenow", Math.round(share));
+    bar.firstChild.style.width = `${share}%`;
+  };
   say(flows, `${drain.flows_left} of ${plural(drain.flows_at_start, "flow")} left`);
   say(time, `${drain.seconds_left} of ${drain.timeout} s left`);
-  flowBar.firstChild.style.width = share(drain.flows_left, drain.flows_at_start);
-  timeBar.firstChild.style.width = share(drain.seconds_left, drain.timeout);
+  run(flowBar, drain.flows_left, drain.flows_at_start);
+  run(timeBar, drain.seconds_left, drain.timeout);
+}
+
+/** Whose flows are drawn: of many instances the busiest, and the rest as one. */
+function bands() {
+  const most = new Map();
+  for (const s of samples) {
+    for (const [id, n] of Object.entries(s.flows)) most.set(id, Math.max(n, most.get(id) ?? 0));
+  }
+  const ids = [...most.keys()].sort();
+  if (ids.length <= MOST_BANDS) return { ids, flows: (s, id) => s.flows[id] ?? 0 };
+  const busiest = ids.sort((a, b) => most.get(b) - most.get(a)).slice(0, MOST_BANDS - 1).sort();
+  const rest = (s) => Object.entries(s.flows).reduce((sum, [id, n]) => sum + (busiest.includes(id) ? 0 : n), 0);
+  return { ids: [...busiest, OTHERS], flows: (s, id) => (id === OTHERS ? rest(s) : (s.flows[id] ?? 0)) };
 }
 
 /** Bands of flows, one on the other; the newest at the right. */
@@ -262,13 +284,12 @@ function chart() {
   const width = Math.max(svg.clientWidth, 200);
   const height = Math.max(svg.clientHeight, 100);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const ids = [...new Set(samples.flatMap((s) => Object.keys(s.flows)))].sort();
-  const total = (s) => ids.reduce((sum, id) => sum + (s.flows[id] ?? 0), 0);
-  const most = Math.max(1, ...samples.map(total));
+  const { ids, flows } = bands();
+  const most = Math.max(1, ...samples.map((s) => ids.reduce((sum, id) => sum + flows(s, id), 0)));
   const end = samples.at(-1)?.time ?? 0;
   const span = Math.min(LONGEST, Math.max(SHORTEST, end - (samples[0]?.time ?? end)));
   const x = (time) => width - ((end - time) / span) * width;
-  const y = (flows) => height - 16 - (flows / most) * (height - 34);
+  const y = (level) => height - 16 - (level / most) * (height - 34);
 
   const parts = [];
   const step = span > 120000 ? 60000 : 15000;
@@ -280,7 +301,7 @@ function chart() {
   }
   let floor = samples.map(() => 0);
   ids.forEach((id, at) => {
-    const top = samples.map((s, i) => floor[i] + (s.flows[id] ?? 0));
+    const top = samples.map((s, i) => floor[i] + flows(s, id));
     const upper = samples.map((s, i) => `${x(s.time).toFixed(1)},${y(top[i]).toFixed(1)}`);
     const lower = samples.map((s, i) => `${x(s.time).toFixed(1)},${y(floor[i]).toFixed(1)}`).reverse();
     const band = draw("polygon", { points: [...upper, ...lower].join(" "), fill: COLOURS[at % COLOURS.length], "data-id": id });
@@ -295,7 +316,7 @@ function chart() {
   const entry = () => make("li", {}, make("i"), make("span"));
   rows($("legend"), ids, key, entry, (item, id) => {
     item.firstChild.style.background = COLOURS[ids.indexOf(id) % COLOURS.length];
-    say(item.lastChild, `${id} ${samples.at(-1)?.flows[id] ?? 0}`);
+    say(item.lastChild, `${id} ${samples.length ? flows(samples.at(-1), id) : 0}`);
   });
 }
 
