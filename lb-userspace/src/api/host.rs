@@ -17,13 +17,7 @@ mod tests {
 
     #[test]
     fn an_address_is_this_hosts_name_and_a_name_is_not() {
-        for ours in [
-            "127.0.0.1:8089",
-            "[::1]:8089",
-            "::1",
-            "localhost",
-            "LocalHost:80",
-        ] {
+        for ours in ["127.0.0.1:8089", "[::1]:8089", "localhost", "LocalHost:80"] {
             assert!(is_this_host(ours), "{ours}");
         }
         for other in ["evil.example:8089", "localhost.evil.example", "", ":80"] {
