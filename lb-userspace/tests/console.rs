@@ -160,7 +160,7 @@ fn it_does_what_operators_do_every_day_and_nothing_else() {
     // And what is malformed is a client's mistake.
     for (path, body) in [
         (&*attributes, "{"),
-        (&attributes, "[]"),
+        (&attributes, "7"),
         (&attributes, r#"{"idle":1}"#),
     ] {
         assert_eq!(agent.status("PATCH", path, "", body), 400, "{body}");
