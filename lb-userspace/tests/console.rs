@@ -1,6 +1,11 @@
 //! The console over HTTP, on the real control plane and a data plane in
 //! memory: what is there for whom.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the lint does not see that a test's helpers are tests"
+)]
+
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
