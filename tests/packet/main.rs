@@ -17,6 +17,7 @@ mod frame;
 mod fuzz;
 mod hands_off;
 mod icmp;
+mod mistakes;
 mod model;
 mod nat;
 mod shapes;
