@@ -30,9 +30,14 @@ pub(crate) fn run() -> Result<()> {
     let package = step("packing", || {
         let mut pack = Command::new(&cargo_deb);
         pack.current_dir(workspace::root())
-            .args(["--package", "lb-userspace", "--no-build", "--quiet"])
-            .arg("--target-dir")
-            .arg(workspace::target_dir())
+            .args([
+                "--package",
+                "lb-userspace",
+                "--no-build",
+                "--strip",
+                "--quiet",
+            ])
+            .env("CARGO_TARGET_DIR", workspace::target_dir())
             .arg("--output")
             .arg(workspace::target_dir().join("debian/"));
         command::output(&mut pack)
