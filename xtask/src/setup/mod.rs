@@ -46,11 +46,13 @@ impl Toolchain {
 }
 
 /// Programs that the lab runs, and the packages that have them.
-const LAB_PROGRAMS: [(&str, &str); 7] = [
+const LAB_PROGRAMS: [(&str, &str); 8] = [
     ("nginx", "nginx-light"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
+    // Floods of SYNs.
+    ("hping3", "hping3"),
     // For `promtool`, which checks metrics.
     ("promtool", "prometheus"),
     ("ip", "iproute2"),
