@@ -4,7 +4,8 @@
 //! - [`admin`], [`client`], [`types`]: JSON over a Unix socket;
 //! - [`elb`]: what the original's clients speak;
 //! - [`metrics`]: for Prometheus; [`console`]: a web page;
-//! - [`connections`], [`deadline`]: what all doors do with connections;
+//! - [`listening`], [`connections`], [`deadline`]: what all doors do with
+//!   connections;
 //! - [`host`]: by which names this host is asked.
 
 pub mod admin;
@@ -14,5 +15,6 @@ pub mod console;
 mod deadline;
 pub mod elb;
 mod host;
+mod listening;
 pub mod metrics;
 pub mod types;

@@ -148,7 +148,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Attributes, BackendId, HostInterface, Weight, XdpMode};
+    use crate::{
+        config::{Attributes, BackendId, HostInterface, Weight},
+        dataplane::bpf::XdpMode,
+    };
 
     const GOOD: &str = r#"interfaces = ["eth0", "eth1"]
 manage_vips = true

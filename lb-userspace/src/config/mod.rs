@@ -32,7 +32,7 @@ pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};
 pub use host::{Host, HostInterface};
 pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
-pub use settings::{Ipip, Nat, Settings, Tables, TunnelPrefix, Udp, XdpMode};
+pub use settings::{Ipip, Nat, Settings};
 pub use spec::{Attributes, AttributesSpec, BackendSpec, Declaration, LbSpec, Listeners};
 pub use together::Together;
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};

@@ -3,10 +3,10 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    time::Duration,
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
+use crate::dataplane::bpf::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub struct Settings {
     pub xdp_mode: XdpMode,
     /// Have the kernel program log what should not have happened.
     pub kernel_log: bool,
-    pub tables: Tables,
+    pub tables: TableSizes,
     pub nat: Nat,
     pub ipip: Ipip,
-    pub udp: Udp,
+    pub udp: UdpTimeouts,
     /// None: no Query API.
     pub elb_api: Option<ElbApi>,
     /// Where Prometheus finds the metrics; none: nowhere.
@@ -32,36 +32,6 @@ pub struct Settings {
     pub hooks: Vec<Hook>,
     /// None: no console.
     pub console: Option<Entrance>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum XdpMode {
-    /// In the driver where it can, else generic, with a warning.
-    #[default]
-    Auto,
-    Driver,
-    Generic,
-}
-
-/// How much the kernel's tables hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tables {
-    /// Established entries per address family; a nat flow has two.
-    pub flows: u32,
-    /// Half-open entries per address family.
-    pub half_open: u32,
-    /// Slots of a Maglev table; a prime.
-    pub maglev: u32,
-}
-
-impl Default for Tables {
-    fn default() -> Self {
-        Self {
-            flows: 262_144,
-            half_open: 65_536,
-            maglev: 65_537,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,32 +48,5 @@ pub struct Nat {
 pub struct Ipip {
     /// Where tunnels come from, at most one prefix per address family; none: the
     /// address of the interface that leads to the backend.
-    pub sources: Vec<TunnelPrefix>,
-}
-
-/// A prefix whose host bits vary with the flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TunnelPrefix {
-    /// With its host bits zero.
-    pub address: IpAddr,
-    /// How many low bits vary, at most 32.
-    pub bits: u8,
-}
-
-/// What a UDP flow may be silent for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Udp {
-    /// Before the first answer.
-    pub unreplied: Duration,
-    /// After it.
-    pub replied: Duration,
-}
-
-impl Default for Udp {
-    fn default() -> Self {
-        Self {
-            unreplied: Duration::from_secs(30),
-            replied: Duration::from_secs(180),
-        }
-    }
+    pub sources: Vec<TunnelSource>,
 }

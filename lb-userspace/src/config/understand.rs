@@ -13,9 +13,10 @@ use super::{
     elb::elb_api,
     hook::hooks,
     host::Host,
-    settings::{Ipip, Nat, Settings, Tables, TunnelPrefix, Udp, XdpMode},
+    settings::{Ipip, Nat, Settings},
     written::{Written, WrittenIpip, WrittenNat, WrittenTables, WrittenUdp},
 };
+use crate::dataplane::bpf::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 pub(super) fn settings(
     written: Written,
@@ -129,8 +130,8 @@ fn path(
     path
 }
 
-fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> Tables {
-    let default = Tables::default();
+fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
+    let default = TableSizes::default();
     let mut size = |written: &Option<At<i64>>, key: &str, default: u32| {
         let Some(At { value, span }) = written else {
             return default;
@@ -158,7 +159,7 @@ fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> Tables {
             }
         },
     };
-    Tables {
+    TableSizes {
         flows,
         half_open,
         maglev,
@@ -223,7 +224,7 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
 }
 
 fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {
-    let mut sources: Vec<TunnelPrefix> = Vec::new();
+    let mut sources: Vec<TunnelSource> = Vec::new();
     let list = written.source.map_or_else(Vec::new, |at| at.value);
     for At { value: text, span } in list {
         let Some(prefix) = tunnel_prefix(&text) else {
@@ -235,7 +236,7 @@ fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {
             continue;
         };
         let same_family =
-            |other: &TunnelPrefix| other.address.is_ipv6() == prefix.address.is_ipv6();
+            |other: &TunnelSource| other.address.is_ipv6() == prefix.address.is_ipv6();
         if sources.iter().any(same_family) {
             let message = "`source` has two prefixes of one address family";
             findings.add(&span, message, None);
@@ -248,7 +249,7 @@ fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {
 
 /// `address/length` without bits behind its length; an address alone does not
 /// vary.
-fn tunnel_prefix(text: &str) -> Option<TunnelPrefix> {
+fn tunnel_prefix(text: &str) -> Option<TunnelSource> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length.parse::<u8>().ok()?)),
         None => (text, None),
@@ -262,11 +263,11 @@ fn tunnel_prefix(text: &str) -> Option<TunnelPrefix> {
     let is_prefix = length.is_none_or(|length| length <= width) && bits <= 32;
     let host_bits = value & ((1_u128 << bits.min(32)) - 1);
     (is_prefix && host_bits == 0 && !address.is_unspecified() && !address.is_multicast())
-        .then_some(TunnelPrefix { address, bits })
+        .then_some(TunnelSource { address, bits })
 }
 
-fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> Udp {
-    let default = Udp::default();
+fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
+    let default = UdpTimeouts::default();
     let mut seconds = |written: &Option<At<i64>>, key: &str, default: Duration| {
         let Some(At { value, span }) = written else {
             return default;
@@ -280,7 +281,7 @@ fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> Udp {
             }
         }
     };
-    Udp {
+    UdpTimeouts {
         unreplied: seconds(
             &written.unreplied_timeout,
             "unreplied_timeout",

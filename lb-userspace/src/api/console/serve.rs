@@ -4,10 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, routing::get};
 use hyper_util::service::TowerToHyperService;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{
     guard::{self, Guard},
@@ -19,6 +16,7 @@ use crate::{
     api::{
         admin,
         connections::{self, Door},
+        listening::Listening,
     },
     config::{AccessKeys, AccessKeysError, Entrance},
     control::Handle,
@@ -41,8 +39,7 @@ pub enum StartError {
 /// The address, listened on, with who may come in.
 #[derive(Debug)]
 pub struct Endpoint {
-    listener: TcpListener,
-    address: SocketAddr,
+    listening: Listening,
     keys: AccessKeys,
 }
 
@@ -53,30 +50,21 @@ impl Endpoint {
     /// When the keys cannot be read, or the address is taken.
     pub fn bind(entrance: &Entrance) -> Result<Self, StartError> {
         let keys = entrance.all_access_keys()?;
-        let failed = |source| StartError::Listen {
-            address: entrance.listen,
-            source,
-        };
-        let listener = std::net::TcpListener::bind(entrance.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            listener,
-            address,
-            keys,
-        })
+        let address = entrance.listen;
+        let listening =
+            Listening::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        Ok(Self { listening, keys })
     }
 
     /// Where it listens; the port is known even if any was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 }
 
 /// The listener as the console's door.
-struct Front(TcpListener);
+struct Front(Listening);
 
 impl Door for Front {
     type Stream = TcpStream;
@@ -89,10 +77,7 @@ impl Door for Front {
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
     async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.0.accept().await?;
-        // An answer is one write, and should not wait for more.
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        self.0.accept().await
     }
 
     fn full() -> (&'static str, String) {
@@ -121,7 +106,7 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
         // Who watches would watch on.
         live.close();
     };
-    connections::serve(Front(endpoint.listener), service, stop).await;
+    connections::serve(Front(endpoint.listening), service, stop).await;
 }
 
 fn router(control: Handle, live: Live, keys: AccessKeys) -> Router {

@@ -17,7 +17,7 @@ use hyper::{
     http::request::Parts,
     service::service_fn,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::{
@@ -28,7 +28,10 @@ use super::{
     xml::Xml,
 };
 use crate::{
-    api::connections::{self, Door},
+    api::{
+        connections::{self, Door},
+        listening::Listening,
+    },
     config::{AccessKeys, AccessKeysError, ElbApi},
     control::Handle,
 };
@@ -57,8 +60,7 @@ pub enum StartError {
 /// The address, listened on, with who may ask there.
 #[derive(Debug)]
 pub struct Endpoint {
-    listener: TcpListener,
-    address: SocketAddr,
+    listening: Listening,
     keys: AccessKeys,
     shared: Arc<Shared>,
 }
@@ -70,17 +72,11 @@ impl Endpoint {
     /// When the keys cannot be read, or the address is taken.
     pub fn bind(settings: ElbApi) -> Result<Self, StartError> {
         let keys = settings.entrance.all_access_keys()?;
-        let failed = |source| StartError::Listen {
-            address: settings.entrance.listen,
-            source,
-        };
-        let listener = std::net::TcpListener::bind(settings.entrance.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let address = settings.entrance.listen;
+        let listening =
+            Listening::bind(address).map_err(|source| StartError::Listen { address, source })?;
         Ok(Self {
-            listener,
-            address,
+            listening,
             keys,
             shared: Arc::new(Shared::new(settings)),
         })
@@ -89,11 +85,14 @@ impl Endpoint {
     /// Where it listens; the port is known even if any was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 }
 
-impl Door for TcpListener {
+/// The listener as the Query API's door.
+struct Front(Listening);
+
+impl Door for Front {
     type Stream = TcpStream;
 
     const NAME: &'static str = "ELB API";
@@ -104,10 +103,7 @@ impl Door for TcpListener {
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
     async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = Self::accept(self).await?;
-        // An answer is one write, and should not wait for more.
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        self.0.accept().await
     }
 
     fn full() -> (&'static str, String) {
@@ -123,10 +119,9 @@ impl Door for TcpListener {
 /// is done; then lets what is under way end.
 pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output = ()>) {
     let Endpoint {
-        listener,
+        listening,
         keys,
         shared,
-        ..
     } = endpoint;
     let office = Arc::new(Office {
         keys,
@@ -141,7 +136,7 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
             async move { Ok::<_, Infallible>(office.answer(request, peer).await) }
         }))
     };
-    connections::serve(listener, service, stop).await;
+    connections::serve(Front(listening), service, stop).await;
 }
 
 /// What every connection shares.

@@ -10,11 +10,14 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
     service::service_fn,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::page::{FORM, page};
 use crate::{
-    api::connections::{self, Door},
+    api::{
+        connections::{self, Door},
+        listening::Listening,
+    },
     control::Handle,
 };
 
@@ -30,10 +33,7 @@ pub enum StartError {
 
 /// The address, listened on.
 #[derive(Debug)]
-pub struct Endpoint {
-    listener: TcpListener,
-    address: SocketAddr,
-}
+pub struct Endpoint(Listening);
 
 impl Endpoint {
     /// Needs a tokio runtime.
@@ -41,18 +41,15 @@ impl Endpoint {
     /// # Errors
     /// When the address is taken.
     pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen { address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Listening::bind(address)
+            .map(Self)
+            .map_err(|source| StartError::Listen { address, source })
     }
 
     /// Where it listens; the port is known even if any was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 }
 
@@ -68,7 +65,7 @@ impl Door for Endpoint {
     const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 
     async fn accept(&self) -> io::Result<TcpStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        self.0.accept().await
     }
 
     fn full() -> (&'static str, String) {

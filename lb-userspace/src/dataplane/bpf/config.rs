@@ -63,6 +63,7 @@ impl TableSizes {
 /// spread tunnelled flows over its queues by the outer source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TunnelSource {
+    /// With its host bits zero.
     pub address: IpAddr,
     /// How many of its low bits vary with the flow, at most 32.
     pub bits: u8,
@@ -75,6 +76,15 @@ pub struct TunnelSource {
 pub struct UdpTimeouts {
     pub unreplied: Duration,
     pub replied: Duration,
+}
+
+impl Default for UdpTimeouts {
+    fn default() -> Self {
+        Self {
+            unreplied: Duration::from_secs(30),
+            replied: Duration::from_secs(180),
+        }
+    }
 }
 
 /// What [`super::Kernel::start`] needs to know.

@@ -7,9 +7,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached as attached},
@@ -18,9 +16,10 @@ use netlink_packet_route::{
     },
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
 use super::way::Mac;
+use crate::netlink::ask::{Asker, BUFFER, messages};
 
 /// An interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,30 +97,17 @@ pub(super) enum Notice {
 }
 
 /// Asks the kernel.
-pub(super) struct Netlink {
-    socket: Socket,
-    sequence: u32,
-    buffer: Vec<u8>,
-}
-
-/// Longer than any message or part of a dump that the kernel sends (it goes up
-/// to 32 KiB).
-const BUFFER: usize = 64 * 1024;
+pub(super) struct Netlink(Asker);
 
 impl Netlink {
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: Vec::with_capacity(BUFFER),
-        })
+        Asker::open().map(Self)
     }
 
     pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
-        let answers = self.ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let answers = self
+            .0
+            .ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         Ok(answers
             .iter()
             .filter_map(|answer| match answer {
@@ -138,7 +124,7 @@ impl Netlink {
         message
             .attributes
             .push(RouteAttribute::Destination(to.into()));
-        let answers = self.ask(Message::GetRoute(message), 0)?;
+        let answers = self.0.ask(Message::GetRoute(message), 0)?;
         answers
             .iter()
             .find_map(|answer| match answer {
@@ -150,7 +136,7 @@ impl Netlink {
 
     pub(super) fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs> {
         let question = Message::GetNeighbour(about(ifindex, address));
-        let answers = match self.ask(question, 0) {
+        let answers = match self.0.ask(question, 0) {
             Ok(answers) => answers,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 return Ok(NeighbourIs::Unknown);
@@ -172,54 +158,9 @@ impl Netlink {
     pub(super) fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
         let mut message = about(ifindex, address);
         message.header.flags = NeighbourFlags::Use;
-        self.ask(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_ACK)
+        self.0
+            .ask(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_ACK)
             .map(drop)
-    }
-
-    /// Sends a request and reads what comes back, to its end.
-    fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | flags;
-        request.header.sequence_number = self.sequence;
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-
-        let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
-        let mut answers = Vec::new();
-        loop {
-            self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0)?;
-            for message in messages(&self.buffer) {
-                let message = message?;
-                if message.header.sequence_number != self.sequence {
-                    // Of a request that was given up.
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => {
-                        answers.push(inner);
-                        if !is_dump {
-                            return Ok(answers);
-                        }
-                    }
-                    // Code zero acknowledges.
-                    NetlinkPayload::Error(error) => {
-                        return match error.code {
-                            None => Ok(answers),
-                            Some(_) => Err(error.to_io()),
-                        };
-                    }
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    NetlinkPayload::Overrun(_) => {
-                        return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
-                    }
-                    _ => {}
-                }
-            }
-        }
     }
 }
 
@@ -293,24 +234,6 @@ impl AsFd for Notices {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// The messages in a datagram.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<Message>>> {
-    const HEADER: usize = 16;
-    std::iter::from_fn(move || {
-        if bytes.len() < HEADER {
-            return None;
-        }
-        let message = NetlinkMessage::<Message>::deserialize(bytes);
-        let (length, _) = bytes.split_first_chunk::<4>()?;
-        let length = u32::from_ne_bytes(*length) as usize;
-        // Messages begin at multiples of four bytes. One shorter than its own
-        // header would go on for ever.
-        let next = length.max(HEADER).next_multiple_of(4);
-        bytes = bytes.get(next..).unwrap_or_default();
-        Some(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string())))
-    })
 }
 
 fn no_answer() -> io::Error {

@@ -3,17 +3,18 @@
 //! Of the network namespace that the thread is in, unlike `/sys/class/net`,
 //! which shows that of whoever mounted it.
 
+pub(crate) mod ask;
+
 use std::{io, net::IpAddr};
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
     link::{LinkAttribute, LinkFlags, LinkMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use self::ask::Asker;
 
 /// An interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +37,8 @@ pub struct Address {
 }
 
 /// A socket to rtnetlink. Calls block, for as long as the kernel needs.
-pub struct Netlink {
-    socket: Socket,
-    sequence: u32,
-    buffer: Vec<u8>,
-}
+pub struct Netlink(Asker);
 
-/// Longer than any datagram that the kernel sends (it goes up to 32 KiB).
-const BUFFER: usize = 64 * 1024;
 /// A lifetime without end.
 const FOREVER: u32 = u32::MAX;
 
@@ -51,20 +46,15 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses a socket.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: Vec::with_capacity(BUFFER),
-        })
+        Asker::open().map(Self)
     }
 
     /// # Errors
     /// When the kernel does not answer.
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
-        let answers = self.ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let answers = self
+            .0
+            .ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         Ok(answers.iter().filter_map(link).collect())
     }
 
@@ -72,7 +62,7 @@ impl Netlink {
     /// When the kernel does not answer.
     pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
         let question = Message::GetAddress(AddressMessage::default());
-        let answers = self.ask(question, NLM_F_DUMP)?;
+        let answers = self.0.ask(question, NLM_F_DUMP)?;
         Ok(answers.iter().filter_map(address).collect())
     }
 
@@ -94,68 +84,15 @@ impl Netlink {
                 .push(AddressAttribute::CacheInfo(lifetime));
         }
         let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-        self.ask(Message::NewAddress(message), flags).map(drop)
+        self.0.ask(Message::NewAddress(message), flags).map(drop)
     }
 
     /// # Errors
     /// When the kernel refuses; `AddrNotAvailable` if it is not there.
     pub fn remove_address(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
         let question = Message::DelAddress(about(link, address));
-        self.ask(question, NLM_F_ACK).map(drop)
+        self.0.ask(question, NLM_F_ACK).map(drop)
     }
-
-    /// Sends a request and reads what comes back, to its end.
-    fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | flags;
-        request.header.sequence_number = self.sequence;
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-
-        let mut answers = Vec::new();
-        loop {
-            self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0)?;
-            let mut rest = self.buffer.as_slice();
-            while let Some((message, next)) = first(rest)? {
-                rest = next;
-                // Others are of a request that was given up.
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    // Code zero acknowledges.
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::Overrun(_) => {
-                        return Err(io::Error::other("the kernel's answer was cut short"));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-type Parsed = NetlinkMessage<Message>;
-
-/// The first message of a datagram, and the rest of it.
-fn first(bytes: &[u8]) -> io::Result<Option<(Parsed, &[u8])>> {
-    let Some((length, _)) = bytes.split_first_chunk::<4>() else {
-        return Ok(None);
-    };
-    let message = Parsed::deserialize(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    // Messages begin at multiples of four bytes; one of no length would go on
-    // for ever.
-    let length = (u32::from_ne_bytes(*length) as usize).max(4);
-    let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Ok(Some((message, rest)))
 }
 
 fn about(link: u32, address: IpAddr) -> AddressMessage {

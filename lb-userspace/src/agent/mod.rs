@@ -6,9 +6,10 @@
 //! is in force. SIGHUP reads the file again; SIGTERM and SIGINT end the agent
 //! and leave the kernel program forwarding.
 
+mod file;
+
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -20,13 +21,14 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::file::{ConfigFile, LONGEST_FILE};
 use crate::{
     api::{
         admin::{Admin, Socket, SocketError},
         console, elb, metrics,
     },
     clock::{Clock as _, HostClock, boot_id},
-    config::{Diagnostic, Document, Host, Purpose, Settings, XdpMode},
+    config::{Diagnostic, Settings},
     control::{
         self, Control, Event, Handle, Parts,
         handle::Declare,
@@ -43,9 +45,6 @@ use crate::{
     notify, object,
     store::{Store as _, StoreError, file::FileStore},
 };
-
-/// The longest configuration file; one of 20,000 backends is half of it.
-const LONGEST_FILE: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -219,8 +218,7 @@ impl Agent {
             .name("control".to_owned())
             .spawn(move || {
                 control.run();
-                // The agent may have ended before.
-                // Nobody left to hear it is fine.
+                // The agent may have ended before; nobody left to hear it is fine.
                 let _ = gone.send(true);
             })
             .map_err(AgentError::Threads)?;
@@ -275,30 +273,16 @@ impl Agent {
         }
         if !settings.hooks.is_empty() {
             let hooks = hooks::run(settings.hooks.clone(), happens, handle.hook_tallies());
-            let stopped = until_stopped();
-            doors.spawn(async move {
-                tokio::select! {
-                    () = hooks => {}
-                    () = stopped => {}
-                }
-            });
+            doors.spawn(until(until_stopped(), hooks));
         }
-        doors.spawn({
-            let checks = health::scheduler::run(
-                handle.roster(),
-                handle.by("health check"),
-                handle.board(),
-                Prober::default(),
-                UNDER_WAY,
-            );
-            let stopped = until_stopped();
-            async move {
-                tokio::select! {
-                    () = checks => {}
-                    () = stopped => {}
-                }
-            }
-        });
+        let checks = health::scheduler::run(
+            handle.roster(),
+            handle.by("health check"),
+            handle.board(),
+            Prober::default(),
+            UNDER_WAY,
+        );
+        doors.spawn(until(until_stopped(), checks));
         if let Some(endpoint) = console {
             tracing::info!(address = %endpoint.address(), "the console answers");
             doors.spawn(console::serve(endpoint, handle.clone(), until_stopped()));
@@ -331,6 +315,14 @@ impl Agent {
     }
 }
 
+/// Work that knows no end of its own, as far as it gets.
+async fn until(stopped: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped => {}
+    }
+}
+
 /// As many descriptors as the host lets this process have.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -345,32 +337,13 @@ fn raise_descriptor_limit() {
 fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane>, AgentError> {
     let config = bpf::Config {
         interfaces: settings.interfaces.clone(),
-        xdp_mode: match settings.xdp_mode {
-            XdpMode::Auto => bpf::XdpMode::Auto,
-            XdpMode::Driver => bpf::XdpMode::Driver,
-            XdpMode::Generic => bpf::XdpMode::Generic,
-        },
+        xdp_mode: settings.xdp_mode,
         bpffs_dir: settings.bpffs_dir.clone(),
-        tables: bpf::TableSizes {
-            flows: settings.tables.flows,
-            half_open: settings.tables.half_open,
-            maglev: settings.tables.maglev,
-        },
+        tables: settings.tables,
         nat_pool: settings.nat.pool.clone(),
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
-        tunnel_sources: settings
-            .ipip
-            .sources
-            .iter()
-            .map(|prefix| bpf::TunnelSource {
-                address: prefix.address,
-                bits: prefix.bits,
-            })
-            .collect(),
-        udp_timeouts: bpf::UdpTimeouts {
-            unreplied: settings.udp.unreplied,
-            replied: settings.udp.replied,
-        },
+        tunnel_sources: settings.ipip.sources.clone(),
+        udp_timeouts: settings.udp,
         log: settings.kernel_log,
     };
     Ok(Box::new(Kernel::start(object::OBJECT, &config, events)?))
@@ -400,70 +373,6 @@ pub fn unload(config: &Path) -> Result<(), AgentError> {
         }
     }
     Ok(())
-}
-
-/// Which file the agent is configured by, and what the command line says
-/// beside it.
-struct ConfigFile {
-    path: PathBuf,
-    /// Instead of those that the file names.
-    interfaces: Vec<String>,
-}
-
-impl ConfigFile {
-    /// Reads the file and checks it against the host.
-    fn read(&self) -> Result<(Settings, Document), AgentError> {
-        let host = Host::read().map_err(AgentError::Host)?;
-        let (mut settings, document) = self.parse(Some(&host))?;
-        for interface in &self.interfaces {
-            host.interface(interface)
-                .map_err(|(message, hint)| AgentError::Interface {
-                    interface: interface.clone(),
-                    message,
-                    hint,
-                })?;
-        }
-        if !self.interfaces.is_empty() {
-            settings.interfaces.clone_from(&self.interfaces);
-        }
-        Ok((settings, document))
-    }
-
-    fn parse(&self, host: Option<&Host>) -> Result<(Settings, Document), AgentError> {
-        let purpose = if self.interfaces.is_empty() {
-            Purpose::Agent
-        } else {
-            Purpose::AgentOn
-        };
-        let name = self.path.display().to_string();
-        Document::for_agent(&name, &self.text()?, purpose, host).map_err(AgentError::Config)
-    }
-
-    fn text(&self) -> Result<String, AgentError> {
-        let failed = |source| AgentError::Read {
-            path: self.path.clone(),
-            source,
-        };
-        let mut text = String::new();
-        File::open(&self.path)
-            .map_err(failed)?
-            .take(LONGEST_FILE + 1)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-        if text.len() as u64 > LONGEST_FILE {
-            return Err(AgentError::TooLong {
-                path: self.path.clone(),
-            });
-        }
-        Ok(text)
-    }
-
-    /// The name under which what the file says is remembered.
-    fn source(&self) -> String {
-        // A file that can be read has one; a name that is gone is still a name.
-        let path = std::fs::canonicalize(&self.path);
-        path.as_deref().unwrap_or(&self.path).display().to_string()
-    }
 }
 
 /// Puts in force what the file says anew. What cannot be leaves everything as
