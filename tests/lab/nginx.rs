@@ -100,6 +100,8 @@ http {{
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
     sendfile on;
+    # Some clients of the tests read slowly for longer than the default minute.
+    send_timeout 10m;
     # ?rate=1m: bytes a second; without it, as fast as the network.
     map $arg_rate $rate {{
         default 0;

@@ -29,7 +29,7 @@ const SYNS: u64 = 1_000_000;
 /// Bytes of each download.
 const LENGTH: usize = 3 << 20;
 /// For a machine that does other things as well.
-const FLOOD: Duration = Duration::from_secs(120);
+const FLOOD: Duration = Duration::from_secs(300);
 /// The agent's resident memory.
 const MEMORY_KIB: u64 = 64 << 10;
 
@@ -124,7 +124,7 @@ fn read_slowly_until(flooded: &AtomicBool, mut stream: TcpStream) -> Result<Vec<
         let length = stream.read(&mut some)?;
         ensure!(length > 0, "it ended during the flood");
         answer.extend_from_slice(&some[..length]);
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(400));
     }
     stream.read_to_end(&mut answer)?;
     Ok(answer)

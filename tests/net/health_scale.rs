@@ -74,11 +74,17 @@ fn share(ebb: &Ebb<'_>) -> Result<f64> {
 }
 
 /// The least of a few: whatever else the machine does only adds to it, the
-/// handling of other tests' packets included.
-fn least_share(ebb: &Ebb<'_>) -> Result<f64> {
+/// handling of other tests' packets included. Of more than a few while it is above
+/// `enough`: a busy neighbour stays for a while.
+fn least_share(ebb: &Ebb<'_>, enough: f64) -> Result<f64> {
+    const FEW: usize = 3;
+    const MANY: usize = 12;
     let mut least = f64::INFINITY;
-    for _ in 0..3 {
+    for look in 1..=MANY {
         least = least.min(share(ebb)?);
+        if look >= FEW && least < enough {
+            break;
+        }
     }
     Ok(least)
 }
@@ -117,12 +123,12 @@ fn a_thousand_backends_cost_little() -> Result<()> {
         wait_for_all(ebb)?;
         let pid = ebb.process()?.id();
         let small = memory(pid)?;
-        let with = least_share(ebb)?;
+        let with = least_share(ebb, MOST)?;
         let growth = memory(pid)?.saturating_sub(small);
 
         let none: serde_json::Value = ebb.json(&["lb", "health-check", "many", "--none"])?;
         assert!(none["health_check"].is_null(), "{none}");
-        let without = least_share(ebb)?;
+        let without = least_share(ebb, MOST)?;
         let checks = with - without;
         report::line(&format!(
             "health checks: {BACKENDS} backends every 5 s take {:.1} % of a core \
