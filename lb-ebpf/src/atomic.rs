@@ -1,7 +1,7 @@
-//! The one atomic operation that the program needs.
+//! The atomic operations that the program needs.
 //!
-//! The kernel has it since 5.12; the compiler does not offer it for this target
-//! yet, so it is written in the target's assembly.
+//! The kernel has them since 5.12; the compiler does not offer them for this target
+//! yet, so they are written in the target's assembly.
 
 /// Sets bits in a word that other CPUs may change at the same time, and returns
 /// what it was.
@@ -32,5 +32,59 @@ pub(crate) unsafe fn fetch_or(word: *mut u64, bits: u64) -> u64 {
         use core::sync::atomic::{AtomicU64, Ordering};
         // SAFETY: the caller's promise.
         unsafe { AtomicU64::from_ptr(word) }.fetch_or(bits, Ordering::Relaxed)
+    }
+}
+
+/// Writes `new` to a word that other CPUs may change at the same time, if it is
+/// `old`. False if it was something else.
+///
+/// # Safety
+/// `word` is aligned to 8 bytes and valid, and others write it atomically only.
+#[inline(always)]
+pub(crate) unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut seen = old;
+        // SAFETY: the caller's promise; one instruction, which compares with r0,
+        // and puts there what the word was.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {new})",
+                word = in(reg) word,
+                new = in(reg) new,
+                inout("r0") seen,
+                options(nostack),
+            );
+        }
+        seen == old
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU64::from_ptr(word) }
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+/// Adds bits to a word, for all to see what was written before it.
+///
+/// # Safety
+/// As of [`exchange`]; and nobody else writes the word now.
+#[inline(always)]
+pub(crate) unsafe fn publish(word: *mut u64, bits: u64) {
+    // Here stores are seen in the order in which they are made, and the locked
+    // operation would wait for all of them.
+    #[cfg(bpf_target_arch = "x86_64")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
+        word.write_volatile(word.read_volatile() | bits);
+    }
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        fetch_or(word, bits);
     }
 }

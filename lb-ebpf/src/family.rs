@@ -1,7 +1,10 @@
 //! What differs between IPv4 and IPv6 on the packet's way: the maps, and where
 //! the header keeps things. Everything else is written once, over [`Family`].
 
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+};
 use bytemuck::Pod;
 use lb_common::{
     abi::{
@@ -9,6 +12,7 @@ use lb_common::{
         counter::Verdict,
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
+        half_open::Bucket,
         vip::{Listener, ListenerIndex, VipKey},
     },
     checksum, wire,
@@ -16,13 +20,13 @@ use lb_common::{
 
 use crate::{
     cursor::Cursor,
-    maps,
+    half_open, maps,
     parse::{Datagram, Fragment},
     scratch::Room,
 };
 
 pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, 262_144>;
-pub(crate) type HalfOpenTable<A> = LruHashMap<FlowKey<A>, Flow<A>, 65_536>;
+pub(crate) type HalfOpenTable<A> = Array<Bucket<A>, 8192, { BPF_F_MMAPABLE as usize }>;
 
 /// An IP header, as far as both families have the same in it.
 pub(crate) trait IpHeader: Pod {
@@ -231,6 +235,10 @@ pub(crate) trait Family: Address {
     ) -> Result<(), Verdict>;
     fn flows() -> &'static FlowTable<Self>;
     fn half_open() -> &'static HalfOpenTable<Self>;
+    /// See [`half_open`]: one more than the entry's number, or 0.
+    fn find_half_open(key: &FlowKey<Self>, now: u32) -> u32;
+    /// See [`half_open`]: 0 if it was not put.
+    fn put_half_open(key: &FlowKey<Self>, entry: &Flow<Self>, now: u32, only_new: u32) -> u32;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384>;
     fn vips() -> &'static HashMap<VipKey<Self>, ListenerIndex, 4096>;
     fn listeners() -> &'static Array<Listener<Self>, 4096>;
@@ -239,8 +247,8 @@ pub(crate) trait Family: Address {
 }
 
 macro_rules! family {
-    ($address:ty, $header:ty, $shift:expr, $flows:ident, $half:ident, $fragments:ident, $vips:ident,
-     $listeners:ident, $pool:ident, $room:ident) => {
+    ($address:ty, $header:ty, $shift:expr, $flows:ident, $half:ident, $find:ident, $put:ident, $fragments:ident,
+     $vips:ident, $listeners:ident, $pool:ident, $room:ident) => {
         impl Family for $address {
             type Header = $header;
             #[inline(always)]
@@ -265,6 +273,19 @@ macro_rules! family {
             #[inline(always)]
             fn half_open() -> &'static HalfOpenTable<Self> {
                 &maps::$half
+            }
+            #[inline(always)]
+            fn find_half_open(key: &FlowKey<Self>, now: u32) -> u32 {
+                half_open::$find(key, now)
+            }
+            #[inline(always)]
+            fn put_half_open(
+                key: &FlowKey<Self>,
+                entry: &Flow<Self>,
+                now: u32,
+                only_new: u32,
+            ) -> u32 {
+                half_open::$put(key, entry, now, only_new)
             }
             #[inline(always)]
             fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384> {
@@ -296,6 +317,8 @@ family!(
     wire::IPV4_LEN as u16,
     FLOWS_V4,
     HALF_V4,
+    find_half_open_v4,
+    put_half_open_v4,
     FRAGMENTS_V4,
     VIPS_V4,
     LISTENERS_V4,
@@ -308,6 +331,8 @@ family!(
     0,
     FLOWS_V6,
     HALF_V6,
+    find_half_open_v6,
+    put_half_open_v6,
     FRAGMENTS_V6,
     VIPS_V6,
     LISTENERS_V6,

@@ -1,6 +1,6 @@
 //! Entries of the flow tables, and their life.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_ANY;
 use lb_common::{
     abi::{
         backend::Backend,
@@ -26,9 +26,10 @@ impl<A: Family> Entry<A> {
         A::flows().get_ptr_mut(key).map(Self)
     }
 
+    /// `entry` is of one of the tables.
     #[inline(always)]
-    pub(crate) fn half_open(key: &FlowKey<A>) -> Option<Self> {
-        A::half_open().get_ptr_mut(key).map(Self)
+    pub(crate) fn new(entry: *mut Flow<A>) -> Self {
+        Self(entry)
     }
 
     /// A field, as it is now.
@@ -126,19 +127,6 @@ impl<A: Family> Entry<A> {
     pub(crate) fn target(self) -> (A, Ports) {
         self.get(|f| (f.peer, f.ports))
     }
-
-    /// The mark of the half-open table comes off before the entry moves on.
-    #[inline(always)]
-    pub(crate) fn leave_half_open(self) {
-        self.set(|f| f.state &= !flow::HALF_OPEN);
-    }
-
-    /// Copies the entry into the table of established flows; false if that is
-    /// full.
-    #[inline(always)]
-    pub(crate) fn establish(self, key: &FlowKey<A>) -> bool {
-        self.get(|f| A::flows().insert(key, f, BPF_ANY as u64).is_ok())
-    }
 }
 
 /// The tuple of a backend's packets, where nat writes `ports` and `source` into
@@ -158,18 +146,10 @@ pub(crate) fn reply_key<A: Family>(
     }
 }
 
-/// Puts an entry into the half-open table, over what is there.
+/// Puts an entry into the table of established flows; false if that is full.
 #[inline(always)]
-pub(crate) fn half_establish<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
-    A::half_open().insert(key, value, BPF_ANY as u64).is_ok()
-}
-
-/// As above, but only where nothing is.
-#[inline(always)]
-pub(crate) fn half_establish_new<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
-    A::half_open()
-        .insert(key, value, BPF_NOEXIST as u64)
-        .is_ok()
+pub(crate) fn establish<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
+    A::flows().insert(key, value, BPF_ANY as u64).is_ok()
 }
 
 /// Counts a packet from a client, and so as forwarded.

@@ -12,10 +12,11 @@ use lb_common::{
 
 use crate::{
     classify::{self, Ours},
+    clock,
     cursor::Cursor,
     family::{Family, IpHeader},
     flow::{self, Entry},
-    maps,
+    half_open, maps,
     parse::{Datagram, Fragment, Packet},
     rewrite, slow,
 };
@@ -128,7 +129,7 @@ fn follow<A: Family>(
         ..Packet::default()
     };
     let entry = Entry::established(&packet.key)
-        .or_else(|| Entry::half_open(&packet.key))
+        .or_else(|| half_open::entry(&packet.key, clock::now()))
         .ok_or(Verdict::IcmpNoFlow)?;
     let backend = slow::backend_of(entry)?;
     if slow::is_disowned(entry, backend) {

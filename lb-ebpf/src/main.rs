@@ -6,7 +6,8 @@
 //!   [`select`].
 //! - [`rewrite`], [`emit`]: what is done to a packet, and out it goes.
 //! - [`reset`], [`icmp`]: answers made of the packet itself.
-//! - [`atomic`]: the one atomic operation. [`clock`]: the time.
+//! - [`half_open`]: the table of flows that are not yet established.
+//! - [`atomic`]: atomic operations. [`clock`]: the time.
 //! - [`scratch`]: room for what the stack has not.
 //! - [`decap`]: a program of its own, for the other end of a tunnel.
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
@@ -34,6 +35,7 @@ mod emit;
 mod family;
 mod fast;
 mod flow;
+mod half_open;
 mod icmp;
 mod maps;
 mod parse;

@@ -17,7 +17,7 @@ use lb_common::abi::{
     vip::{Filter, Listener, ListenerIndex, VipKey},
 };
 
-use crate::{icmp::Rate, scratch::Room};
+use crate::{family::HalfOpenTable, icmp::Rate, scratch::Room};
 
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
@@ -25,11 +25,12 @@ pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, 262_144> = Hash
 #[btf_map]
 pub(crate) static FLOWS_V6: HashMap<FlowKey<Addr6>, Flow<Addr6>, 262_144> = HashMap::new();
 
-/// Half-open and unanswered flows. They evict, and only each other.
+/// Half-open and unanswered flows, in buckets: see [`crate::half_open`]. They
+/// evict, and only each other.
 #[btf_map]
-pub(crate) static HALF_V4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, 65_536> = LruHashMap::new();
+pub(crate) static HALF_V4: HalfOpenTable<Addr4> = Array::new();
 #[btf_map]
-pub(crate) static HALF_V6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, 65_536> = LruHashMap::new();
+pub(crate) static HALF_V6: HalfOpenTable<Addr6> = Array::new();
 
 /// What the fragments of a datagram follow.
 #[btf_map]

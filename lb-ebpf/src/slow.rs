@@ -1,7 +1,7 @@
 //! Everything but the hit path: handshakes, ends, first packets, refusals.
 //!
 //!     parse → established? ──yes→ live → out
-//!               └no→ half-open? ──yes→ half_open → (promoted?) → out
+//!               └no→ half-open? ──yes→ opening ──→ (promoted?) → out
 //!                      └no→ classify → admit → select → insert → out
 
 use lb_common::{
@@ -22,7 +22,7 @@ use crate::{
     cursor::Cursor,
     family::Family,
     flow::{self, Entry},
-    icmp, maps,
+    half_open, icmp, maps,
     parse::{self, Found, Packet},
     reset, rewrite,
     scratch::{self, Room, Scratch},
@@ -62,7 +62,7 @@ fn connection<A: Family>(
     let mut established = None;
     let mut half = None;
     if missed {
-        half = Entry::half_open(&packet.key);
+        half = half_open::entry(&packet.key, now);
     }
     // In neither table: it may have moved from one to the other meanwhile, by a
     // packet on another CPU. A SYN does not ask again: what opens has no flow.
@@ -83,14 +83,14 @@ fn connection<A: Family>(
         }
     }
     if !missed {
-        half = Entry::half_open(&packet.key);
+        half = half_open::entry(&packet.key, now);
     }
     if let Some(entry) = half {
         let backend = backend_of(entry)?;
         if !is_disowned(entry, backend) {
-            return half_open(cursor, packet, entry, backend, scratch, now);
+            return opening(cursor, packet, entry, backend, scratch, now);
         }
-        forget(entry, packet, backend, scratch)?;
+        forget(entry, packet, backend, scratch, now)?;
     }
     admit(cursor, packet, scratch, now)
 }
@@ -211,7 +211,7 @@ fn forward<A: Family>(
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
     if entry.state() & NAT != 0 {
-        follow_client(&cursor, packet, entry, backend, scratch)?;
+        follow_client(&cursor, packet, entry, backend, scratch, now)?;
     }
     let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
     entry.note(packet, now);
@@ -228,6 +228,7 @@ fn follow_client<A: Family>(
     entry: Entry<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
+    now: u32,
 ) -> Result<(), Verdict> {
     let mac = cursor.read::<wire::Ethernet>(0)?.source();
     if mac == entry.get(|f| f.client_mac) {
@@ -239,7 +240,7 @@ fn follow_client<A: Family>(
     if let Some(reply) = Entry::established(&scratch.other) {
         reply.set_client(mac, interface);
     }
-    if let Some(reply) = Entry::half_open(&scratch.other) {
+    if let Some(reply) = half_open::entry(&scratch.other, now) {
         reply.set_client(mac, interface);
     }
     Ok(())
@@ -296,19 +297,19 @@ fn forget<A: Family>(
     packet: &Packet<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
+    now: u32,
 ) -> Result<(), Verdict> {
     if entry.state() & NAT != 0 {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;
-        // Gone already is as good; so below.
-        let _ = A::half_open().remove(&scratch.other);
+        half_open::remove(&scratch.other, now);
     }
-    let _ = A::half_open().remove(&packet.key);
+    half_open::remove(&packet.key, now);
     Ok(())
 }
 
 /// A packet of a handshake, or of a conversation not yet answered.
 #[inline(always)]
-fn half_open<A: Family>(
+fn opening<A: Family>(
     cursor: Cursor,
     packet: &Packet<A>,
     entry: Entry<A>,
@@ -320,10 +321,10 @@ fn half_open<A: Family>(
         Step::Forward => forward(cursor, packet, entry, backend, scratch, now),
         Step::Forget => {
             let action = forward(cursor, packet, entry, backend, scratch, now)?;
-            forget(entry, packet, backend, scratch)?;
+            forget(entry, packet, backend, scratch, now)?;
             Ok(action)
         }
-        Step::Promote => match promote(packet, entry, backend, scratch)? {
+        Step::Promote => match promote(packet, entry, backend, scratch, now)? {
             Some(entry) => live(cursor, packet, entry, backend, scratch, now),
             None => Err(refuse(
                 cursor,
@@ -377,7 +378,7 @@ fn handshake<A: Family>(
     }
     if packet.is_tcp() && !packet.opens() {
         let proven = if nat {
-            acknowledges_answer(packet, entry, backend, scratch)?
+            acknowledges_answer(packet, entry, backend, scratch, now)?
         } else if entry.state() & ADOPTED != 0 && !settled(entry, now) {
             return Ok(Step::Forward);
         } else {
@@ -386,7 +387,7 @@ fn handshake<A: Family>(
         return Ok(if proven { Step::Promote } else { Step::Refuse });
     }
     if nat {
-        mend_reply(packet, entry, backend, scratch)?;
+        mend_reply(packet, entry, backend, scratch, now)?;
         return Ok(Step::Forward);
     }
     let talks = !packet.is_tcp() && settled(entry, now);
@@ -406,9 +407,10 @@ fn acknowledges_answer<A: Family>(
     entry: Entry<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
+    now: u32,
 ) -> Result<bool, Verdict> {
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
-    Ok(Entry::half_open(&scratch.other).is_some_and(|reply| {
+    Ok(half_open::entry(&scratch.other, now).is_some_and(|reply| {
         let behind = reply.get(|f| f.seq).wrapping_sub(packet.ack);
         packet.has(tcp::ACK) && reply.state() & ANSWERED != 0 && behind < 0x1_0000
     }))
@@ -422,11 +424,12 @@ fn mend_reply<A: Family>(
     entry: Entry<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
+    now: u32,
 ) -> Result<(), Verdict> {
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
-    if Entry::half_open(&scratch.other).is_none() {
+    if half_open::entry(&scratch.other, now).is_none() {
         entry.get(|f| write_reply(f, packet, &mut scratch.reply));
-        if !flow::half_establish(&scratch.other, &scratch.reply) {
+        if !half_open::put(&scratch.other, &scratch.reply, now) {
             return Err(Verdict::DropInternal);
         }
     }
@@ -446,35 +449,43 @@ fn write_reply<A: Family>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flo
 }
 
 /// From the half-open table to the established one. `None` if that is full.
+///
+/// What goes over are copies that nobody else wrote to meanwhile: under a flood, an
+/// entry may be taken over by another flow at any time.
 #[inline(always)]
 fn promote<A: Family>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
+    now: u32,
 ) -> Result<Option<Entry<A>>, Verdict> {
-    let index = entry.get(|f| f.backend);
     let nat = entry.state() & NAT != 0;
     if nat {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;
-        let other = Entry::half_open(&scratch.other).ok_or(Verdict::DropInternal)?;
-        other.leave_half_open();
-        if !other.establish(&scratch.other) {
-            return Ok(None);
+        if !half_open::read(&scratch.other, now, &mut scratch.reply) {
+            return Err(Verdict::DropInternal);
         }
+        scratch.reply.state &= !HALF_OPEN;
     }
-    entry.leave_half_open();
-    if !entry.establish(&packet.key) {
+    if !half_open::read(&packet.key, now, &mut scratch.value) {
+        return Err(Verdict::DropInternal);
+    }
+    scratch.value.state &= !HALF_OPEN;
+    if nat && !flow::establish(&scratch.other, &scratch.reply) {
+        return Ok(None);
+    }
+    if !flow::establish(&packet.key, &scratch.value) {
         if nat {
             let _ = A::flows().remove(&scratch.other);
         }
         return Ok(None);
     }
-    flow::count(index, |row| row.opened += 1);
+    flow::count(scratch.value.backend, |row| row.opened += 1);
     if nat {
-        let _ = A::half_open().remove(&scratch.other);
+        half_open::remove(&scratch.other, now);
     }
-    let _ = A::half_open().remove(&packet.key);
+    half_open::remove(&packet.key, now);
     Ok(Entry::established(&packet.key))
 }
 
@@ -542,7 +553,7 @@ fn admit<A: Family>(
         value.ports = rewrite::varied(packet, backend)?;
     }
     let value = &scratch.value;
-    if !flow::half_establish(&packet.key, value) {
+    if !half_open::put(&packet.key, value, now) {
         return Err(Verdict::DropInternal);
     }
     let action = rewrite::to_backend(cursor, packet, (value.peer, value.ports), backend)?;
@@ -594,12 +605,12 @@ fn bind<A: Family>(
         if Entry::established(&scratch.other).is_some() {
             continue;
         }
-        if flow::half_establish_new(&scratch.other, &scratch.reply) {
+        if half_open::put_new(&scratch.other, &scratch.reply, now) {
             return true;
         }
-        let stale = Entry::half_open(&scratch.other)
+        let stale = half_open::entry(&scratch.other, now)
             .is_some_and(|e| now.wrapping_sub(e.get(|f| f.seen)) > HALF_OPEN_TICKS);
-        if stale && flow::half_establish(&scratch.other, &scratch.reply) {
+        if stale && half_open::put(&scratch.other, &scratch.reply, now) {
             return true;
         }
     }

@@ -14,7 +14,6 @@ use lb_common::abi::{
     backend::{self, Backend, LoadBalancer, Slots},
     config::{Interface, Settings},
     counter::{BackendCounters, Verdict},
-    flow::{Flow, FlowKey},
     vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
 
@@ -278,16 +277,6 @@ impl Balancer {
             self.run(&answer)?;
         }
         self.run(&frame::tcp(client, ACK, 1001, 5001)?)?;
-        Ok(())
-    }
-
-    /// Takes every half-open flow out of its table.
-    pub(crate) fn forget_half_open(&mut self) -> Result<()> {
-        let mut table = self.hash::<FlowKey<Addr4>, Flow<Addr4>>("HALF_V4")?;
-        let keys: Vec<_> = table.keys().collect::<Result<_, _>>()?;
-        for key in keys {
-            table.remove(&key)?;
-        }
         Ok(())
     }
 

@@ -22,9 +22,6 @@ pub(crate) const AMPLE_ROOM: u32 = 2 * ROOM;
 /// New flows come round only after the table of half-open ones has long
 /// forgotten them.
 const NEW: u32 = 1 << 24;
-/// How many handshakes are under way at once: 80,000 new flows per second with
-/// 50 ms to the clients and back.
-const HANDSHAKES: u32 = 4096;
 
 /// Which tables it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +52,6 @@ pub(crate) struct Path {
     pub(crate) front: Front,
     pub(crate) action: u32,
     pub(crate) frame: Vec<u8>,
-    /// After so many packets the half-open flows are gone, as when their
-    /// handshakes are over; none: they stay until others evict them.
-    pub(crate) under_way: Option<u32>,
     counted: Counted,
 }
 
@@ -113,7 +107,6 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
             katran,
             front,
             action: TX,
-            under_way: None,
             frame: if reply {
                 let answer = balancer::answer(&balancer.run(&frame)?)?;
                 frame::tcp(answer, ACK, 5001, 1011)?
@@ -134,7 +127,6 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
         katran: Some(4.17),
         front: Front::Tunnel,
         action: TX,
-        under_way: None,
         frame: converse(balancer, Service::Ipip.client())?,
         counted: Counted::In(Service::Ipip),
     });
@@ -149,26 +141,20 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
         katran: Some(1.51),
         front: Front::None,
         action: PASS,
-        under_way: None,
         frame: frame::tcp(stranger, ACK, 1001, 5001)?,
         counted: Counted::Under(Verdict::NotOurs),
     });
-    for (name, target, katran, under_way) in [
-        ("v4-tcp-new-dsr", Some(12.0), Some(13.2), Some(HANDSHAKES)),
-        ("v4-tcp-flood-dsr", None, None, None),
-    ] {
-        paths.push(Path {
-            name,
-            tables: Tables::Hot,
-            target,
-            katran,
-            front: Front::Rotate { flows: NEW },
-            action: TX,
-            under_way,
-            frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
-            counted: Counted::In(Service::Dsr),
-        });
-    }
+    // The table of half-open flows is full soon: every SYN evicts another.
+    paths.push(Path {
+        name: "v4-tcp-new-dsr",
+        tables: Tables::Hot,
+        target: Some(12.0),
+        katran: Some(13.2),
+        front: Front::Rotate { flows: NEW },
+        action: TX,
+        frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
+        counted: Counted::In(Service::Dsr),
+    });
     Ok(paths)
 }
 
@@ -215,7 +201,6 @@ pub(crate) fn million(balancer: &mut Balancer, order: &[u32], tables: Tables) ->
         katran,
         front: Front::Rotate { flows: MILLION },
         action: TX,
-        under_way: None,
         frame: frame::tcp(client, ACK, 1001, 5001)?,
         counted: Counted::In(Service::Ipip),
     })

@@ -152,32 +152,24 @@ impl Bench {
                 Tables::Million => (&mut self.million, million),
                 Tables::Full => (&mut self.full, million),
             };
-            let (repeat, times_over) = match (path.front, path.under_way) {
-                (_, Some(flows)) => (flows, REPEAT / flows),
-                (Front::Rotate { .. }, None) => (REPEAT_MANY, 1),
-                _ => (REPEAT, 1),
+            let repeat = match path.front {
+                Front::Rotate { .. } => REPEAT_MANY,
+                _ => REPEAT,
             };
             let before = path.count(balancer)?;
-            let mut net = 0.0;
-            for _ in 0..times_over {
-                let job = Job {
-                    program: self.hot_yardstick.empty()?,
-                    front: path.front,
-                    frame: &path.frame,
-                };
-                let front = self.fronts.time(job, TX, repeat)?;
-                let gross = self.fronts.time(path.job(balancer)?, path.action, repeat)?;
-                net += (gross - front) / f64::from(times_over);
-                if path.under_way.is_some() {
-                    balancer.forget_half_open()?;
-                }
-            }
+            let job = Job {
+                program: self.hot_yardstick.empty()?,
+                front: path.front,
+                frame: &path.frame,
+            };
+            let front = self.fronts.time(job, TX, repeat)?;
+            let gross = self.fronts.time(path.job(balancer)?, path.action, repeat)?;
+            let net = gross - front;
             let counted = path.count(balancer)? - before;
             ensure!(
-                counted == u64::from(repeat * times_over),
-                "{}: {counted} packets of {} went this way",
-                path.name,
-                repeat * times_over
+                counted == u64::from(repeat),
+                "{}: {counted} packets of {repeat} went this way",
+                path.name
             );
             times.insert(path.name, (net, net / baseline));
         }

@@ -9,12 +9,13 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        address::{Addr4, Addr6, words_of},
+        address::{Addr4, Addr6, Address, words_of},
         backend::{self, Backend, LoadBalancer, Slots},
         config::{Interface, Settings},
         counter::{BackendCounters, Verdict},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
+        half_open::{self, Bucket, Way},
         vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
     },
     maglev::{self, Member},
@@ -99,11 +100,13 @@ impl World {
         let mut loader = EbpfLoader::new();
         // As the agent loads it, unless it is told otherwise.
         loader.override_global(aya_log::LEVEL, &0_u8, true);
+        let buckets = half_open::buckets(half_open);
+        loader.override_global("HALF_OPEN_BUCKETS", &buckets, true);
         for (name, size) in [
             ("FLOWS_V4", flows),
             ("FLOWS_V6", flows),
-            ("HALF_V4", half_open),
-            ("HALF_V6", half_open),
+            ("HALF_V4", buckets),
+            ("HALF_V6", buckets),
         ] {
             loader.map_max_entries(name, size);
         }
@@ -409,8 +412,10 @@ impl World {
 
     /// Empties the tables of flows and fragments.
     pub(crate) fn clear(&mut self) {
-        self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4", "HALF_V4"]);
-        self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6", "HALF_V6"]);
+        self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4"]);
+        self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6"]);
+        self.empty_buckets::<Bucket<Addr4>>("HALF_V4");
+        self.empty_buckets::<Bucket<Addr6>>("HALF_V6");
         self.empty::<FragmentKey<Addr4>, FragmentPorts>(&["FRAGMENTS_V4"]);
         self.empty::<FragmentKey<Addr6>, FragmentPorts>(&["FRAGMENTS_V6"]);
     }
@@ -422,6 +427,15 @@ impl World {
             for key in keys {
                 table.remove(&key).expect("nobody else removes");
             }
+        }
+    }
+
+    fn empty_buckets<B: aya::Pod + bytemuck::Zeroable>(&mut self, table: &str) {
+        let mut buckets = self.array::<B>(table);
+        for index in 0..buckets.len() {
+            buckets
+                .set(index, B::zeroed(), 0)
+                .expect("a writable table");
         }
     }
 
@@ -511,6 +525,9 @@ impl World {
 
     /// The entries of a flow table: `FLOWS_V4`, `HALF_V4`.
     pub(crate) fn flows4(&mut self, table: &str) -> Vec<(FlowKey<Addr4>, Flow<Addr4>)> {
+        if table == "HALF_V4" {
+            return entries(&self.array(table));
+        }
         self.hash(table)
             .iter()
             .map(|e| e.expect("a readable table"))
@@ -519,6 +536,9 @@ impl World {
 
     /// As [`Self::flows4`], for IPv6.
     pub(crate) fn flows6(&mut self, table: &str) -> Vec<(FlowKey<Addr6>, Flow<Addr6>)> {
+        if table == "HALF_V6" {
+            return entries(&self.array(table));
+        }
         self.hash(table)
             .iter()
             .map(|e| e.expect("a readable table"))
@@ -545,4 +565,20 @@ impl World {
             self.flows6("HALF_V6"),
         )
     }
+}
+
+/// What a table of half-open flows holds.
+fn entries<A: Address>(buckets: &Array<&mut MapData, Bucket<A>>) -> Vec<(FlowKey<A>, Flow<A>)>
+where
+    Bucket<A>: aya::Pod,
+{
+    buckets
+        .iter()
+        .flat_map(|bucket| {
+            let Bucket { marks, ways } = bucket.expect("a readable table");
+            marks.into_iter().zip(ways)
+        })
+        .filter(|(mark, _)| mark.is_whole())
+        .map(|(_, Way { key, flow })| (key, flow))
+        .collect()
 }

@@ -10,11 +10,12 @@ pub mod config;
 pub mod counter;
 pub mod flow;
 pub mod fragment;
+pub mod half_open;
 pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Declares that the kernel may fill, and the agent may read, these types as
 /// plain bytes.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
+use lb_common::abi::{
+    config::{MAX_INTERFACES, MAX_NAT_POOL, Settings},
+    half_open,
+};
 
 use super::maps;
 
@@ -29,7 +32,8 @@ pub enum XdpMode {
 pub struct TableSizes {
     /// Established flows, per address family; a nat flow takes two.
     pub flows: u32,
-    /// Half-open flows, per address family.
+    /// Half-open flows, per address family; a nat flow takes two. The table begins
+    /// to evict when it is half full, see [`lb_common::abi::half_open`].
     pub half_open: u32,
     /// Slots of a Maglev table: a prime of at most
     /// [`lb_common::maglev::MAX_SLOTS`].
@@ -55,7 +59,7 @@ impl TableSizes {
         maps::FLOWS
             .map(|name| (name, flows))
             .into_iter()
-            .chain(maps::HALF_OPEN.map(|name| (name, half_open)))
+            .chain(maps::HALF_OPEN.map(|name| (name, half_open::buckets(half_open))))
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn ties(maps: &Maps, rules: &Rules, backend: BackendIndex) -> Result<
             });
         }
         let handshakes =
-            handshakes::<Addr4>(maps, backend, rule)? + handshakes::<Addr6>(maps, backend, rule)?;
+            handshakes::<Addr4>(maps, backend, rule) + handshakes::<Addr6>(maps, backend, rule);
         // A handshake that was finished meanwhile has left the half-open table
         // perhaps before it was looked at, but is in the books by now.
         let after = books::row(maps, backend)?;
@@ -61,11 +61,7 @@ pub(super) fn ties(maps: &Maps, rules: &Rules, backend: BackendIndex) -> Result<
     })
 }
 
-fn handshakes<A: Family>(
-    maps: &Maps,
-    backend: BackendIndex,
-    rule: &BackendRule,
-) -> Result<u64, TableError> {
+fn handshakes<A: Family>(maps: &Maps, backend: BackendIndex, rule: &BackendRule) -> u64 {
     let now = Tick::now();
     let mut count = 0;
     A::maps(maps).half_open.each(|key, flow| {
@@ -75,8 +71,8 @@ fn handshakes<A: Family>(
             && key.protocol == u32::from(wire::TCP)
             && now.since(flow.born) < HANDSHAKE;
         count += u64::from(is_handshake);
-    })?;
-    Ok(count)
+    });
+    count
 }
 
 /// At most `limit` open flows of a load balancer, or of one backend of it.

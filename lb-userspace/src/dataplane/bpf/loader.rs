@@ -4,6 +4,7 @@
 use std::{fs, io, path::Path};
 
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
+use lb_common::abi::half_open;
 
 use super::{
     config::TableSizes,
@@ -77,6 +78,8 @@ pub(super) fn load(
     let schema = Schema::of(object, sizes)?;
     let mut loader = EbpfLoader::new();
     kernel_log::set_level(&mut loader, log);
+    let buckets = half_open::buckets(sizes.half_open);
+    loader.override_global("HALF_OPEN_BUCKETS", &buckets, true);
     for (name, max_entries) in sizes.by_map() {
         loader.map_max_entries(name, max_entries);
     }

@@ -1,6 +1,10 @@
 //! The maps of the kernel program, by name and type.
 
-use std::{hash::Hash, net::IpAddr};
+use std::{
+    hash::Hash,
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use aya::{
     Ebpf,
@@ -13,10 +17,14 @@ use lb_common::abi::{
     config::{Interface, Settings},
     counter::BackendCounters,
     flow::{Flow, FlowKey},
+    half_open::{Bucket, Way},
     vip::{Filter, Listener, ListenerIndex, VipKey},
 };
 
-use super::table::{OpenError, PerCpu, Table};
+use super::{
+    half_open::{self, HalfOpen},
+    table::{OpenError, PerCpu, Table},
+};
 
 /// The Maglev tables by load balancer.
 pub(super) type Tables = ArrayOfMaps<MapData, Array<MapData, Slots>>;
@@ -27,6 +35,8 @@ pub(super) trait Family: Address + Into<IpAddr> + Hash {
     /// The address, if it is of this family.
     fn of(address: IpAddr) -> Option<Self>;
     fn any(key: FlowKey<Self>) -> AnyKey;
+    /// A way of the table of half-open flows, of its words.
+    fn way(words: &[AtomicU64]) -> Way<Self>;
 }
 
 /// The key of a flow of either family.
@@ -49,6 +59,9 @@ impl Family for Addr4 {
     fn any(key: FlowKey<Self>) -> AnyKey {
         AnyKey::V4(key)
     }
+    fn way(words: &[AtomicU64]) -> Way<Self> {
+        half_open::copy(words)
+    }
 }
 
 impl Family for Addr6 {
@@ -64,15 +77,18 @@ impl Family for Addr6 {
     fn any(key: FlowKey<Self>) -> AnyKey {
         AnyKey::V6(key)
     }
+    fn way(words: &[AtomicU64]) -> Way<Self> {
+        half_open::copy(words)
+    }
 }
 
-/// A table of flows: the established or the half-open ones of one family.
+/// The established flows of one family.
 pub(super) type FlowTable<A> = Table<FlowKey<A>, Flow<A>>;
 
 /// The maps that exist once per address family.
 pub(super) struct FamilyMaps<A: Address> {
     pub(super) flows: FlowTable<A>,
-    pub(super) half_open: FlowTable<A>,
+    pub(super) half_open: HalfOpen<A>,
     pub(super) vips: Table<VipKey<A>, ListenerIndex>,
     pub(super) listeners: Table<u32, Listener<A>>,
     pub(super) nat_pool: Table<u32, A>,
@@ -110,23 +126,24 @@ pub(super) struct Maps {
     pub(super) backend_counters: PerCpu<BackendCounters>,
     pub(super) closed_by_agent: Table<u32, u64>,
     pub(super) verdicts: PerCpu<u64>,
-    pub(super) settings: Table<u32, Settings>,
+    pub(super) settings: Arc<Table<u32, Settings>>,
     pub(super) interfaces: Table<u32, Interface>,
     pub(super) interface_by_ifindex: Table<u32, u32>,
 }
 
 impl Maps {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self, OpenError> {
+        let settings = Arc::new(table(ebpf, "SETTINGS")?);
         Ok(Self {
-            v4: FamilyMaps::open(ebpf, NAMES_V4)?,
-            v6: FamilyMaps::open(ebpf, NAMES_V6)?,
+            v4: FamilyMaps::open(ebpf, NAMES_V4, &settings)?,
+            v6: FamilyMaps::open(ebpf, NAMES_V6, &settings)?,
             filter: table(ebpf, "FILTER")?,
             lbs: table(ebpf, "LBS")?,
             backends: table(ebpf, "BACKENDS")?,
             backend_counters: per_cpu(ebpf, "BACKEND_COUNTERS")?,
             closed_by_agent: table(ebpf, "CLOSED_BY_AGENT")?,
             verdicts: per_cpu(ebpf, "VERDICT_COUNTERS")?,
-            settings: table(ebpf, "SETTINGS")?,
+            settings,
             interfaces: table(ebpf, "INTERFACES")?,
             interface_by_ifindex: table(ebpf, "INTERFACE_BY_IFINDEX")?,
         })
@@ -134,17 +151,22 @@ impl Maps {
 }
 
 impl<A: Address> FamilyMaps<A> {
-    fn open(ebpf: &Ebpf, names: FamilyNames) -> Result<Self, OpenError>
+    fn open(
+        ebpf: &Ebpf,
+        names: FamilyNames,
+        settings: &Arc<Table<u32, Settings>>,
+    ) -> Result<Self, OpenError>
     where
         FlowKey<A>: Pod,
         Flow<A>: Pod,
+        Bucket<A>: Pod,
         VipKey<A>: Pod,
         Listener<A>: Pod,
     {
-        let [flows, half_open, vips, listeners, nat_pool] = names;
+        let [flows, half, vips, listeners, nat_pool] = names;
         Ok(Self {
             flows: table(ebpf, flows)?,
-            half_open: table(ebpf, half_open)?,
+            half_open: HalfOpen::open(map(ebpf, half)?, half, settings)?,
             vips: table(ebpf, vips)?,
             listeners: table(ebpf, listeners)?,
             nat_pool: table(ebpf, nat_pool)?,

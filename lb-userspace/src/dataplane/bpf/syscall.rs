@@ -8,12 +8,18 @@ use std::{
     ffi::CString,
     io,
     mem::MaybeUninit,
+    ops::Deref,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
+    ptr::NonNull,
+    slice,
+    sync::atomic::AtomicU64,
 };
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Numbers from `enum bpf_cmd` in linux/bpf.h.
 #[derive(Clone, Copy)]
@@ -266,6 +272,59 @@ pub(super) unsafe fn lookup_batch<K, V>(
     }
     Ok((!end).then_some(next))
 }
+
+/// The values of an array, in this process's memory too: what the kernel program
+/// writes is seen here, and the other way round. They are words, and all that they
+/// are read and written by is atomic.
+pub(super) struct Mapped {
+    words: NonNull<AtomicU64>,
+    count: usize,
+}
+
+impl Mapped {
+    /// The first `count` words of an array that was made with `BPF_F_MMAPABLE`.
+    pub(super) fn open(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, wherever the kernel has room for it.
+        let place = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                count * size_of::<AtomicU64>(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        let words = NonNull::new(place.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { words, count })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: so many words are mapped, at the beginning of a page, until this
+        // is dropped. The kernel keeps the map as long as the mapping.
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped by `open`, and nobody borrows it any more.
+        let result = unsafe { munmap(self.words.as_ptr().cast(), size_of_val(&**self)) };
+        debug_assert!(
+            result.is_ok(),
+            "what was mapped can be unmapped: {result:?}"
+        );
+    }
+}
+
+// SAFETY: the words are atomic, and the mapping is the whole process's.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
 
 /// The interface that a pinned XDP link is on; `None` if that interface is
 /// gone.

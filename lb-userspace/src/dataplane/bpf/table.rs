@@ -9,12 +9,13 @@ use std::{
     io,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::AtomicU64,
 };
 
 use aya::maps::{Map, MapData};
 use bytemuck::Pod;
 
-use super::syscall::{self, Over};
+use super::syscall::{self, Mapped, Over};
 use crate::dataplane::DataplaneError;
 
 /// A call about a map failed.
@@ -291,6 +292,66 @@ impl<K, V> Walk<K, V> {
 
     pub(super) fn is_done(&self) -> bool {
         matches!(self.position, Position::End)
+    }
+
+    /// What was read last.
+    pub(super) fn batch(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.keys.iter().zip(&self.values)
+    }
+
+    /// Reads the next batch by the elements of an array of `len`, as many of them
+    /// as make a batch. `read` takes an element's index and what the batch grows
+    /// by.
+    pub(super) fn advance(
+        &mut self,
+        len: u32,
+        mut read: impl FnMut(u32, &mut Vec<K>, &mut Vec<V>),
+    ) {
+        self.keys.clear();
+        self.values.clear();
+        let mut next = match self.position {
+            Position::Start => 0,
+            Position::At(next) => next,
+            Position::End => len,
+        };
+        while next < len && self.keys.len() < self.room {
+            read(next, &mut self.keys, &mut self.values);
+            next += 1;
+        }
+        self.position = if next < len {
+            Position::At(next)
+        } else {
+            Position::End
+        };
+    }
+}
+
+/// An array of words that lies in this process's memory too.
+pub(super) struct Shared {
+    words: Mapped,
+    handle: Handle,
+}
+
+impl Shared {
+    /// The array's values are of the size of `V`, which is whole words.
+    pub(super) fn open<V: Pod>(map: &Map, name: &'static str) -> Result<Self, OpenError> {
+        const { assert!(size_of::<V>().is_multiple_of(size_of::<u64>())) };
+        let handle = Handle::open(map, name, size_of::<u32>(), size_of::<V>())?;
+        let count = handle.max_entries as usize * (size_of::<V>() / size_of::<u64>());
+        let words = Mapped::open(handle.fd.as_fd(), count).map_err(|source| OpenError::Kernel {
+            table: name,
+            source,
+        })?;
+        Ok(Self { words, handle })
+    }
+
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        &self.words
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> u32 {
+        self.handle.max_entries
     }
 }
 

@@ -21,10 +21,11 @@ use tracing::{debug, warn};
 
 use super::{
     super::{
+        half_open::HalfOpen,
         maps::{Family, FlowTable, Maps},
         packet_socket::PacketSocket,
         reset::{Flows, Frame},
-        table::TableError,
+        table::{TableError, Walk},
     },
     decide::Stage,
 };
@@ -82,13 +83,13 @@ impl Closer {
         farewell: Farewell,
     ) -> Result<bool, TableError> {
         let maps = Arc::clone(&self.maps);
-        let table = table::<A>(&maps, stage);
-        let Some(forward) = take_same(table, key, seen)? else {
+        let entries = entries::<A>(&maps, stage);
+        let Some(forward) = entries.take_same(key, seen)? else {
             return Ok(false);
         };
         let reply = if forward.state & NAT != 0 {
             let backend = self.backend(forward.backend)?;
-            take_same(table, &reply_key(key, &forward, &backend), &forward)?
+            entries.take_same(&reply_key(key, &forward, &backend), &forward)?
         } else {
             None
         };
@@ -133,7 +134,8 @@ impl Closer {
         key: &FlowKey<A>,
         seen: &Flow<A>,
     ) -> Result<(), TableError> {
-        take_same(table::<A>(&self.maps, stage), key, seen).map(drop)
+        let entries = entries::<A>(&self.maps, stage);
+        entries.take_same(key, seen).map(drop)
     }
 
     /// The tuple of the forward entry that belongs to a reply entry.
@@ -160,7 +162,7 @@ impl Closer {
         forward: &Flow<A>,
     ) -> Result<Option<Flow<A>>, TableError> {
         let backend = self.backend(forward.backend)?;
-        let reply = table::<A>(&self.maps, stage).get(&reply_key(key, forward, &backend))?;
+        let reply = entries::<A>(&self.maps, stage).get(&reply_key(key, forward, &backend))?;
         Ok(reply.filter(|reply| same(reply, forward)))
     }
 
@@ -222,11 +224,51 @@ impl Closer {
     }
 }
 
-pub(super) fn table<A: Family>(maps: &Maps, stage: Stage) -> &FlowTable<A> {
+/// Where the flows of a stage lie.
+pub(super) enum Entries<'m, A: Family> {
+    HalfOpen(&'m HalfOpen<A>),
+    Established(&'m FlowTable<A>),
+}
+
+pub(super) fn entries<A: Family>(maps: &Maps, stage: Stage) -> Entries<'_, A> {
     let family = A::maps(maps);
     match stage {
-        Stage::HalfOpen => &family.half_open,
-        Stage::Established => &family.flows,
+        Stage::HalfOpen => Entries::HalfOpen(&family.half_open),
+        Stage::Established => Entries::Established(&family.flows),
+    }
+}
+
+impl<A: Family> Entries<'_, A> {
+    pub(super) fn get(&self, key: &FlowKey<A>) -> Result<Option<Flow<A>>, TableError> {
+        match self {
+            Self::HalfOpen(table) => table.get(key),
+            Self::Established(table) => table.get(key),
+        }
+    }
+
+    /// Reads the next batch of a walk.
+    pub(super) fn read(&self, walk: &mut Walk<FlowKey<A>, Flow<A>>) -> Result<(), TableError> {
+        match self {
+            Self::HalfOpen(table) => {
+                table.read(walk);
+                Ok(())
+            }
+            Self::Established(table) => table.read(walk).map(drop),
+        }
+    }
+
+    /// Takes the entry of the flow that was `seen` out; one of another flow stays.
+    fn take_same(&self, key: &FlowKey<A>, seen: &Flow<A>) -> Result<Option<Flow<A>>, TableError> {
+        match self {
+            Self::HalfOpen(table) => table.take_if(key, |found| same(found, seen)),
+            Self::Established(table) => match table.take(key)? {
+                Some(taken) if !same(&taken, seen) => {
+                    table.restore(key, &taken)?;
+                    Ok(None)
+                }
+                taken => Ok(taken),
+            },
+        }
     }
 }
 
@@ -234,21 +276,6 @@ pub(super) fn table<A: Family>(maps: &Maps, stage: Stage) -> &FlowTable<A> {
 /// are used again.
 pub(super) fn same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
     (a.born, a.backend, a.epoch) == (b.born, b.backend, b.epoch)
-}
-
-/// Takes an entry out, and puts it back if it is of another flow.
-fn take_same<A: Family>(
-    table: &FlowTable<A>,
-    key: &FlowKey<A>,
-    seen: &Flow<A>,
-) -> Result<Option<Flow<A>>, TableError> {
-    match table.take(key)? {
-        Some(taken) if !same(&taken, seen) => {
-            table.restore(key, &taken)?;
-            Ok(None)
-        }
-        taken => Ok(taken),
-    }
 }
 
 /// The tuple of the backend's packets.

@@ -29,7 +29,7 @@ use super::{
         table::{TableError, Walk},
         vips::{ListenerId, protocol_of},
     },
-    closer::{Closer, Farewell, same, table},
+    closer::{Closer, Farewell, entries, same},
     decide::{self, Decision, Facts, Stage, decide},
 };
 use crate::dataplane::{BackendIndex, Protocol};
@@ -128,14 +128,14 @@ fn slice<A: Family>(
     tally: &mut Tally,
 ) -> Result<(), TableError> {
     let maps = Arc::clone(closer.maps());
-    let entries = table::<A>(&maps, stage).read(walk)?;
+    entries::<A>(&maps, stage).read(walk)?;
     // The rules and the time after the entries: an entry that is newer than the
     // rules by which it is judged would look as if it were disowned.
     let Some(rules) = board.latest() else {
         return Ok(());
     };
     let now = Tick::now();
-    for (key, flow) in entries {
+    for (key, flow) in walk.batch() {
         let mut visit = Visit {
             stage,
             crowded: crowded[usize::from(A::V6)],
@@ -198,7 +198,7 @@ impl Visit<'_> {
         if decision != Decision::Keep && !disowned {
             // A packet may have come since the batch was read, or the other
             // direction may not be silent at all.
-            let Some(fresh) = table::<A>(self.closer.maps(), self.stage).get(key)? else {
+            let Some(fresh) = entries::<A>(self.closer.maps(), self.stage).get(key)? else {
                 return Ok(false);
             };
             if !same(&fresh, &flow) {
@@ -248,7 +248,7 @@ impl Visit<'_> {
         let forward_key = self.closer.forward_key(key, reply)?;
         // In the order in which a flow moves.
         for stage in [Stage::HalfOpen, Stage::Established] {
-            let forward = table::<A>(self.closer.maps(), stage).get(&forward_key)?;
+            let forward = entries::<A>(self.closer.maps(), stage).get(&forward_key)?;
             if forward.is_some_and(|forward| same(&forward, reply)) {
                 return Ok(true);
             }

@@ -1,0 +1,265 @@
+//! The tables of half-open flows, as the program works on them:
+//! [`lb_common::abi::half_open`] says what they are.
+//!
+//! Searching and writing are functions of their own, one per family: the verifier
+//! walks through each of them once, however often they are called.
+
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        flow::{Flow, FlowKey},
+        half_open::{self, Bucket, Mark, WAYS, WHOLE, Way},
+    },
+    hash,
+};
+
+use crate::{atomic, family::Family, flow::Entry, maps};
+
+/// The buckets of each table. The agent sets it together with the size of the
+/// maps, when it loads the program.
+#[unsafe(no_mangle)]
+static HALF_OPEN_BUCKETS: u32 = 8192;
+
+/// How often another CPU may take the way that was just chosen.
+const TRIES: usize = 4;
+
+/// The entry of a half-open flow.
+#[inline(always)]
+pub(crate) fn entry<A: Family>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
+    let (_, way) = place(A::find_half_open(key, now))?;
+    // SAFETY: `place` gives a way of the table.
+    Some(Entry::new(unsafe { &raw mut (*way).flow }))
+}
+
+/// Copies the entry of a half-open flow; false if there is none, or another took
+/// its place while it was read.
+#[inline(always)]
+pub(crate) fn read<A: Family>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>) -> bool {
+    let Some((word, way)) = place(A::find_half_open(key, now)) else {
+        return false;
+    };
+    let before = mark(word);
+    // SAFETY: `place` gives a way of the table. Others may write to it now; then
+    // its mark says so below, and what was read is not used.
+    let same = unsafe {
+        *entry = (*way).flow;
+        (*way).key == *key
+    };
+    same && before.is_whole() && before.is_of(mark(word))
+}
+
+/// Takes a half-open flow out of its table, if it is there.
+#[inline(always)]
+pub(crate) fn remove<A: Family>(key: &FlowKey<A>, now: u32) {
+    if let Some((word, way)) = place(A::find_half_open(key, now)) {
+        let found = mark(word);
+        // SAFETY: `place` gives a way of the table, with its mark.
+        unsafe {
+            if found.is_whole() && (*way).key == *key {
+                // Whoever was faster has taken it out, or over.
+                atomic::exchange(word, found.0, found.free().0);
+            }
+        }
+    }
+}
+
+/// Puts an entry into the table, over what is there. False if that is just what
+/// others do, again and again.
+#[inline(always)]
+pub(crate) fn put<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
+    A::put_half_open(key, entry, now, 0) != 0
+}
+
+/// As above, but only where nothing is.
+#[inline(always)]
+pub(crate) fn put_new<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
+    A::put_half_open(key, entry, now, 1) != 0
+}
+
+/// Where a key may lie, and what its mark has of it.
+#[inline(always)]
+fn home<A: Family>(key: &FlowKey<A>) -> Option<(u32, *mut Bucket<A>, u64)> {
+    let seed = maps::SETTINGS.get(0)?.nat_seed;
+    let hash = half_open::hash(key, seed);
+    // SAFETY: a constant of the program, which the loader may have changed.
+    let buckets = unsafe { (&raw const HALF_OPEN_BUCKETS).read_volatile() };
+    let index = hash::below(hash, buckets) as u32;
+    let bucket = A::half_open().get_ptr_mut(index)?;
+    Some((index, bucket, Mark::tag(hash)))
+}
+
+/// What [`find`] has found: the mark's word and the way.
+#[inline(always)]
+fn place<A: Family>(found: u32) -> Option<(*mut u64, *mut Way<A>)> {
+    if found == 0 {
+        return None;
+    }
+    let bucket = A::half_open().get_ptr_mut((found - 1) / WAYS as u32)?;
+    Some(part(bucket, (found - 1) as usize))
+}
+
+/// A way with its mark's word.
+#[inline(always)]
+fn part<A: Family>(bucket: *mut Bucket<A>, way: usize) -> (*mut u64, *mut Way<A>) {
+    let way = way % WAYS;
+    // SAFETY: the bucket has so many ways.
+    unsafe {
+        (
+            (&raw mut (*bucket).marks[way]).cast(),
+            &raw mut (*bucket).ways[way],
+        )
+    }
+}
+
+#[inline(always)]
+fn mark(word: *mut u64) -> Mark {
+    // SAFETY: a mark's word, which [`part`] gives, is aligned and valid.
+    Mark(unsafe { word.read_volatile() })
+}
+
+/// The entry of a key: one more than its number in the table, or 0.
+#[inline(always)]
+fn find<A: Family>(key: &FlowKey<A>, now: u32) -> u32 {
+    let Some((index, bucket, tag)) = home(key) else {
+        return 0;
+    };
+    for number in 0..WAYS {
+        let (word, way) = part(bucket, number);
+        let found = mark(word);
+        if found.holds(tag) {
+            // SAFETY: `part` gives a way of the table, with its mark.
+            unsafe {
+                if (*way).key != *key {
+                    return 0;
+                }
+                let seen = found.seen(now);
+                if seen != found {
+                    // If somebody else was faster, it is noted or gone.
+                    atomic::exchange(word, found.0, seen.0);
+                }
+            }
+            return index * WAYS as u32 + number as u32 + 1;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool) -> bool {
+    let Some((_, bucket, tag)) = home(key) else {
+        return false;
+    };
+    for _ in 0..TRIES {
+        let chosen = choose(bucket, tag, now);
+        let (word, way) = part(bucket, chosen);
+        let old = mark(word);
+        if old.worth(tag, now) == 0 {
+            continue;
+        }
+        if only_new && old.holds(tag) {
+            return false;
+        }
+        let taken = old.taken(tag, now);
+        // SAFETY: `part` gives a way of the table, with its mark; once that says
+        // that the way is taken, it is ours to write to.
+        unsafe {
+            if !atomic::exchange(word, old.0, taken.0) {
+                continue;
+            }
+            if only_new && is_elsewhere(bucket, chosen, tag) {
+                atomic::exchange(word, taken.0, taken.free().0);
+                return false;
+            }
+            (*way).key = *key;
+            (*way).flow = *entry;
+            atomic::publish(word, WHOLE);
+        }
+        return true;
+    }
+    false
+}
+
+/// The way that goes to a new entry.
+#[inline(always)]
+fn choose<A: Family>(bucket: *mut Bucket<A>, tag: u64, now: u32) -> usize {
+    let mut best = 0_u64;
+    let mut number = 0;
+    while number < WAYS {
+        let worth = mark(part(bucket, number).0).worth(tag, now);
+        let candidate = worth << 3 | number as u64;
+        // The greater of the two, without a branch: see `Mark::worth`.
+        let less = (best.wrapping_sub(candidate) as i64 >> 63) as u64;
+        best ^= (best ^ candidate) & less;
+        number = next(number);
+    }
+    best as usize % WAYS
+}
+
+/// Whether another way has the tag: another CPU puts the same key there, at the
+/// same time.
+#[inline(always)]
+fn is_elsewhere<A: Family>(bucket: *mut Bucket<A>, chosen: usize, tag: u64) -> bool {
+    let mut number = 0;
+    while number < WAYS {
+        if number != chosen && mark(part(bucket, number).0).has(tag) {
+            return true;
+        }
+        number = next(number);
+    }
+    false
+}
+
+/// The next number, in a way that keeps the compiler from writing a loop out
+/// eight times: that would take more stack than three functions may share.
+#[inline(always)]
+fn next(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut next = number;
+        // SAFETY: one addition.
+        unsafe {
+            core::arch::asm!("{0} += 1", inout(reg) next, options(nostack, nomem, pure));
+        }
+        next
+    }
+    // For the editor on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number + 1
+    }
+}
+
+// As in `main`: `extern "C"` over pointers to what has a size is the form that the
+// verifier accepts, and it wants to see them compared with null.
+
+macro_rules! functions {
+    ($address:ty, $find:ident, $put:ident) => {
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) extern "C" fn $find(key: *const FlowKey<$address>, now: u32) -> u32 {
+            // SAFETY: callers pass a reference; the verifier has seen that.
+            match unsafe { key.as_ref() } {
+                Some(key) => find(key, now),
+                None => 0,
+            }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) extern "C" fn $put(
+            key: *const FlowKey<$address>,
+            entry: *const Flow<$address>,
+            now: u32,
+            only_new: u32,
+        ) -> u32 {
+            // SAFETY: as above.
+            match unsafe { (key.as_ref(), entry.as_ref()) } {
+                (Some(key), Some(entry)) => write(key, entry, now, only_new != 0) as u32,
+                _ => 0,
+            }
+        }
+    };
+}
+
+functions!(Addr4, find_half_open_v4, put_half_open_v4);
+functions!(Addr6, find_half_open_v6, put_half_open_v6);
