@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     process::Process,
+    resets::Resets,
     site::{Site, TALKER, VIP_V4},
     wait,
 };
@@ -139,7 +140,7 @@ pub struct Ebb<'a> {
     process: Option<Process>,
     /// What XDP sends back out of a veth arrives at once only if the other end
     /// has a program too: here one that has nothing to open, and passes all.
-    _passer: Process,
+    passer: Option<Process>,
 }
 
 /// A program on the switch's side of the balancer's link to the clients.
@@ -164,6 +165,13 @@ pub struct Output {
 }
 
 impl<'a> Ebb<'a> {
+    /// Counts the RSTs of flows that are none where the balancer's link ends.
+    pub fn count_resets(&mut self) -> Result<Resets> {
+        // One program per interface: this one passes everything else.
+        self.passer = None;
+        Resets::count(self.site)
+    }
+
     /// Starts the agent with this configuration and waits until it answers.
     pub fn start(site: &'a Site, settings: &Settings) -> Result<Self> {
         Self::start_with(site, &settings.write(site))
@@ -187,7 +195,7 @@ impl<'a> Ebb<'a> {
             binary,
             starter: Vec::new(),
             process: None,
-            _passer: passer,
+            passer: Some(passer),
         };
         ebb.write_config(configuration)?;
         Ok(ebb)

@@ -267,6 +267,11 @@ impl Site {
         self.balancer.plug("s0", &self.switch, Lan::Servers, 1)
     }
 
+    /// The switch's end of the balancer's connection to the clients' LAN.
+    pub(super) fn balancers_port(&self) -> String {
+        self.balancer.port(Lan::Clients)
+    }
+
     /// Everything that helps to find what went wrong.
     pub fn describe(&self) -> String {
         let hosts = [&*self.client, &self.balancer].into_iter();
@@ -326,13 +331,15 @@ impl Host {
         ))
     }
 
+    /// The switch's end of its connection to a LAN.
+    fn port(&self, lan: Lan) -> String {
+        let lan: String = lan.bridge().chars().take(1).collect();
+        format!("{}-{lan}", self.name)
+    }
+
     /// Connects it to a LAN by an interface called `name`.
     fn plug(&self, name: &str, switch: &Namespace, lan: Lan, number: u8) -> Result<()> {
-        let port = format!(
-            "{}-{}",
-            self.name,
-            lan.bridge().chars().take(1).collect::<String>()
-        );
+        let port = self.port(lan);
         switch.ip(&format!(
             "link add {port} type veth peer name {name} netns {}\n\
              link set {port} master {} up\n",

@@ -1,5 +1,5 @@
 //! The bench's own programs: what ebb is measured against, and what stands
-//! before it.
+//! before it or at the end of a link.
 //!
 //! A test run hands a program the packet as its last run left it. So where a
 //! program changes what it reads, a front program makes the packet new and then
@@ -21,7 +21,7 @@ use lb_common::{
         address::Addr4,
         flow::{FlowKey, Ports},
     },
-    wire,
+    tcp, wire,
 };
 
 use packet::{Original, header};
@@ -117,6 +117,41 @@ fn sink(_: XdpContext) -> u32 {
         unsafe { *arrived += 1 };
     }
     xdp_action::XDP_DROP
+}
+
+/// The clients of a million flows that are none: 11.0.0.0/8.
+const CLIENTS: u8 = 11;
+
+/// Counts the RSTs to and from the clients of such flows, and ends their way: what
+/// the other end of a link would do with them costs more than they do.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn resets(context: XdpContext) -> u32 {
+    count_reset(&context).unwrap_or(xdp_action::XDP_PASS)
+}
+
+#[inline(always)]
+fn count_reset(context: &XdpContext) -> Option<u32> {
+    let ethernet = header::<wire::Ethernet>(context, 0)?;
+    let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
+    let tcp = header::<wire::Tcp>(context, wire::ETHERNET_LEN + wire::IPV4_LEN)?;
+    if ethernet.kind() != wire::ETHERTYPE_IPV4
+        || ip.version_ihl() != 0x45
+        || ip.protocol() != wire::TCP
+        || tcp.flags() & tcp::RST == 0
+    {
+        return None;
+    }
+    let of_clients = |address: u32| address.to_ne_bytes()[0] == CLIENTS;
+    let way = match (of_clients(ip.source()), of_clients(ip.destination())) {
+        (true, false) => 0,
+        (false, true) => 1,
+        _ => return None,
+    };
+    let counter = maps::RESETS.get_ptr_mut(way)?;
+    // SAFETY: this CPU's own counter.
+    unsafe { *counter += 1 };
+    Some(xdp_action::XDP_DROP)
 }
 
 /// Prepares the packet, and goes on to the program under test.

@@ -31,3 +31,7 @@ pub(crate) static ROTATION: Array<[u32; 2], 1> = Array::new();
 /// Packets that the sink took.
 #[btf_map]
 pub(crate) static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Packets that [`super::resets`] has counted: of the flows' clients, and to them.
+#[btf_map]
+pub(crate) static RESETS: PerCpuArray<u64, 2> = PerCpuArray::new();

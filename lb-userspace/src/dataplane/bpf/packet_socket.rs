@@ -3,7 +3,8 @@
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    ptr,
+    ptr, thread,
+    time::Duration,
 };
 
 use super::reset::Frame;
@@ -18,6 +19,10 @@ pub(super) struct PacketSocket(OwnedFd);
 /// Frames per system call.
 const BATCH: usize = 64;
 
+/// The interface's queue is full: how long it is given to get on, and how often.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSES: u32 = 200;
+
 impl PacketSocket {
     pub(super) fn open() -> io::Result<Self> {
         // Protocol 0: no packets are delivered to it.
@@ -31,15 +36,24 @@ impl PacketSocket {
     }
 
     /// Sends the frames, and says how many the kernel refused (for one, because
-    /// the interface is gone), with the last reason.
+    /// the interface is gone), with the last reason. Where frames leave more slowly
+    /// than they come, it waits.
     pub(super) fn send(&self, frames: &[Frame]) -> Result<(), Unsent> {
         let mut unsent = Unsent::default();
+        let mut pauses = PAUSES;
         for batch in frames.chunks(BATCH) {
             let mut rest = batch;
             while !rest.is_empty() {
                 match self.send_some(rest) {
-                    Ok(sent) => rest = &rest[sent.clamp(1, rest.len())..],
+                    Ok(sent) => {
+                        rest = &rest[sent.clamp(1, rest.len())..];
+                        pauses = PAUSES;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if pauses > 0 && error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        pauses -= 1;
+                        thread::sleep(PAUSE);
+                    }
                     Err(error) => {
                         unsent.frames += 1;
                         unsent.reason = Some(error);

@@ -7,6 +7,17 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use super::{
+    super::{
+        half_open::HalfOpen,
+        maps::{Family, FlowTable, Maps},
+        reset::Flows,
+        table::{TableError, Walk},
+    },
+    decide::Stage,
+    farewell::{Farewells, Taken},
+};
+use crate::dataplane::{BackendIndex, Epoch};
 use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},
@@ -17,19 +28,6 @@ use lb_common::{
     tcp::CLOSED,
     wire,
 };
-use tracing::{debug, warn};
-
-use super::{
-    super::{
-        half_open::HalfOpen,
-        maps::{Family, FlowTable, Maps},
-        packet_socket::PacketSocket,
-        reset::{Flows, Frame},
-        table::{TableError, Walk},
-    },
-    decide::Stage,
-};
-use crate::dataplane::{BackendIndex, Epoch};
 
 /// What the ends hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +41,10 @@ const FRAMES: usize = 512;
 
 pub(super) struct Closer {
     maps: Arc<Maps>,
-    socket: PacketSocket,
-    frames: Vec<Frame>,
-    /// Flows that were taken out and are not in the books yet.
-    closed: BTreeMap<BackendIndex, u64>,
-    /// Rows that were read since the last flush.
+    farewells: Farewells,
+    /// What was taken out and is not yet told.
+    taken: Taken,
+    /// Rows that were read since the last was handed over.
     backends: BTreeMap<BackendIndex, Backend>,
     interfaces: BTreeMap<u16, Interface>,
 }
@@ -55,10 +52,9 @@ pub(super) struct Closer {
 impl Closer {
     pub(super) fn new(maps: Arc<Maps>) -> io::Result<Self> {
         Ok(Self {
+            farewells: Farewells::start(Arc::clone(&maps))?,
             maps,
-            socket: PacketSocket::open()?,
-            frames: Vec::with_capacity(FRAMES),
-            closed: BTreeMap::new(),
+            taken: Taken::default(),
             backends: BTreeMap::new(),
             interfaces: BTreeMap::new(),
         })
@@ -95,7 +91,7 @@ impl Closer {
         };
         let was_open = stage == Stage::Established && forward.state & CLOSED == 0;
         if was_open {
-            *self.closed.entry(forward.backend).or_default() += 1;
+            *self.taken.closed.entry(forward.backend).or_default() += 1;
             if farewell == Farewell::Reset && key.protocol == u32::from(wire::TCP) {
                 self.say_goodbye(&Flows {
                     key,
@@ -122,7 +118,7 @@ impl Closer {
         settled.state |= CLOSED | SETTLED;
         let maps = Arc::clone(&self.maps);
         if A::maps(&maps).flows.replace(key, &settled)? {
-            *self.closed.entry(fresh.backend).or_default() += 1;
+            *self.taken.closed.entry(fresh.backend).or_default() += 1;
         }
         Ok(())
     }
@@ -166,43 +162,32 @@ impl Closer {
         Ok(reply.filter(|reply| same(reply, forward)))
     }
 
-    /// Sends what is to be sent, and then enters into the books what was closed:
-    /// who reads there that a flow has ended finds its ends told.
-    pub(super) fn flush(&mut self) -> Result<(), TableError> {
-        self.send();
-        while let Some((backend, flows)) = self.closed.pop_first() {
-            let index = u32::from(backend);
-            let books = &self.maps.closed_by_agent;
-            books.put(&index, &(books.at(index)? + flows))?;
-        }
+    /// Has what was taken out told to its ends and noted in the books, in a moment.
+    pub(super) fn hand_over(&mut self) {
+        self.farewells.tell(std::mem::take(&mut self.taken));
         self.backends.clear();
         self.interfaces.clear();
-        Ok(())
+    }
+
+    /// As above, and returns when that is done.
+    pub(super) fn flush(&mut self) -> Result<(), TableError> {
+        self.hand_over();
+        self.farewells.wait()
     }
 
     fn say_goodbye<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<(), TableError> {
         let interface = self.interface(flows.forward.interface)?;
         if interface.ifindex != 0 {
-            self.frames.extend(flows.to_client(&interface));
+            self.taken.frames.extend(flows.to_client(&interface));
         }
         let backend = self.backend(flows.forward.backend)?;
         if backend.flags & REACHABLE != 0 {
-            self.frames.extend(flows.to_backend(&backend));
+            self.taken.frames.extend(flows.to_backend(&backend));
         }
-        if self.frames.len() >= FRAMES {
-            self.send();
+        if self.taken.frames.len() >= FRAMES {
+            self.farewells.tell(std::mem::take(&mut self.taken));
         }
         Ok(())
-    }
-
-    fn send(&mut self) {
-        if let Err(unsent) = self.socket.send(&self.frames) {
-            let reason = unsent.reason.map(|r| r.to_string()).unwrap_or_default();
-            warn!(frames = unsent.frames, reason, "could not send some RSTs");
-        } else if !self.frames.is_empty() {
-            debug!(frames = self.frames.len(), "sent RSTs");
-        }
-        self.frames.clear();
     }
 
     fn backend(&mut self, index: BackendIndex) -> Result<Backend, TableError> {

@@ -2,7 +2,8 @@
 //!
 //! - [`decide`]: what becomes of a flow; pure;
 //! - [`round`]: the walk through all tables;
-//! - [`closer`]: takes a flow out, with the books and the RSTs;
+//! - [`closer`]: takes a flow out;
+//! - [`farewell`]: the thread that sends the RSTs, and keeps the books;
 //! - [`pace`]: forced closes that are spread over time; pure;
 //! - [`quiet`]: the end of drains where the backend's side is not seen;
 //! - [`audit`]: whether the books balance; pure;
@@ -15,6 +16,7 @@
 mod audit;
 mod closer;
 mod decide;
+mod farewell;
 mod pace;
 mod quiet;
 mod round;
@@ -265,6 +267,9 @@ impl Sweeper {
     }
 
     fn close_paced(&mut self, now: Instant) -> Result<(), DataplaneError> {
+        if self.paced.is_empty() {
+            return Ok(());
+        }
         while let Some((backend, key)) = self.paced.next(now) {
             let closed = match key {
                 AnyKey::V4(key) => close_one(&mut self.closer, &key, backend)?,
@@ -317,6 +322,7 @@ impl Sweeper {
             Instant::now() + started.elapsed() * REST
         };
         if is_over && let Some(round) = self.round.take() {
+            self.closer.flush()?;
             self.end_round(&round)?;
             let next = if self.jobs.is_empty() {
                 round.began + PERIOD

@@ -82,6 +82,11 @@ impl Paced {
         self.backends.entry(backend).or_default().waiting += added;
     }
 
+    /// Nothing is being closed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.backends.is_empty()
+    }
+
     pub(super) fn has(&self, backend: BackendIndex) -> bool {
         self.backends.contains_key(&backend)
     }

@@ -114,7 +114,7 @@ impl Round {
                 tally,
             )?;
         }
-        closer.flush()?;
+        closer.hand_over();
         Ok(self.flows_v6.is_done())
     }
 }
