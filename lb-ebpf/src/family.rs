@@ -237,6 +237,8 @@ pub(crate) trait Family: Address {
     fn half_open() -> &'static HalfOpenTable<Self>;
     /// See [`half_open`]: one more than the entry's number, or 0.
     fn find_half_open(key: &FlowKey<Self>, now: u32) -> u32;
+    /// See [`half_open`]: 0 if it was not there.
+    fn remove_half_open(key: &FlowKey<Self>, now: u32) -> u32;
     /// See [`half_open`]: 0 if it was not put.
     fn put_half_open(key: &FlowKey<Self>, entry: &Flow<Self>, now: u32, only_new: u32) -> u32;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384>;
@@ -247,8 +249,9 @@ pub(crate) trait Family: Address {
 }
 
 macro_rules! family {
-    ($address:ty, $header:ty, $shift:expr, $flows:ident, $half:ident, $find:ident, $put:ident, $fragments:ident,
-     $vips:ident, $listeners:ident, $pool:ident, $room:ident) => {
+    ($address:ty, $header:ty, $shift:expr, $flows:ident, $half:ident, $find:ident, $put:ident,
+     $remove:ident, $fragments:ident, $vips:ident, $listeners:ident, $pool:ident,
+     $room:ident) => {
         impl Family for $address {
             type Header = $header;
             #[inline(always)]
@@ -277,6 +280,10 @@ macro_rules! family {
             #[inline(always)]
             fn find_half_open(key: &FlowKey<Self>, now: u32) -> u32 {
                 half_open::$find(key, now)
+            }
+            #[inline(always)]
+            fn remove_half_open(key: &FlowKey<Self>, now: u32) -> u32 {
+                half_open::$remove(key, now)
             }
             #[inline(always)]
             fn put_half_open(
@@ -319,6 +326,7 @@ family!(
     HALF_V4,
     find_half_open_v4,
     put_half_open_v4,
+    remove_half_open_v4,
     FRAGMENTS_V4,
     VIPS_V4,
     LISTENERS_V4,
@@ -333,6 +341,7 @@ family!(
     HALF_V6,
     find_half_open_v6,
     put_half_open_v6,
+    remove_half_open_v6,
     FRAGMENTS_V6,
     VIPS_V6,
     LISTENERS_V6,

@@ -1,13 +1,13 @@
 //! The tables of half-open flows, as the program works on them:
 //! [`lb_common::abi::half_open`] says what they are.
 //!
-//! Searching and writing are functions of their own, one per family: the verifier
+//! Searching, writing and removing are functions of their own, one per family: the verifier
 //! walks through each of them once, however often they are called.
 
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        flow::{Flow, FlowKey},
+        flow::{Flow, FlowKey, HALF_OPEN_TICKS},
         half_open::{self, Bucket, Mark, WAYS, WHOLE, Way},
     },
     hash,
@@ -20,8 +20,8 @@ use crate::{atomic, family::Family, flow::Entry, maps};
 #[unsafe(no_mangle)]
 static HALF_OPEN_BUCKETS: u32 = 8192;
 
-/// How often another CPU may take the way that was just chosen.
-const TRIES: usize = 4;
+/// How often another CPU may be faster.
+const TRIES: usize = 2;
 
 /// The entry of a half-open flow.
 #[inline(always)]
@@ -51,16 +51,8 @@ pub(crate) fn read<A: Family>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>) -
 /// Takes a half-open flow out of its table, if it is there.
 #[inline(always)]
 pub(crate) fn remove<A: Family>(key: &FlowKey<A>, now: u32) {
-    if let Some((word, way)) = place(A::find_half_open(key, now)) {
-        let found = mark(word);
-        // SAFETY: `place` gives a way of the table, with its mark.
-        unsafe {
-            if found.is_whole() && (*way).key == *key {
-                // Whoever was faster has taken it out, or over.
-                atomic::exchange(word, found.0, found.free().0);
-            }
-        }
-    }
+    // Not there, or taken out by somebody else, is as good.
+    A::remove_half_open(key, now);
 }
 
 /// Puts an entry into the table, over what is there. False if that is just what
@@ -70,7 +62,8 @@ pub(crate) fn put<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> boo
     A::put_half_open(key, entry, now, 0) != 0
 }
 
-/// As above, but only where nothing is.
+/// As above, but only where nothing is, or what nobody has looked up for so long that
+/// its ports are free again.
 #[inline(always)]
 pub(crate) fn put_new<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
     A::put_half_open(key, entry, now, 1) != 0
@@ -145,6 +138,27 @@ fn find<A: Family>(key: &FlowKey<A>, now: u32) -> u32 {
 }
 
 #[inline(always)]
+fn take_out<A: Family>(key: &FlowKey<A>, now: u32) -> bool {
+    let Some((word, way)) = place(find(key, now)) else {
+        return false;
+    };
+    for _ in 0..TRIES {
+        let found = mark(word);
+        // SAFETY: `place` gives a way of the table, with its mark.
+        unsafe {
+            if !found.is_whole() || (*way).key != *key {
+                return false;
+            }
+            // It fails if somebody else has just looked the flow up.
+            if atomic::exchange(word, found.0, found.free().0) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[inline(always)]
 fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool) -> bool {
     let Some((_, bucket, tag)) = home(key) else {
         return false;
@@ -156,7 +170,7 @@ fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool)
         if old.worth(tag, now) == 0 {
             continue;
         }
-        if only_new && old.holds(tag) {
+        if only_new && old.holds(tag) && old.age(now) <= HALF_OPEN_TICKS as u64 {
             return false;
         }
         let taken = old.taken(tag, now);
@@ -233,13 +247,23 @@ fn next(number: usize) -> usize {
 // verifier accepts, and it wants to see them compared with null.
 
 macro_rules! functions {
-    ($address:ty, $find:ident, $put:ident) => {
+    ($address:ty, $find:ident, $put:ident, $remove:ident) => {
         #[inline(never)]
         #[unsafe(no_mangle)]
         pub(crate) extern "C" fn $find(key: *const FlowKey<$address>, now: u32) -> u32 {
             // SAFETY: callers pass a reference; the verifier has seen that.
             match unsafe { key.as_ref() } {
                 Some(key) => find(key, now),
+                None => 0,
+            }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub(crate) extern "C" fn $remove(key: *const FlowKey<$address>, now: u32) -> u32 {
+            // SAFETY: as above.
+            match unsafe { key.as_ref() } {
+                Some(key) => take_out(key, now) as u32,
                 None => 0,
             }
         }
@@ -261,5 +285,15 @@ macro_rules! functions {
     };
 }
 
-functions!(Addr4, find_half_open_v4, put_half_open_v4);
-functions!(Addr6, find_half_open_v6, put_half_open_v6);
+functions!(
+    Addr4,
+    find_half_open_v4,
+    put_half_open_v4,
+    remove_half_open_v4
+);
+functions!(
+    Addr6,
+    find_half_open_v6,
+    put_half_open_v6,
+    remove_half_open_v6
+);

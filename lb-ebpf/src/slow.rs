@@ -8,10 +8,7 @@ use lb_common::{
     abi::{
         backend::{Backend, LoadBalancer, MODE_IPIP, MODE_MASK, MODE_NAT},
         counter::Verdict,
-        flow::{
-            ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, HALF_OPEN_TICKS, NAT, Ports, REPLY,
-            SETTLES,
-        },
+        flow::{ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, NAT, Ports, REPLY, SETTLES},
         vip::Listener,
     },
     hash, tcp, wire,
@@ -602,15 +599,9 @@ fn bind<A: Family>(
         let ports = Ports::new(first as u16 + hash::below(hash, span) as u16, to);
         scratch.other = flow::reply_key(address, scratch.value.peer, ports, packet.key.protocol);
         scratch.value.ports = ports;
-        if Entry::established(&scratch.other).is_some() {
-            continue;
-        }
-        if half_open::put_new(&scratch.other, &scratch.reply, now) {
-            return true;
-        }
-        let stale = half_open::entry(&scratch.other, now)
-            .is_some_and(|e| now.wrapping_sub(e.get(|f| f.seen)) > HALF_OPEN_TICKS);
-        if stale && half_open::put(&scratch.other, &scratch.reply, now) {
+        if Entry::established(&scratch.other).is_none()
+            && half_open::put_new(&scratch.other, &scratch.reply, now)
+        {
             return true;
         }
     }

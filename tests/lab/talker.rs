@@ -180,8 +180,14 @@ fn answer_all(socket: &UdpSocket, name: &str) {
 /// Says something to a talker over UDP, from a port of its own, and returns the
 /// name of the one that answered.
 pub fn ask(client: &Host, to: SocketAddr, text: &str) -> Result<String> {
+    ask_from(client, 0, to, text)
+}
+
+/// As [`ask`], from a port of the caller's choice: one that was used a moment ago is
+/// of the same conversation.
+pub fn ask_from(client: &Host, port: u16, to: SocketAddr, text: &str) -> Result<String> {
     let answered = client.enter(|| -> Result<String> {
-        let socket = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
+        let socket = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(mapped(to))?;
         socket.send(text.as_bytes())?;

@@ -1,7 +1,10 @@
 //! P1: from the moment a change is acknowledged, no new flow reaches the
 //! backend.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use lb_userspace::dataplane::Mode;
@@ -73,17 +76,16 @@ fn none_to_a_backend_that_had_no_flows_left(mode: Mode) -> Result<()> {
 }
 
 fn udp_goes_elsewhere_too(mode: Mode) -> Result<()> {
-    use tests::lab::talker::ask;
+    use tests::lab::talker::ask_from;
 
     play(mode, &Settings::default(), |site, ebb| {
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..50 {
-            seen.insert(ask(&site.client, site.talkers(), "who?")?);
-        }
+        // Each from a port of its own: the same again would be the same flow.
+        let ask = |port| ask_from(&site.client, port, site.talkers(), "who?");
+        let seen = (20_000..20_050).map(ask).collect::<Result<BTreeSet<_>>>()?;
         assert_eq!(seen.len(), 3, "{seen:?}");
         ebb.deregister("web-1", &[])?;
-        for _ in 0..50 {
-            assert_ne!(ask(&site.client, site.talkers(), "who?")?, "web-1");
+        for port in 20_050..20_100 {
+            assert_ne!(ask(port)?, "web-1", "from port {port}");
         }
         Ok(())
     })

@@ -75,6 +75,10 @@ const WHEN_SHIFT: u32 = 16;
 const WHEN: u64 = 0xFF_FFFF << WHEN_SHIFT;
 const TAG: u64 = 0xFF_FFFF << 40;
 
+/// How many ticks another CPU's time may be ahead: what it has just looked up must
+/// not seem to be of an age ago.
+const AHEAD: u64 = 64;
+
 impl Mark {
     /// The tag of a hash, in its place. The bucket is chosen by the high bits of
     /// the hash, so the tag is of the low ones.
@@ -133,6 +137,14 @@ impl Mark {
         Self(self.0 & GENERATION)
     }
 
+    /// How many ticks ago the entry was last looked up, and a few more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, now: u32) -> u64 {
+        let now = now as u64 + AHEAD;
+        now.wrapping_sub(self.0 >> WHEN_SHIFT) & WHEN >> WHEN_SHIFT
+    }
+
     /// How readily the way is given to a new entry of this tag; 0: not at all,
     /// for somebody is just writing to it. At most 27 bits.
     ///
@@ -146,12 +158,11 @@ impl Mark {
     pub const fn worth(self, tag: u64, now: u32) -> u64 {
         let taken = self.0 & TAKEN;
         let whole = self.0 >> 1 & 1;
-        let age = (now as u64).wrapping_sub(self.0 >> WHEN_SHIFT) & WHEN >> WHEN_SHIFT;
         let other = (self.0 ^ tag) >> 40;
         // All ones where there is no difference.
         let same = (other.wrapping_sub(1) as i64 >> 63) as u64;
         let whole = whole.wrapping_neg();
-        (taken ^ 1) << 25 | whole & (age | 1) | whole & same & 1 << 26
+        (taken ^ 1) << 25 | whole & (self.age(now) | 1) | whole & same & 1 << 26
     }
 }
 
@@ -210,7 +221,14 @@ mod tests {
     fn the_age_is_right_over_the_wrap_of_the_ticks() {
         let tag = Mark::tag(1);
         let mark = Mark(Mark::default().taken(tag, u32::MAX - 50).0 | WHOLE);
-        assert_eq!(mark.worth(Mark::tag(2), 49), 101);
+        assert_eq!(mark.worth(Mark::tag(2), 49), (100 + AHEAD) | 1);
+    }
+
+    #[test]
+    fn what_another_cpu_has_just_seen_is_young() {
+        let tag = Mark::tag(1);
+        let of = |seen| Mark(Mark::default().taken(tag, seen).0 | WHOLE).worth(Mark::tag(2), NOW);
+        assert!(of(NOW + 3) <= of(NOW) && of(NOW) < of(NOW - 100));
     }
 
     proptest! {
