@@ -21,7 +21,7 @@ use crate::{atomic, family::Family, flow::Entry, maps};
 static HALF_OPEN_BUCKETS: u32 = 8192;
 
 /// How often another CPU may be faster.
-const TRIES: usize = 2;
+const TRIES: usize = 3;
 
 /// The entry of a half-open flow.
 #[inline(always)]
@@ -55,15 +55,15 @@ pub(crate) fn remove<A: Family>(key: &FlowKey<A>, now: u32) {
     A::remove_half_open(key, now);
 }
 
-/// Puts an entry into the table, over what is there. False if that is just what
-/// others do, again and again.
+/// Puts an entry into the table, over what is there. False if other CPUs were faster
+/// to take the way that was chosen, again and again.
 #[inline(always)]
 pub(crate) fn put<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
-    A::put_half_open(key, entry, now, 0) != 0
+    (0..TRIES).any(|_| A::put_half_open(key, entry, now, 0) != 0)
 }
 
 /// As above, but only where nothing is, or what nobody has looked up for so long that
-/// its ports are free again.
+/// its ports are free again. False if the key is taken, or just being taken.
 #[inline(always)]
 pub(crate) fn put_new<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
     A::put_half_open(key, entry, now, 1) != 0
@@ -163,34 +163,31 @@ fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool)
     let Some((_, bucket, tag)) = home(key) else {
         return false;
     };
-    for _ in 0..TRIES {
-        let chosen = choose(bucket, tag, now);
-        let (word, way) = part(bucket, chosen);
-        let old = mark(word);
-        if old.worth(tag, now) == 0 {
-            continue;
-        }
-        if only_new && old.holds(tag) && old.age(now) <= HALF_OPEN_TICKS as u64 {
+    let chosen = choose(bucket, tag, now);
+    let (word, way) = part(bucket, chosen);
+    let old = mark(word);
+    if old.worth(tag, now) == 0 {
+        return false;
+    }
+    if only_new && old.holds(tag) && old.age(now) <= HALF_OPEN_TICKS as u64 {
+        return false;
+    }
+    let taken = old.taken(tag, now);
+    // SAFETY: `part` gives a way of the table, with its mark; once that says that the
+    // way is taken, it is ours to write to.
+    unsafe {
+        if !atomic::exchange(word, old.0, taken.0) {
             return false;
         }
-        let taken = old.taken(tag, now);
-        // SAFETY: `part` gives a way of the table, with its mark; once that says
-        // that the way is taken, it is ours to write to.
-        unsafe {
-            if !atomic::exchange(word, old.0, taken.0) {
-                continue;
-            }
-            if only_new && is_elsewhere(bucket, chosen, tag) {
-                atomic::exchange(word, taken.0, taken.free().0);
-                return false;
-            }
-            (*way).key = *key;
-            (*way).flow = *entry;
-            atomic::publish(word, WHOLE);
+        if only_new && is_elsewhere(bucket, chosen, tag) {
+            atomic::exchange(word, taken.0, taken.free().0);
+            return false;
         }
-        return true;
+        (*way).key = *key;
+        (*way).flow = *entry;
+        atomic::publish(word, WHOLE);
     }
-    false
+    true
 }
 
 /// The way that goes to a new entry.

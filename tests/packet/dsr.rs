@@ -163,3 +163,33 @@ fn ipip_puts_an_outer_header_before_the_untouched_packet() {
         assert_eq!(world.established(v6), 1);
     }
 }
+
+#[test]
+fn ipip_varies_the_outer_source_by_flow_and_keeps_it_for_a_flow() {
+    for v6 in [false, true] {
+        let mut world = World::new(Mode::Ipip, 1);
+        let mut sources = std::collections::HashSet::new();
+        for port in 40_000..40_064_u16 {
+            let client = if v6 {
+                ends(&format!("[fd00::9]:{port}"), &format!("[{VIP6}]:80"))
+            } else {
+                ends(&format!("10.0.0.9:{port}"), &format!("{VIP4}:80"))
+            };
+            let mut source = |(flags, ack)| {
+                let segment = Segment {
+                    ends: client,
+                    flags,
+                    seq: 1000,
+                    ack,
+                    payload: 0,
+                };
+                world.tcp(segment).seen().ends.from.ip()
+            };
+            let of_flow = [(SYN, 0), (ACK, 5001), (ACK | PSH, 5001)].map(&mut source);
+            assert!(of_flow.iter().all(|s| *s == of_flow[0]), "{of_flow:?}");
+            sources.insert(of_flow[0]);
+        }
+        // The bits that the source has itself leave eight to vary, or more.
+        assert!(sources.len() > 40, "{sources:?}");
+    }
+}

@@ -339,6 +339,37 @@ fn with_no_backend_in_service_a_syn_is_reset_with_its_number() {
 }
 
 #[test]
+fn ports_that_are_all_taken_refuse_a_new_connection_with_its_number() {
+    for v6 in [false, true] {
+        let mut world = World::new(Mode::Nat, 1);
+        world.set_nat_ports(1024, 1031);
+        let mut refused = 0;
+        for port in 5000..5100_u16 {
+            let client = if v6 {
+                ends(&format!("[fd00::9]:{port}"), &format!("[{VIP6}]:80"))
+            } else {
+                ends(&format!("10.0.0.9:{port}"), &format!("{VIP4}:80"))
+            };
+            let out = world.tcp(Segment {
+                ends: client,
+                flags: SYN,
+                seq: 7,
+                ack: 0,
+                payload: 0,
+            });
+            let segment = out.segment();
+            if segment.ends.to == client.from {
+                assert_eq!((segment.flags, segment.ack), (RST | ACK, 8));
+                refused += 1;
+            }
+        }
+        // Eight ports there are; nobody gets another's.
+        assert_eq!(world.verdicts(), [("reset_no_nat_port", 92)].into());
+        assert_eq!(refused, 92, "{}", world.state());
+    }
+}
+
+#[test]
 fn a_flag_alone_takes_new_flows_away_before_the_table_follows() {
     let mut world = World::new(Mode::Nat, 4);
     world.put_backend(2, false, |b| b.flags &= !lb_common::abi::backend::TAKES_NEW);
