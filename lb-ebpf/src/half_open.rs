@@ -23,7 +23,8 @@ static HALF_OPEN_BUCKETS: u32 = 8192;
 /// How often another CPU may be faster.
 const TRIES: usize = 3;
 
-/// The entry of a half-open flow.
+/// The entry of a half-open flow, in place. Under a flood another flow may take it
+/// over at any time; so nothing that lasts is made of it, but of what [`read`] says.
 #[inline(always)]
 pub(crate) fn entry<A: Family>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
     let (_, way) = place(A::find_half_open(key, now))?;

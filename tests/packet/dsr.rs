@@ -1,6 +1,9 @@
 //! dsr and ipip: only the client's packets pass by.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     frame::{ACK, FIN, PSH, SYN, Segment, ends},
@@ -192,4 +195,40 @@ fn ipip_varies_the_outer_source_by_flow_and_keeps_it_for_a_flow() {
         // The bits that the source has itself leave eight to vary, or more.
         assert!(sources.len() > 40, "{sources:?}");
     }
+}
+
+#[test]
+fn among_half_open_flows_the_one_that_was_silent_for_longest_makes_room() {
+    // The clock of flows moves in steps of at most 10 ms, and lags by two.
+    const MOMENT: Duration = Duration::from_millis(35);
+    const WAYS: u16 = lb_common::abi::half_open::WAYS as u16;
+    let mut world = World::with_tables(Mode::Dsr, 1, 64, WAYS.into());
+    let syn = |port: u16| Segment {
+        ends: ends(&format!("10.0.0.9:{port}"), &format!("{VIP4}:80")),
+        flags: SYN,
+        seq: 1000,
+        ack: 0,
+        payload: 0,
+    };
+    let established = syn(40_100);
+    world.tcp(established);
+    world.tcp(Segment {
+        flags: ACK,
+        seq: 1001,
+        ack: 5001,
+        ..established
+    });
+    // One bucket, full; then the first speaks again, and a ninth comes.
+    for port in (40_000..40_000 + WAYS).chain([40_000, 40_050]) {
+        world.tcp(syn(port));
+        std::thread::sleep(MOMENT);
+    }
+    let entries = world.flows4("HALF_V4");
+    let found: BTreeSet<_> = entries.iter().map(|(k, _)| k.ports.source()).collect();
+    let expected: BTreeSet<_> = (40_000..40_000 + WAYS)
+        .chain([40_050])
+        .filter(|port| *port != 40_001)
+        .collect();
+    assert_eq!(found, expected, "{}", world.state());
+    assert_eq!(world.established(false), 1, "{}", world.state());
 }

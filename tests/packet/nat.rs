@@ -1,9 +1,12 @@
 //! nat: both addresses are translated, both directions go through ebb.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use lb_common::abi::flow::REPLY;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{
-    frame::{ACK, Ends, FIN, PSH, RST, SYN, Segment, ends},
+    frame::{self, ACK, Ends, FIN, PSH, RST, SYN, Segment, ends},
     world::{CLIENT_MAC, Mode, OUR_MAC, Out, REDIRECT, TX, VIP4, VIP6, World, backend_mac},
 };
 
@@ -463,4 +466,60 @@ fn a_forged_ack_does_not_establish_a_flow() {
     });
     assert_eq!(world.established(false), 0);
     assert_eq!(world.verdicts(), [("reset_no_flow", 2)].into());
+}
+
+#[test]
+fn two_cpus_at_once_never_bind_one_port_twice() {
+    const ROUNDS: usize = 300;
+    const SYNS: u16 = 24;
+    let mut world = World::new(Mode::Nat, 1);
+    // So few that both often try the same.
+    world.set_nat_ports(1024, 1024 + SYNS - 1);
+    for round in 0..ROUNDS {
+        world.clear();
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for (cpu, client) in [(0, "10.0.0.8"), (1, "10.0.0.9")] {
+                let (world, start) = (&world, &start);
+                scope.spawn(move || {
+                    let mut cpus = CpuSet::new();
+                    cpus.set(cpu);
+                    // On a machine of one CPU they take turns.
+                    let _ = sched_setaffinity(None, &cpus);
+                    let frames: Vec<_> = (0..SYNS)
+                        .map(|n| {
+                            let segment = Segment {
+                                ends: ends(&format!("{client}:{}", 40_000 + n), "10.0.0.100:80"),
+                                flags: SYN,
+                                seq: 7,
+                                ack: 0,
+                                payload: 0,
+                            };
+                            frame::tcp((CLIENT_MAC, OUR_MAC), segment)
+                        })
+                        .collect();
+                    start.wait();
+                    for frame in &frames {
+                        world.run_beside(frame);
+                    }
+                });
+            }
+        });
+        let entries = world.flows4("HALF_V4");
+        let (replies, forwards): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|(_, f)| f.state & REPLY != 0);
+        let ports: BTreeSet<_> = forwards.iter().map(|(_, f)| f.ports.source()).collect();
+        let bound: BTreeSet<_> = replies.iter().map(|(k, _)| k.ports.destination()).collect();
+        assert_eq!(ports.len(), forwards.len(), "round {round}: {entries:#?}");
+        assert_eq!(bound.len(), replies.len(), "round {round}: {entries:#?}");
+        // What a backend answers to that port goes to the client who has it.
+        for (key, flow) in &forwards {
+            let reply = replies
+                .iter()
+                .find(|(k, _)| k.ports == flow.ports.swapped())
+                .unwrap_or_else(|| panic!("round {round}: no reply entry of {key:?}"));
+            assert_eq!(reply.1.peer, key.source, "round {round}: {entries:#?}");
+            assert_eq!(reply.1.ports, key.ports.swapped(), "round {round}");
+        }
+    }
 }

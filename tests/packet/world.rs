@@ -441,6 +441,11 @@ impl World {
 
     /// Runs the program on a frame that came from the client's side.
     pub(crate) fn run(&mut self, frame: &[u8]) -> Out {
+        self.run_beside(frame)
+    }
+
+    /// As [`Self::run`], while others run it too.
+    pub(crate) fn run_beside(&self, frame: &[u8]) -> Out {
         self.run_program("ebb", frame)
     }
 
@@ -462,10 +467,10 @@ impl World {
         self.run_program("decap", frame)
     }
 
-    fn run_program(&mut self, name: &str, frame: &[u8]) -> Out {
-        let program: &mut Xdp = self
+    fn run_program(&self, name: &str, frame: &[u8]) -> Out {
+        let program: &Xdp = self
             .ebpf
-            .program_mut(name)
+            .program(name)
             .expect("the program")
             .try_into()
             .expect("is XDP");

@@ -17,8 +17,8 @@ use tokio::{
 
 use super::deadline::WriteDeadline;
 
-/// How long someone who is turned away has to take the answer.
-const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long someone who is turned away has to ask, and to take the answer.
+const DOORSTEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer may wait for its reader.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -167,10 +167,14 @@ async fn turn_away<D: Door>(mut stream: D::Stream) -> io::Result<()> {
          content-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
+    // An answer before the question would be no answer to clients.
+    let mut unread = [0; 1024];
+    if stream.read(&mut unread).await? == 0 {
+        return Ok(());
+    }
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
     // Closing on an unread request would take the answer back.
-    let mut unread = [0; 1024];
     while stream.read(&mut unread).await? > 0 {}
     Ok(())
 }
