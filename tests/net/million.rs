@@ -6,7 +6,6 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -28,7 +27,7 @@ use tests::{
     report,
 };
 
-use crate::scene::play_at;
+use crate::scene::{pins, play_at};
 
 const MILLION: u32 = 1_000_000;
 /// Twice the flows, as the documentation advises.
@@ -145,17 +144,6 @@ fn fill(site: &Site) -> Result<()> {
     rows[0].opened += u64::from(MILLION);
     counters.set(index, PerCpuValues::try_from(rows)?, 0)?;
     Ok(())
-}
-
-/// The folder of the agent's pinned maps.
-fn pins(bpffs_dir: &Path) -> Result<PathBuf> {
-    for entry in fs::read_dir(bpffs_dir)? {
-        let path = entry?.path();
-        if path.join("FLOWS_V4").exists() {
-            return Ok(path);
-        }
-    }
-    anyhow::bail!("no maps are pinned in {}", bpffs_dir.display())
 }
 
 /// What the process has computed so far.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use lb_common::tcp::SETTLES_MS;
+use anyhow::{Result, ensure};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
+use lb_common::{abi::counter::BackendCounters, tcp::SETTLES_MS};
 use lb_userspace::api::types::Flows;
 use lb_userspace::dataplane::Mode;
 use tests::lab::{
@@ -13,10 +14,11 @@ use tests::lab::{
     curl, wait,
 };
 
-use crate::scene::{SOON, in_each_mode, play};
+use crate::scene::{SOON, in_each_mode, pins, play};
 
 in_each_mode! {
     opened_minus_closed_is_the_flows_in_the_table,
+    what_a_killed_agent_did_not_note_is_noted_by_the_next,
 }
 
 fn opened_minus_closed_is_the_flows_in_the_table(mode: Mode) -> Result<()> {
@@ -36,6 +38,39 @@ fn opened_minus_closed_is_the_flows_in_the_table(mode: Mode) -> Result<()> {
         wait_books(ebb, others as u64)?;
         drop(talks);
         wait_books(ebb, 0)
+    })
+}
+
+fn what_a_killed_agent_did_not_note_is_noted_by_the_next(mode: Mode) -> Result<()> {
+    const UNNOTED: u64 = 5;
+    play(mode, &Settings::default(), |site, ebb| {
+        let talk = Conversation::open(&site.client, site.talkers())?;
+        wait_books(ebb, 1)?;
+        ebb.crash()?;
+        // As if so many more had been open, and taken out of the table just before.
+        let map = MapData::from_pin(pins(site.pins())?.join("BACKEND_COUNTERS"))?;
+        let mut counters: PerCpuArray<_, BackendCounters> = Map::PerCpuArray(map).try_into()?;
+        let opened = |rows: &[BackendCounters]| rows.iter().map(|row| row.opened).sum::<u64>();
+        for index in 0..counters.len() {
+            let mut rows = counters.get(&index, 0)?.to_vec();
+            if opened(&rows) > 0 {
+                rows[0].opened += UNNOTED;
+                counters.set(index, PerCpuValues::try_from(rows)?, 0)?;
+            }
+        }
+        ebb.launch()?;
+        // Two rounds of the sweeper have to find the same.
+        wait_books_within(SOON * 5, ebb, 1)?;
+        talk.echo("still here")?;
+        ensure!(
+            !ebb.process()?.printed().contains("books do not balance"),
+            "that is no fault of this agent"
+        );
+        // And so the drain ends when the last flow does.
+        ebb.deregister(&talk.backend, &[])?;
+        let backend = talk.backend.clone();
+        drop(talk);
+        ebb.wait_gone(&backend, SOON).map(drop)
     })
 }
 

@@ -2,7 +2,9 @@
 //! that can be known of it shown when the test fails.
 
 use std::{
+    fs,
     panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -84,3 +86,14 @@ macro_rules! in_each_mode {
     )+};
 }
 pub(crate) use in_each_mode;
+
+/// The folder of the agent's pinned maps.
+pub(crate) fn pins(bpffs_dir: &Path) -> Result<PathBuf> {
+    for entry in fs::read_dir(bpffs_dir)? {
+        let path = entry?.path();
+        if path.join("FLOWS_V4").exists() {
+            return Ok(path);
+        }
+    }
+    anyhow::bail!("no maps are pinned in {}", bpffs_dir.display())
+}

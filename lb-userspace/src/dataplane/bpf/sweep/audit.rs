@@ -4,8 +4,11 @@
 //! Both are read while packets come and go. They can only be compared for a
 //! backend whose counters stood still during a whole round; and a difference is
 //! only reported when the next such round finds the same.
+//!
+//! An agent that was killed may have taken flows out of the table and not lived to
+//! note that in the books: who comes after it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::counter::BackendCounters;
 
@@ -16,6 +19,17 @@ pub(super) struct Audit {
     /// Differences of the last round: what was counted and found.
     suspects: BTreeMap<BackendIndex, (u64, u64)>,
     reported: BTreeMap<BackendIndex, (u64, u64)>,
+    /// Whose books have balanced since this agent began.
+    balanced: BTreeSet<BackendIndex>,
+}
+
+/// A difference that is there for sure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// So many flows have ended under an earlier agent that did not note it.
+    Inherited(u64),
+    /// The books are wrong.
+    Wrong,
 }
 
 /// A backend before and after a round, and what the round has found of it.
@@ -32,7 +46,7 @@ impl Audit {
     pub(super) fn round(
         &mut self,
         samples: impl IntoIterator<Item = (BackendIndex, Sample)>,
-    ) -> Vec<(BackendIndex, Sample)> {
+    ) -> Vec<(BackendIndex, Sample, Difference)> {
         let mut differences = Vec::new();
         for (backend, sample) in samples {
             let still = (sample.before.opened, sample.before.closed)
@@ -46,12 +60,24 @@ impl Audit {
             if counted == sample.found {
                 self.suspects.remove(&backend);
                 self.reported.remove(&backend);
+                self.balanced.insert(backend);
                 continue;
             }
             let difference = (counted, sample.found);
             let again = self.suspects.insert(backend, difference) == Some(difference);
             if again && self.reported.insert(backend, difference) != Some(difference) {
-                differences.push((backend, sample));
+                let difference = match counted.checked_sub(sample.found) {
+                    // More closed than opened wraps, and no agent leaves that.
+                    Some(surplus) if counted <= sample.after.opened => {
+                        if self.balanced.contains(&backend) {
+                            Difference::Wrong
+                        } else {
+                            Difference::Inherited(surplus)
+                        }
+                    }
+                    _ => Difference::Wrong,
+                };
+                differences.push((backend, sample, difference));
             }
         }
         differences
@@ -61,6 +87,7 @@ impl Audit {
     pub(super) fn forget(&mut self, backend: BackendIndex) {
         self.suspects.remove(&backend);
         self.reported.remove(&backend);
+        self.balanced.remove(&backend);
     }
 }
 
@@ -108,6 +135,34 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_agent_did_not_note_is_told_from_what_is_wrong() {
+        let differences = |audit: &mut Audit, row| {
+            let found = audit.round(row).into_iter();
+            found
+                .map(|(_, _, difference)| difference)
+                .collect::<Vec<_>>()
+        };
+        let mut audit = Audit::default();
+        assert_eq!(differences(&mut audit, still(10, 4, 2)), []);
+        let inherited = Difference::Inherited(4);
+        assert_eq!(differences(&mut audit, still(10, 4, 2)), [inherited]);
+        // It is noted, and from now on the books are this agent's.
+        assert_eq!(differences(&mut audit, still(10, 8, 2)), []);
+        assert_eq!(differences(&mut audit, still(10, 8, 1)), []);
+        assert_eq!(
+            differences(&mut audit, still(10, 8, 1)),
+            [Difference::Wrong]
+        );
+        // Fewer counted than found is nobody's legacy.
+        let mut audit = Audit::default();
+        assert_eq!(differences(&mut audit, still(10, 4, 7)), []);
+        assert_eq!(
+            differences(&mut audit, still(10, 4, 7)),
+            [Difference::Wrong]
+        );
+    }
+
+    #[test]
     fn nothing_is_said_of_counters_that_move() {
         let mut audit = Audit::default();
         for found in [0, 0, 0] {
@@ -124,6 +179,10 @@ mod tests {
     fn more_closed_than_opened_is_a_difference_too() {
         let mut audit = Audit::default();
         audit.round(still(4, 5, 0));
-        assert_eq!(audit.round(still(4, 5, 0)).len(), 1);
+        let found = audit.round(still(4, 5, 0));
+        assert!(
+            matches!(found[..], [(1, _, Difference::Wrong)]),
+            "{found:?}"
+        );
     }
 }

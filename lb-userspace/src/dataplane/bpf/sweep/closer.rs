@@ -123,6 +123,12 @@ impl Closer {
         Ok(())
     }
 
+    /// Enters flows into the books as closed that are in no table any more.
+    pub(super) fn note(&mut self, backend: BackendIndex, flows: u64) -> Result<(), TableError> {
+        *self.taken.closed.entry(backend).or_default() += flows;
+        self.flush()
+    }
+
     /// Deletes a reply entry that has lost its forward entry.
     pub(super) fn delete_orphan<A: Family>(
         &self,

@@ -31,7 +31,7 @@ use std::{
 use tracing::{error, warn};
 
 use self::{
-    audit::{Audit, Sample},
+    audit::{Audit, Difference, Sample},
     closer::{Closer, Farewell},
     decide::Stage,
     pace::Paced,
@@ -378,8 +378,16 @@ impl Sweeper {
                 };
                 (index, sample)
             });
-        for (backend, sample) in self.audit.round(samples) {
+        for (backend, sample, difference) in self.audit.round(samples) {
             let Sample { after, found, .. } = sample;
+            if let Difference::Inherited(flows) = difference {
+                warn!(
+                    backend,
+                    flows, "flows had ended unnoted when the agent before this one did"
+                );
+                self.closer.note(backend, flows)?;
+                continue;
+            }
             let (opened, closed) = (after.opened, after.closed);
             error!(backend, opened, closed, found, "the books do not balance");
             self.shared.tell(Event::BooksDiffer {
