@@ -46,15 +46,7 @@ fn baseline(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn look_up_and_swap(context: &XdpContext) -> Option<u32> {
-    let ethernet = header::<wire::Ethernet>(context, 0)?;
-    let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
-    let tcp = header::<wire::Tcp>(context, wire::ETHERNET_LEN + wire::IPV4_LEN)?;
-    if ethernet.kind() != wire::ETHERTYPE_IPV4
-        || ip.version_ihl() != 0x45
-        || ip.protocol() != wire::TCP
-    {
-        return None;
-    }
+    let (ethernet, ip, tcp) = headers(context)?;
     let key = FlowKey {
         source: Addr4(ip.source()),
         destination: Addr4(ip.destination()),
@@ -73,6 +65,18 @@ fn look_up_and_swap(context: &XdpContext) -> Option<u32> {
     }
     ethernet.turn();
     Some(xdp_action::XDP_TX)
+}
+
+/// The headers of a TCP segment over IPv4 without options.
+#[inline(always)]
+fn headers(context: &XdpContext) -> Option<(&mut wire::Ethernet, &mut wire::Ipv4, &mut wire::Tcp)> {
+    let ethernet = header::<wire::Ethernet>(context, 0)?;
+    let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
+    let tcp = header::<wire::Tcp>(context, wire::ETHERNET_LEN + wire::IPV4_LEN)?;
+    let plain = ethernet.kind() == wire::ETHERTYPE_IPV4
+        && ip.version_ihl() == 0x45
+        && ip.protocol() == wire::TCP;
+    plain.then_some((ethernet, ip, tcp))
 }
 
 /// Takes an outer header away, and puts the EtherType back.
@@ -132,14 +136,8 @@ fn resets(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn count_reset(context: &XdpContext) -> Option<u32> {
-    let ethernet = header::<wire::Ethernet>(context, 0)?;
-    let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
-    let tcp = header::<wire::Tcp>(context, wire::ETHERNET_LEN + wire::IPV4_LEN)?;
-    if ethernet.kind() != wire::ETHERTYPE_IPV4
-        || ip.version_ihl() != 0x45
-        || ip.protocol() != wire::TCP
-        || tcp.flags() & tcp::RST == 0
-    {
+    let (_, ip, tcp) = headers(context)?;
+    if tcp.flags() & tcp::RST == 0 {
         return None;
     }
     let of_clients = |address: u32| address.to_ne_bytes()[0] == CLIENTS;
