@@ -26,7 +26,8 @@ use crate::{
 };
 
 pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, 262_144>;
-pub(crate) type HalfOpenTable<A> = Array<Bucket<A>, 8192, { BPF_F_MMAPABLE as usize }>;
+pub(crate) type HalfOpenTable<A> =
+    Array<Bucket<A>, { half_open::BUCKETS as usize }, { BPF_F_MMAPABLE as usize }>;
 
 /// An IP header, as far as both families have the same in it.
 pub(crate) trait IpHeader: Pod {

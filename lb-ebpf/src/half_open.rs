@@ -15,10 +15,13 @@ use lb_common::{
 
 use crate::{atomic, family::Family, flow::Entry, maps};
 
+/// The buckets of each table, unless the agent says another number.
+pub(crate) const BUCKETS: u32 = half_open::buckets(65_536);
+
 /// The buckets of each table. The agent sets it together with the size of the
 /// maps, when it loads the program.
 #[unsafe(no_mangle)]
-static HALF_OPEN_BUCKETS: u32 = 8192;
+static HALF_OPEN_BUCKETS: u32 = BUCKETS;
 
 /// How often another CPU may be faster.
 const TRIES: usize = 3;
