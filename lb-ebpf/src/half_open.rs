@@ -167,10 +167,11 @@ fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool)
     let Some((_, bucket, tag)) = home(key) else {
         return false;
     };
-    let chosen = choose(bucket, tag, now);
+    let (chosen, worth) = choose(bucket, tag, now);
     let (word, way) = part(bucket, chosen);
     let old = mark(word);
-    if old.worth(tag, now) == 0 {
+    // What another CPU has put there since is not what was chosen to go.
+    if worth == 0 || old.worth(tag, now) != worth {
         return false;
     }
     if only_new && old.holds(tag) && old.age(now) <= HALF_OPEN_TICKS as u64 {
@@ -194,9 +195,9 @@ fn write<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32, only_new: bool)
     true
 }
 
-/// The way that goes to a new entry.
+/// The way that goes to a new entry, and its worth.
 #[inline(always)]
-fn choose<A: Family>(bucket: *mut Bucket<A>, tag: u64, now: u32) -> usize {
+fn choose<A: Family>(bucket: *mut Bucket<A>, tag: u64, now: u32) -> (usize, u64) {
     let mut best = 0_u64;
     let mut number = 0;
     while number < WAYS {
@@ -207,7 +208,7 @@ fn choose<A: Family>(bucket: *mut Bucket<A>, tag: u64, now: u32) -> usize {
         best ^= (best ^ candidate) & less;
         number = next(number);
     }
-    best as usize % WAYS
+    (best as usize % WAYS, best >> 3)
 }
 
 /// Whether another way has the tag: another CPU puts the same key there, at the
