@@ -1,0 +1,229 @@
+use super::*;
+
+const BACKEND: BackendIndex = 5;
+const MAC: Mac = [2, 0, 0, 0, 0, 9];
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A host with eth0 (served), eth1 (not) and tun0 (no Ethernet).
+struct Fake {
+    route: io::Result<Route>,
+    neighbour: NeighbourIs,
+    solicited: Vec<(u32, IpAddr)>,
+}
+
+impl Kernel for Fake {
+    fn route(&mut self, _: IpAddr) -> io::Result<Route> {
+        match &self.route {
+            Ok(route) => Ok(route.clone()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+    fn neighbour(&mut self, _: u32, _: IpAddr) -> io::Result<NeighbourIs> {
+        Ok(self.neighbour)
+    }
+    fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
+        self.solicited.push((ifindex, address));
+        Ok(())
+    }
+}
+
+fn direct(ifindex: u32) -> Route {
+    Route {
+        kind: RouteKind::Unicast,
+        ifindex: Some(ifindex),
+        gateway: None,
+        source: Some(ip("10.0.1.1")),
+        mtu: None,
+    }
+}
+
+fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
+    let kernel = Fake {
+        route: Ok(route),
+        neighbour,
+        solicited: Vec::new(),
+    };
+    let mut resolver = Resolver::new(vec!["eth0".to_owned(), "tun0".to_owned()]);
+    let link = |index, name: &str, mac| Link {
+        index,
+        name: name.to_owned(),
+        mac,
+        mtu: 1500,
+        xdp: None,
+    };
+    resolver.set_links(vec![
+        link(1, "eth0", Some([2, 0, 0, 0, 0, 1])),
+        link(2, "eth1", Some([2, 0, 0, 0, 0, 2])),
+        link(3, "tun0", None),
+    ]);
+    (kernel, resolver)
+}
+
+fn news(resolver: &mut Resolver) -> Option<Result<Way, NoWay>> {
+    let mut news = resolver.news();
+    assert!(news.len() <= 1);
+    news.pop().map(|(backend, way)| {
+        assert_eq!(backend, BACKEND);
+        way
+    })
+}
+
+#[test]
+fn a_backend_on_the_link_is_reached_by_its_own_mac() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
+    resolver.watch(&mut kernel, BACKEND, ip("10.0.1.11"), Instant::now());
+    let way = news(&mut resolver).unwrap().unwrap();
+    assert_eq!((way.ifindex, way.to, way.mtu), (1, MAC, 1500));
+    assert_eq!(way.source, ip("10.0.1.1"));
+    assert_eq!(news(&mut resolver), None, "said once");
+    assert!(kernel.solicited.is_empty());
+}
+
+#[test]
+fn a_backend_behind_a_router_is_reached_by_the_routers_mac() {
+    let mut route = direct(1);
+    route.gateway = Some(ip("10.0.1.254"));
+    route.mtu = Some(1400);
+    let (mut kernel, mut resolver) = host(route, NeighbourIs::Unknown);
+    resolver.watch(&mut kernel, BACKEND, ip("10.9.9.9"), Instant::now());
+    assert_eq!(kernel.solicited, [(1, ip("10.0.1.254"))]);
+    assert_eq!(news(&mut resolver), None, "nothing is known yet");
+    resolver.heard(&Neighbour {
+        ifindex: 1,
+        address: ip("10.0.1.254"),
+        state: NeighbourIs::Learnt(MAC),
+    });
+    let way = news(&mut resolver).unwrap().unwrap();
+    assert_eq!((way.to, way.mtu), (MAC, 1400));
+}
+
+#[test]
+fn a_known_way_lasts_until_there_is_no_answer() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
+    let backend = ip("10.0.1.11");
+    resolver.watch(&mut kernel, BACKEND, backend, Instant::now());
+    assert!(news(&mut resolver).unwrap().is_ok());
+    let mut hear = |state| {
+        resolver.heard(&Neighbour {
+            ifindex: 1,
+            address: backend,
+            state,
+        });
+        news(&mut resolver)
+    };
+    assert_eq!(hear(NeighbourIs::Asked), None);
+    assert_eq!(hear(NeighbourIs::Unknown), None, "evicted by the kernel");
+    assert!(matches!(
+        hear(NeighbourIs::Silent),
+        Some(Err(NoWay::Silent { .. }))
+    ));
+    assert_eq!(hear(NeighbourIs::Asked), None, "still no answer");
+    assert!(hear(NeighbourIs::Learnt(MAC)).unwrap().is_ok());
+}
+
+#[test]
+fn a_backend_that_moves_to_another_mac_is_followed() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
+    resolver.watch(&mut kernel, BACKEND, ip("10.0.1.11"), Instant::now());
+    news(&mut resolver);
+    let other = [2, 0, 0, 0, 0, 10];
+    resolver.heard(&Neighbour {
+        ifindex: 1,
+        address: ip("10.0.1.11"),
+        state: NeighbourIs::Learnt(other),
+    });
+    assert_eq!(news(&mut resolver).unwrap().unwrap().to, other);
+}
+
+#[test]
+fn neighbours_are_asked_again_and_confirmed_but_not_those_set_by_hand() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Asked);
+    let start = Instant::now();
+    resolver.watch(&mut kernel, BACKEND, ip("10.0.1.11"), start);
+    assert_eq!(kernel.solicited.len(), 1);
+    resolver.tick(&mut kernel, start + ASK / 2);
+    assert_eq!(kernel.solicited.len(), 1);
+    resolver.tick(&mut kernel, start + ASK);
+    assert_eq!(kernel.solicited.len(), 2);
+    let mut hear = |kernel: &mut Fake, state, at| {
+        resolver.heard(&Neighbour {
+            ifindex: 1,
+            address: ip("10.0.1.11"),
+            state,
+        });
+        resolver.tick(kernel, at);
+    };
+    hear(&mut kernel, NeighbourIs::Learnt(MAC), start + ASK * 2);
+    assert_eq!(kernel.solicited.len(), 2);
+    hear(&mut kernel, NeighbourIs::Learnt(MAC), start + ASK + CONFIRM);
+    assert_eq!(kernel.solicited.len(), 3);
+    hear(
+        &mut kernel,
+        NeighbourIs::Fixed(MAC),
+        start + ASK + CONFIRM * 2,
+    );
+    assert_eq!(kernel.solicited.len(), 3);
+}
+
+#[test]
+fn why_there_is_no_way_is_said() {
+    let with = |change: fn(&mut Fake)| {
+        let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
+        change(&mut kernel);
+        resolver.watch(&mut kernel, BACKEND, ip("10.0.1.11"), Instant::now());
+        news(&mut resolver).unwrap().unwrap_err()
+    };
+    assert!(matches!(
+        with(|k| k.route = Err(io::ErrorKind::NetworkUnreachable.into())),
+        NoWay::NoRoute { .. }
+    ));
+    assert_eq!(
+        with(|k| k.route = Ok(direct(2))),
+        NoWay::NotServed {
+            to: ip("10.0.1.11"),
+            interface: "eth1".to_owned()
+        }
+    );
+    assert!(matches!(
+        with(|k| k.route = Ok(direct(3))),
+        NoWay::NotEthernet { .. }
+    ));
+    assert!(matches!(
+        with(|k| k.route = Ok(Route {
+            kind: RouteKind::Local,
+            ..direct(1)
+        })),
+        NoWay::Local(_)
+    ));
+    assert!(matches!(
+        with(|k| k.route = Ok(Route {
+            source: None,
+            ..direct(1)
+        })),
+        NoWay::NoSource { .. }
+    ));
+    assert!(matches!(
+        with(|k| k.neighbour = NeighbourIs::Silent),
+        NoWay::Silent { .. }
+    ));
+}
+
+#[test]
+fn a_route_that_moves_is_followed_at_the_next_look() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
+    let start = Instant::now();
+    resolver.watch(&mut kernel, BACKEND, ip("10.0.1.11"), start);
+    assert!(news(&mut resolver).unwrap().is_ok());
+    kernel.route = Ok(direct(2));
+    resolver.look(&mut kernel, start);
+    assert!(matches!(
+        news(&mut resolver),
+        Some(Err(NoWay::NotServed { .. }))
+    ));
+    kernel.route = Ok(direct(1));
+    resolver.tick(&mut kernel, start + LOOK);
+    assert!(news(&mut resolver).unwrap().is_ok(), "looked by itself");
+}

@@ -1,0 +1,182 @@
+use super::*;
+use proptest::prelude::*;
+
+fn timers(mode: Mode) -> LbRule {
+    LbRule {
+        mode,
+        idle: ticks(350_000),
+        udp_unreplied: ticks(30_000),
+        udp_replied: ticks(180_000),
+    }
+}
+
+fn flow(protocol: Protocol, state: u32, silent_ms: u64) -> Facts {
+    Facts {
+        stage: Stage::Established,
+        protocol,
+        state,
+        silent: ticks(silent_ms),
+        disowned: false,
+        draining: false,
+        crowded: false,
+    }
+}
+
+fn fate(facts: Facts, mode: Mode) -> Decision {
+    decide(&facts, &timers(mode))
+}
+
+#[test]
+fn an_open_flow_is_left_alone_until_it_has_been_idle_too_long() {
+    for mode in [Mode::Nat, Mode::Dsr, Mode::Ipip] {
+        assert_eq!(fate(flow(Protocol::Tcp, 0, 349_000), mode), Decision::Keep);
+        assert_eq!(fate(flow(Protocol::Tcp, 0, 350_000), mode), Decision::Reset);
+    }
+}
+
+#[test]
+fn a_draining_backends_flows_have_no_other_limit() {
+    let mut facts = flow(Protocol::Tcp, 0, 349_000);
+    facts.draining = true;
+    assert_eq!(fate(facts, Mode::Dsr), Decision::Keep);
+}
+
+#[test]
+fn a_disowned_flow_is_reset_unless_it_has_ended() {
+    let disowned = |protocol, state| {
+        let mut facts = flow(protocol, state, 0);
+        facts.disowned = true;
+        fate(facts, Mode::Nat)
+    };
+    assert_eq!(disowned(Protocol::Tcp, 0), Decision::Reset);
+    assert_eq!(disowned(Protocol::Tcp, CLIENT_FIN), Decision::Reset);
+    assert_eq!(disowned(Protocol::Tcp, CLOSED), Decision::Forget);
+    assert_eq!(disowned(Protocol::Udp, ANSWERED), Decision::Forget);
+}
+
+#[test]
+fn a_closed_flow_lingers_and_is_then_forgotten() {
+    assert_eq!(
+        fate(flow(Protocol::Tcp, CLOSED, 9000), Mode::Nat),
+        Decision::Keep
+    );
+    assert_eq!(
+        fate(flow(Protocol::Tcp, CLOSED, LINGER_MS), Mode::Nat),
+        Decision::Forget
+    );
+}
+
+#[test]
+fn what_has_ended_makes_room_at_once_in_a_crowded_table() {
+    let crowded = |protocol, state| Facts {
+        crowded: true,
+        ..flow(protocol, state, 1000)
+    };
+    let ended = crowded(Protocol::Tcp, CLOSED);
+    assert_eq!(fate(ended, Mode::Nat), Decision::Forget);
+    assert_eq!(fate(ended, Mode::Dsr), Decision::Forget);
+    let closing = crowded(Protocol::Tcp, CLIENT_FIN);
+    assert_eq!(fate(closing, Mode::Dsr), Decision::Settle);
+    assert_eq!(fate(closing, Mode::Nat), Decision::Keep);
+    // P6: an open flow makes room for nobody.
+    let open = crowded(Protocol::Tcp, 0);
+    assert_eq!(fate(open, Mode::Dsr), Decision::Keep);
+    assert_eq!(
+        fate(crowded(Protocol::Udp, ANSWERED), Mode::Nat),
+        Decision::Keep
+    );
+}
+
+#[test]
+fn a_closing_flow_ends_soon_only_where_a_drain_waits_for_it() {
+    let facts = flow(Protocol::Tcp, CLIENT_FIN, QUIET_MS + 1);
+    assert_eq!(fate(facts, Mode::Dsr), Decision::Keep);
+    let draining = Facts {
+        draining: true,
+        ..facts
+    };
+    assert_eq!(fate(draining, Mode::Dsr), Decision::Settle);
+    assert_eq!(
+        fate(draining, Mode::Nat),
+        Decision::Keep,
+        "nat sees the backend's FIN itself"
+    );
+    let late = flow(Protocol::Tcp, CLIENT_FIN, SETTLES_MS);
+    assert_eq!(fate(late, Mode::Dsr), Decision::Settle);
+    assert_eq!(fate(late, Mode::Nat), Decision::Keep);
+}
+
+#[test]
+fn a_flow_that_only_silence_has_closed_lingers_longer() {
+    let settled = |silent_ms| flow(Protocol::Tcp, CLIENT_FIN | CLOSED | SETTLED, silent_ms);
+    assert_eq!(fate(settled(59_000), Mode::Dsr), Decision::Keep);
+    assert_eq!(fate(settled(HALF_CLOSED_MS), Mode::Dsr), Decision::Forget);
+}
+
+#[test]
+fn udp_has_two_timeouts_and_no_resets() {
+    assert_eq!(
+        fate(flow(Protocol::Udp, 0, 30_000), Mode::Nat),
+        Decision::Forget
+    );
+    assert_eq!(
+        fate(flow(Protocol::Udp, ANSWERED, 30_000), Mode::Nat),
+        Decision::Keep
+    );
+    assert_eq!(
+        fate(flow(Protocol::Udp, ANSWERED, 180_000), Mode::Nat),
+        Decision::Forget
+    );
+}
+
+#[test]
+fn a_half_open_flow_is_forgotten_when_its_ports_are_free_again() {
+    let half = |protocol, silent_ms| {
+        let mut facts = flow(protocol, 0, silent_ms);
+        facts.stage = Stage::HalfOpen;
+        fate(facts, Mode::Nat)
+    };
+    assert_eq!(half(Protocol::Tcp, 59_000), Decision::Keep);
+    assert_eq!(half(Protocol::Tcp, 60_000), Decision::Forget);
+    assert_eq!(half(Protocol::Udp, 30_000), Decision::Forget);
+}
+
+proptest! {
+    #[test]
+    fn a_flow_that_spoke_just_now_and_is_owned_is_never_touched(
+        state in any::<u32>(), tcp in any::<bool>(), half in any::<bool>(),
+        draining in any::<bool>(), crowded in any::<bool>(), mode in 0..3_u8,
+    ) {
+        let facts = Facts {
+            stage: if half { Stage::HalfOpen } else { Stage::Established },
+            protocol: if tcp { Protocol::Tcp } else { Protocol::Udp },
+            state,
+            silent: 0,
+            disowned: false,
+            draining,
+            crowded,
+        };
+        let mode = [Mode::Nat, Mode::Dsr, Mode::Ipip][usize::from(mode)];
+        prop_assert_eq!(fate(facts, mode), Decision::Keep);
+    }
+
+    #[test]
+    fn longer_silence_never_spares_a_flow(
+        state in any::<u32>(), tcp in any::<bool>(), draining in any::<bool>(),
+        crowded in any::<bool>(),
+        silent in 0..400_000_u32, more in 0..400_000_u32,
+    ) {
+        let with = |silent| fate(Facts {
+            stage: Stage::Established,
+            protocol: if tcp { Protocol::Tcp } else { Protocol::Udp },
+            state,
+            silent,
+            disowned: false,
+            draining,
+            crowded,
+        }, Mode::Dsr);
+        if with(silent) != Decision::Keep {
+            prop_assert_ne!(with(silent + more), Decision::Keep);
+        }
+    }
+}
