@@ -1,4 +1,6 @@
-//! The lab, for the network tests and the demo alike.
+//! What several of the test programs share: the lab, and the kernel program with
+//! its maps filled.
 
+pub mod filled;
 pub mod lab;
 pub mod report;

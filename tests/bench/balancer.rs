@@ -3,19 +3,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use aya::{
-    Ebpf, EbpfLoader, Pod,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+use anyhow::{Result, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::{
+    abi::{
+        address::words_of,
+        backend::{self, Backend, LoadBalancer, Slots},
+        config::Interface,
+        counter::{BackendCounters, Verdict},
+    },
+    maglev,
 };
-use lb_common::abi::{
-    address::{Addr4, Addr6, Address, words_of},
-    backend::{self, Backend, LoadBalancer, Slots},
-    config::{Interface, Settings},
-    counter::{BackendCounters, Verdict},
-    vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
-};
+use tests::filled::{Filled, Room};
 
 use crate::{
     frame::{self, ACK, Ends, Mac, SYN},
@@ -25,6 +24,9 @@ use crate::{
 /// XDP actions (`linux/bpf.h`).
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
+
+/// The half-open flows of each family that there is room for, as by default.
+const HALF_OPEN: u32 = 65_536;
 
 /// Where a test run has packets come in by that says nothing else.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -91,7 +93,7 @@ impl Service {
 }
 
 pub(crate) struct Balancer {
-    ebpf: Ebpf,
+    pub(crate) filled: Filled,
     /// The interface that packets come in by and leave by.
     ifindex: u32,
 }
@@ -99,156 +101,57 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// Loads the program with room for `flows` established flows of each family.
     pub(crate) fn load(flows: u32, ifindex: u32) -> Result<Self> {
-        let mut ebpf = EbpfLoader::new()
-            .override_global(aya_log::LEVEL, &0_u8, true)
-            .map_max_entries("FLOWS_V4", flows)
-            .map_max_entries("FLOWS_V6", flows)
-            .load(&yardstick::built("ebb-bpf")?)
-            .context("cannot load the kernel program")?;
-        let program: &mut Xdp = ebpf
-            .program_mut("ebb")
-            .context("the object has no program `ebb`")?
-            .try_into()?;
-        program.load().context("the verifier refuses the program")?;
-        let mut balancer = Self { ebpf, ifindex };
-        balancer.configure()?;
+        let interface = Interface {
+            ifindex,
+            mac: bytemuck::cast(OUR_MAC),
+            mtu: 1500,
+        };
+        let room = Room {
+            flows,
+            half_open: HALF_OPEN,
+        };
+        let filled = Filled::load(&yardstick::built("ebb-bpf")?, room, interface)?;
+        let mut balancer = Self { filled, ifindex };
+        for service in Service::ALL {
+            balancer.serve(service)?;
+        }
         Ok(balancer)
     }
 
     pub(crate) fn program(&self) -> Result<&Xdp> {
-        let program = self.ebpf.program("ebb").context("no program `ebb`")?;
-        Ok(program.try_into()?)
+        self.filled.program("ebb")
     }
 
     pub(crate) fn program_mut(&mut self) -> Result<&mut Xdp> {
-        let program = self.ebpf.program_mut("ebb").context("no program `ebb`")?;
-        Ok(program.try_into()?)
+        self.filled.program_mut("ebb")
     }
 
-    pub(crate) fn map(&self, name: &str) -> Result<&aya::maps::Map> {
-        self.ebpf
-            .map(name)
-            .with_context(|| format!("no map {name}"))
-    }
-
-    fn array<T: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
-        let map = self.ebpf.map_mut(name);
-        Ok(map.with_context(|| format!("no map {name}"))?.try_into()?)
-    }
-
-    pub(crate) fn hash<K: Pod, V: Pod>(
-        &mut self,
-        name: &str,
-    ) -> Result<HashMap<&mut MapData, K, V>> {
-        let map = self.ebpf.map_mut(name);
-        Ok(map.with_context(|| format!("no map {name}"))?.try_into()?)
-    }
-
-    fn configure(&mut self) -> Result<()> {
-        let settings = Settings {
-            nat_port_first: 1024,
-            nat_port_last: 32_767,
-            tunnel_bits_v4: 16,
-            tunnel_bits_v6: 32,
-            nat_seed: 7,
-            ..Settings::default()
-        };
-        self.array("SETTINGS")?.set(0, settings, 0)?;
-        let interface = Interface {
-            ifindex: self.ifindex,
-            mac: bytemuck::cast(OUR_MAC),
-            mtu: 1500,
-        };
-        self.array("INTERFACES")?.set(0, interface, 0)?;
-        let ifindex = self.ifindex;
-        self.hash("INTERFACE_BY_IFINDEX")?
-            .insert(ifindex, 0_u32, 0)?;
-        let mut filter: Filter = [0; 64];
-        for service in Service::ALL {
-            match (service.vip().ip(), service.source()) {
-                (IpAddr::V4(vip), IpAddr::V4(source)) => {
-                    self.serve::<Addr4>("V4", service, vip.into(), source.into(), &mut filter)?;
-                }
-                (IpAddr::V6(vip), IpAddr::V6(source)) => {
-                    self.serve::<Addr6>("V6", service, vip.into(), source.into(), &mut filter)?;
-                }
-                _ => return Err(anyhow!("{service:?} is not of one family")),
-            }
-        }
-        self.array::<Filter>("FILTER")?.set(0, filter, 0)?;
-        Ok(())
-    }
-
-    /// One load balancer: TCP and UDP on port 80 of `vip`.
-    fn serve<A: Address + Pod>(
-        &mut self,
-        family: &str,
-        service: Service,
-        vip: A,
-        source: A,
-        filter: &mut Filter,
-    ) -> Result<()>
-    where
-        VipKey<A>: Pod,
-        Listener<A>: Pod,
-    {
+    /// One load balancer: TCP and UDP on a port of its VIP, and a backend.
+    fn serve(&mut self, service: Service) -> Result<()> {
         let lb = service.index();
-        let port = service.vip().port().to_be();
-        let (vips, listeners) = (format!("VIPS_{family}"), format!("LISTENERS_{family}"));
-        let itself = |address| VipKey {
-            address,
-            port: 0,
-            protocol: 0,
-        };
-        self.hash(&vips)?.insert(itself(vip), VIP_ITSELF, 0)?;
-        self.hash(&vips)?.insert(itself(source), NAT_SOURCE, 0)?;
-        for address in [vip, source] {
-            let bit = filter_bit(address);
-            filter[(bit / 64) as usize] |= 1 << (bit % 64);
-        }
-        for (i, protocol) in [6, 17].into_iter().enumerate() {
-            let index = u32::from(lb) * 2 + i as u32;
-            let key = VipKey {
-                address: vip,
-                port,
-                protocol,
-            };
-            self.hash(&vips)?.insert(key, index, 0)?;
-            let listener = Listener {
-                address: vip,
-                port,
-                backend_port: port,
-                lb,
-                protocol,
-            };
-            self.array(&listeners)?.set(index, listener, 0)?;
-        }
-        let balancer = LoadBalancer {
+        let entry = LoadBalancer {
             seed: 1,
-            slots: 65_537,
+            slots: maglev::MAX_SLOTS as u32,
             flags: service.mode(),
             pad: 0,
         };
-        self.array("LBS")?.set(u32::from(lb), balancer, 0)?;
-        let v6 = if A::V6 { backend::V6 } else { 0 };
+        let (vip, source) = (service.vip(), service.source());
+        self.filled
+            .serve(lb, entry, (vip.ip(), vip.port()), source)?;
+        let v6 = if source.is_ipv6() { backend::V6 } else { 0 };
         let entry = Backend {
             macs: backend::macs(BACKEND_MAC, OUR_MAC),
             ifindex: self.ifindex,
             epoch: 1,
             flags: backend::TAKES_NEW | backend::REACHABLE | service.mode() | v6,
             address: words_of(service.backend().ip()),
-            source: words_of(service.source()),
+            source: words_of(source),
             lb,
             mtu: 1500,
             pad: 0,
         };
-        self.array("BACKENDS")?.set(u32::from(lb), entry, 0)?;
-        let mut table = Array::<MapData, Slots>::create(1, 0)?;
-        table.set(0, Slots([lb; backend::SLOTS_LEN]), 0)?;
-        let tables = self.ebpf.map_mut("TABLES").context("no map TABLES")?;
-        let mut tables: ArrayOfMaps<&mut MapData, Array<MapData, Slots>> = tables.try_into()?;
-        tables.set(u32::from(lb), &table, 0)?;
-        Ok(())
+        self.filled.put_backend(lb, entry)?;
+        self.filled.put_table(lb, Slots([lb; backend::SLOTS_LEN]))
     }
 
     /// Runs the program once, and gives what it made of the frame.
@@ -282,20 +185,12 @@ impl Balancer {
 
     /// The counters of a backend, over all CPUs.
     pub(crate) fn counters(&self, service: Service) -> Result<BackendCounters> {
-        let counters: PerCpuArray<_, BackendCounters> = self.map("BACKEND_COUNTERS")?.try_into()?;
-        let mut sum = BackendCounters::default();
-        for row in counters.get(&u32::from(service.index()), 0)?.iter() {
-            sum.packets_in += row.packets_in;
-            sum.packets_out += row.packets_out;
-            sum.opened += row.opened;
-        }
-        Ok(sum)
+        self.filled.counters(service.index())
     }
 
     /// How often this was the verdict.
     pub(crate) fn verdict(&self, verdict: Verdict) -> Result<u64> {
-        let counters: PerCpuArray<_, u64> = self.map("VERDICT_COUNTERS")?.try_into()?;
-        Ok(counters.get(&(verdict as u32), 0)?.iter().sum())
+        self.filled.verdict(verdict)
     }
 }
 

@@ -18,7 +18,9 @@ pub(crate) fn rows(balancer: &Balancer, flows: u32) -> Result<[Row; 2]> {
     let row = |name, table| -> Result<Row> {
         Ok(Row {
             name,
-            measure: Measure::Bytes(memlock(balancer.map(table)?)? as f64 / f64::from(flows)),
+            measure: Measure::Bytes(
+                memlock(balancer.filled.map(table)?)? as f64 / f64::from(flows),
+            ),
             ratio: None,
             spread: 0.0,
             target: None,

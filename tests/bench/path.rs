@@ -179,7 +179,9 @@ fn converse(balancer: &Balancer, client: Ends) -> Result<Vec<u8>> {
 pub(crate) fn million(balancer: &mut Balancer, order: &[u32], tables: Tables) -> Result<Path> {
     let client = Service::Ipip.client();
     balancer.connect(client, false)?;
-    let mut table = balancer.hash::<FlowKey<Addr4>, Flow<Addr4>>("FLOWS_V4")?;
+    let mut table = balancer
+        .filled
+        .hash::<FlowKey<Addr4>, Flow<Addr4>>("FLOWS_V4")?;
     let (key, flow) = table
         .iter()
         .next()

@@ -55,23 +55,15 @@ fn configuration(site: &Site, listen: &str) -> String {
         LOOPBACK => String::new(),
         _ => format!("access_keys = {{ {KEY} = \"{SECRET}\" }}\n"),
     };
-    let dir = site.dir().display();
     format!(
-        r#"interfaces = {interfaces:?}
-manage_vips = true
-socket = "{dir}/ebb.sock"
-state_dir = "{dir}/state"
-bpffs_dir = "{pins}"
-xdp_mode = "driver"
-
+        r#"{preamble}
 [elb_api]
 listen = "{listen}"
 vip_pool = ["10.0.0.100-10.0.0.103"]
 {keys}
 [elb_api.instances]
 {instances}"#,
-        interfaces = site.interfaces(),
-        pins = site.pins().display(),
+        preamble = site.preamble(),
     )
 }
 

@@ -15,6 +15,7 @@ use lb_userspace::{
 use serde::de::DeserializeOwned;
 
 use super::{
+    passer::Passer,
     process::Process,
     resets::Resets,
     site::{Site, TALKER, VIP_V4},
@@ -89,15 +90,8 @@ impl Settings {
             "" => String::new(),
             lines => format!("[load_balancer.health_check]\n{lines}"),
         };
-        let dir = site.dir().display();
         format!(
-            r#"interfaces = {interfaces:?}
-manage_vips = true
-socket = "{dir}/ebb.sock"
-state_dir = "{dir}/state"
-bpffs_dir = "{pins}"
-xdp_mode = "driver"
-{more}
+            r#"{preamble}{more}
 
 [tables]
 flows = {flows}
@@ -118,8 +112,7 @@ connection_draining = {{ enabled = {draining}, timeout = {drain_timeout} }}
 idle_timeout = {idle_timeout}
 {health_check}
 "#,
-            interfaces = site.interfaces(),
-            pins = site.pins().display(),
+            preamble = site.preamble(),
             draining = self.draining,
             drain_timeout = self.drain_timeout,
             idle_timeout = self.idle_timeout,
@@ -138,22 +131,15 @@ pub struct Ebb<'a> {
     /// What the agent is started by, if not by itself.
     starter: Vec<String>,
     process: Option<Process>,
-    /// What XDP sends back out of a veth arrives at once only if the other end
-    /// has a program too: here one that has nothing to open, and passes all.
-    passer: Option<Process>,
+    /// At the other end of the balancer's link to the clients.
+    passer: Option<Passer>,
 }
 
-/// A program on the switch's side of the balancer's link to the clients.
-fn passer(site: &Site, binary: &Path) -> Result<Process> {
-    let mut command = site.switch.command(binary);
-    command.args(["decap", "--interface", "balancer-c", "--vip", "192.0.2.1"]);
-    let log = site.dir().join("passer.log");
-    let mut process = Process::start("ebb decap", &mut command, &log)?;
-    wait::until_true("the program on the switch", PATIENCE, || {
-        process.expect_running()?;
-        Ok(process.printed().contains("balancer-c"))
-    })?;
-    Ok(process)
+/// The `ebb` under test.
+pub(super) fn binary() -> Result<PathBuf> {
+    env::var_os("EBB_BIN")
+        .map(PathBuf::from)
+        .context("EBB_BIN does not name the ebb to run; `cargo xtask test` sets it")
 }
 
 /// What a command of `ebb` came to.
@@ -186,16 +172,12 @@ impl<'a> Ebb<'a> {
 
     /// All but the agent itself.
     pub fn prepare(site: &'a Site, configuration: &str) -> Result<Self> {
-        let binary = env::var_os("EBB_BIN")
-            .map(PathBuf::from)
-            .context("EBB_BIN does not name the ebb to run; `cargo xtask test` sets it")?;
-        let passer = passer(site, &binary)?;
         let ebb = Self {
             site,
-            binary,
+            binary: binary()?,
             starter: Vec::new(),
             process: None,
-            passer: Some(passer),
+            passer: Some(Passer::start(site)?),
         };
         ebb.write_config(configuration)?;
         Ok(ebb)

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `site` | the whole: which hosts, on which LANs, with which addresses |
 //! | `host`, `namespace` | running programs and threads on one of the hosts |
-//! | `agent` | ebb on the balancer, and its command line |
+//! | `agent`, `passer` | ebb on the balancer, its command line; a program opposite |
 //! | `nginx`, `talker` | the servers on every backend |
 //! | `tunnel`, `iperf` | a backend's end of ipip; bulk transfers |
 //! | `curl`, `conversation`, `load` | what the client does |
@@ -26,6 +26,7 @@ mod labels;
 pub mod load;
 mod namespace;
 pub mod nginx;
+pub mod passer;
 pub mod process;
 pub mod resets;
 pub mod site;

@@ -30,7 +30,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lb_userspace::dataplane::Mode;
 
 use super::{
@@ -209,6 +209,22 @@ impl Site {
         &self.scratch.dir
     }
 
+    /// The top of a configuration file: what every agent on this site is told.
+    pub fn preamble(&self) -> String {
+        let dir = self.dir().display();
+        format!(
+            r#"interfaces = {interfaces:?}
+manage_vips = true
+socket = "{dir}/ebb.sock"
+state_dir = "{dir}/state"
+bpffs_dir = "{pins}"
+xdp_mode = "driver"
+"#,
+            interfaces = self.interfaces(),
+            pins = self.pins().display(),
+        )
+    }
+
     /// Its own folder for pinned programs and maps, not made yet.
     pub fn pins(&self) -> &Path {
         &self.scratch.pins
@@ -256,15 +272,20 @@ impl Site {
         Ok(())
     }
 
-    /// Pulls the balancer's plug towards the servers, for `nat`: the interface
-    /// is gone.
-    pub fn unplug_servers(&self) -> Result<()> {
-        self.balancer.namespace.ip("link delete s0\n")
+    /// Pulls a plug of the balancer: the interface is gone.
+    pub fn unplug(&self, interface: &str) -> Result<()> {
+        let line = format!("link delete {interface}\n");
+        self.balancer.namespace.ip(&line)
     }
 
     /// Puts it in again: a new interface of the same name.
-    pub fn plug_servers(&self) -> Result<()> {
-        self.balancer.plug("s0", &self.switch, Lan::Servers, 1)
+    pub fn plug(&self, interface: &str) -> Result<()> {
+        let lan = match interface {
+            "c0" => Lan::Clients,
+            "s0" => Lan::Servers,
+            _ => bail!("the balancer has no interface {interface}"),
+        };
+        self.balancer.plug(interface, &self.switch, lan, 1)
     }
 
     /// The switch's end of the balancer's connection to the clients' LAN.

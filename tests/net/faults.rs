@@ -138,7 +138,7 @@ fn without_a_bpf_file_system_the_agent_says_how_to_mount_one() -> Result<()> {
 #[ignore = "needs root: cargo xtask test"]
 fn an_interface_that_vanishes_and_returns_is_served_again() -> Result<()> {
     play(Mode::Nat, &Settings::default(), |site, ebb| {
-        site.unplug_servers()?;
+        site.unplug("s0")?;
         wait::until_true("the warning", PATIENCE, || {
             let warnings = ebb.status()?.warnings;
             Ok(warnings
@@ -148,7 +148,7 @@ fn an_interface_that_vanishes_and_returns_is_served_again() -> Result<()> {
         let tally = curl::many(&site.client, &site.url("/"), 3);
         assert!(tally.is_err() || tally.is_ok_and(|tally| tally.failed == 3));
 
-        site.plug_servers()?;
+        site.plug("s0")?;
         wait::until_true("everything to work again", PATIENCE, || {
             let tally = curl::many(&site.client, &site.url("/"), 10)?;
             Ok(tally.failed == 0)

@@ -65,18 +65,7 @@ fn configuration(site: &Site) -> String {
         Mode::Dsr => ("dsr", 80),
         Mode::Ipip => ("ipip", 80),
     };
-    let dir = site.dir().display();
-    let mut text = format!(
-        r#"interfaces = {interfaces:?}
-manage_vips = true
-socket = "{dir}/ebb.sock"
-state_dir = "{dir}/state"
-bpffs_dir = "{pins}"
-xdp_mode = "driver"
-"#,
-        interfaces = site.interfaces(),
-        pins = site.pins().display(),
-    );
+    let mut text = site.preamble();
     let host = &site.backends[0].host;
     for (name, vip, v6_backend) in load_balancers(site.mode) {
         let backend = if v6_backend {

@@ -16,7 +16,7 @@ fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
             // IPv4 in IPv6: backends that have IPv6 addresses only.
             for backend in 0..4 {
                 let address = World::backend_address(backend, true);
-                let source = world.nat_source(true);
+                let source = World::nat_source(true);
                 world.put_backend(backend, false, |b| {
                     b.address = lb_common::abi::address::words_of(address);
                     b.source = lb_common::abi::address::words_of(source);

@@ -85,7 +85,7 @@ fn a_fragment_whose_first_is_unknown_is_dropped_for_a_vip_and_passed_for_others(
             let out = world.run(&piece);
             assert_eq!((out.action, &out.frame), (PASS, &piece));
         }
-        let mine = std::net::SocketAddr::new(world.nat_source(v6), 53);
+        let mine = std::net::SocketAddr::new(World::nat_source(v6), 53);
         let ends = Ends {
             to: mine,
             ..client(v6)

@@ -77,7 +77,7 @@ impl Pair {
         let model = Model {
             mode,
             vips: [VIP4.parse().unwrap(), VIP6.parse().unwrap()],
-            nat_sources: [world.nat_source(false), world.nat_source(true)],
+            nat_sources: [World::nat_source(false), World::nat_source(true)],
             nat_ports: (1024, 32_767),
             nat_seed: 7,
             lb_seed: 1,

@@ -58,7 +58,7 @@ fn echo_to_a_vip_is_answered_and_to_anybody_else_is_not() {
         let frame = icmp(MACS, client.from.ip(), host, &ping);
         let out = world.run(&frame);
         assert_eq!((out.action, &out.frame), (PASS, &frame));
-        let source = world.nat_source(v6);
+        let source = World::nat_source(v6);
         let frame = icmp(MACS, client.from.ip(), source, &ping);
         assert_eq!(
             world.run(&frame).action,
@@ -169,7 +169,7 @@ fn an_error_about_a_clients_packet_reaches_the_client() {
         );
         let header = if v6 { 40 } else { 20 };
         let router = address(if v6 { "fd00:1::f" } else { "10.0.1.15" });
-        let source = world.nat_source(v6);
+        let source = World::nat_source(v6);
         let out = world.run(&icmp(
             MACS,
             router,

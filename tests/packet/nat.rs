@@ -38,7 +38,7 @@ fn open(world: &mut World, from: &str, v6: bool) -> Connection {
         .unwrap_or_else(|| panic!("went to no backend: {seen:?}\n{}", world.state()));
     assert_eq!(out.action, if backend % 2 == 0 { TX } else { REDIRECT });
     assert_eq!(seen.macs, (backend_mac(World::index(backend, v6)), OUR_MAC));
-    assert_eq!(seen.ends.from.ip(), world.nat_source(v6));
+    assert_eq!(seen.ends.from.ip(), World::nat_source(v6));
     assert!((1024..=32_767).contains(&seen.ends.from.port()), "{seen:?}");
     assert_eq!(seen.hops, 63);
 

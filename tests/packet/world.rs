@@ -3,23 +3,23 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    maps::{Array, HashMap, MapData},
+    programs::{TestRun as _, TestRunOptions},
 };
 use lb_common::{
     abi::{
         address::{Addr4, Addr6, Address, words_of},
         backend::{self, Backend, LoadBalancer, Slots},
-        config::{Interface, Settings},
+        config::Interface,
         counter::{BackendCounters, Verdict},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
-        half_open::{self, Bucket, Way},
-        vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+        half_open::{Bucket, Way},
     },
     maglev::{self, Member},
 };
+
+use tests::filled::{Filled, Room};
 
 use crate::frame::{self, Mac, Seen, Segment};
 
@@ -51,6 +51,17 @@ pub(crate) enum Mode {
     Ipip,
 }
 
+impl Mode {
+    /// As the kernel's maps have it.
+    fn flag(self) -> u32 {
+        match self {
+            Self::Nat => backend::MODE_NAT,
+            Self::Dsr => backend::MODE_DSR,
+            Self::Ipip => backend::MODE_IPIP,
+        }
+    }
+}
+
 /// The VIPs of every world, by family.
 pub(crate) const VIP4: &str = "10.0.0.100";
 pub(crate) const VIP6: &str = "fd00::100";
@@ -60,7 +71,7 @@ const SLOTS: usize = 251;
 pub(crate) const PORT: u16 = 80;
 
 pub(crate) struct World {
-    ebpf: Ebpf,
+    filled: Filled,
     pub(crate) mode: Mode,
     backends: u16,
 }
@@ -97,29 +108,17 @@ impl World {
             lb_userspace::object::is_embedded(),
             "built without the kernel program: run `cargo xtask test`"
         );
-        let mut loader = EbpfLoader::new();
-        // As the agent loads it, unless it is told otherwise.
-        loader.override_global(aya_log::LEVEL, &0_u8, true);
-        let buckets = half_open::buckets(half_open);
-        loader.override_global("HALF_OPEN_BUCKETS", &buckets, true);
-        for (name, size) in [
-            ("FLOWS_V4", flows),
-            ("FLOWS_V6", flows),
-            ("HALF_V4", buckets),
-            ("HALF_V6", buckets),
-        ] {
-            loader.map_max_entries(name, size);
-        }
-        let mut ebpf = loader
-            .load(lb_userspace::object::OBJECT)
-            .expect("the object is well-formed");
-        for name in ["ebb", "decap"] {
-            let program = ebpf.program_mut(name).expect("the program");
-            let program: &mut Xdp = program.try_into().expect("is XDP");
-            program.load().expect("the verifier accepts the program");
-        }
+        let interface = Interface {
+            ifindex: IFINDEX,
+            mac: bytemuck::cast(OUR_MAC),
+            mtu: 1500,
+        };
+        let room = Room { flows, half_open };
+        let mut filled = Filled::load(lb_userspace::object::OBJECT, room, interface)
+            .expect("the kernel takes the program");
+        filled.verify("decap").expect("the kernel takes decap");
         let mut world = Self {
-            ebpf,
+            filled,
             mode,
             backends,
         };
@@ -128,177 +127,25 @@ impl World {
     }
 
     fn array<T: aya::Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
-        let map = self
-            .ebpf
-            .map_mut(name)
-            .unwrap_or_else(|| panic!("no map {name}"));
-        map.try_into().unwrap_or_else(|e| panic!("map {name}: {e}"))
+        self.filled.array(name).expect("an array")
     }
 
     fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
-        let map = self
-            .ebpf
-            .map_mut(name)
-            .unwrap_or_else(|| panic!("no map {name}"));
-        map.try_into().unwrap_or_else(|e| panic!("map {name}: {e}"))
+        self.filled.hash(name).expect("a hash table")
     }
 
     fn fill(&mut self) {
-        let (vip4, vip6): (IpAddr, IpAddr) = (VIP4.parse().unwrap(), VIP6.parse().unwrap());
-        let (IpAddr::V4(vip4), IpAddr::V6(vip6)) = (vip4, vip6) else {
-            unreachable!()
+        let entry = LoadBalancer {
+            seed: 1,
+            slots: SLOTS as u32,
+            flags: self.mode.flag(),
+            pad: 0,
         };
-        let (vip4, vip6) = (Addr4::from(vip4), Addr6::from(vip6));
-        let mode = match self.mode {
-            Mode::Nat => backend::MODE_NAT,
-            Mode::Dsr => backend::MODE_DSR,
-            Mode::Ipip => backend::MODE_IPIP,
-        };
-        self.set_nat_ports(1024, 32_767);
-        self.array("INTERFACES")
-            .set(
-                0,
-                Interface {
-                    ifindex: IFINDEX,
-                    mac: bytemuck::cast(OUR_MAC),
-                    mtu: 1500,
-                },
-                0,
-            )
-            .unwrap();
-        self.hash::<u32, u32>("INTERFACE_BY_IFINDEX")
-            .insert(IFINDEX, 0, 0)
-            .unwrap();
-
-        let port = PORT.to_be();
-        let mut filter: Filter = [0; 64];
-        let mut mark = |bit: u32| filter[(bit / 64) as usize] |= 1 << (bit % 64);
-        mark(filter_bit(vip4));
-        mark(filter_bit(vip6));
-        for (lb, v6) in [(0_u16, false), (1, true)] {
-            for (i, protocol) in [6_u16, 17].into_iter().enumerate() {
-                let index = i as u32;
-                if v6 {
-                    self.hash("VIPS_V6")
-                        .insert(
-                            VipKey {
-                                address: vip6,
-                                port,
-                                protocol,
-                            },
-                            index,
-                            0,
-                        )
-                        .unwrap();
-                    self.array("LISTENERS_V6")
-                        .set(
-                            index,
-                            Listener {
-                                address: vip6,
-                                port,
-                                backend_port: port,
-                                lb,
-                                protocol,
-                            },
-                            0,
-                        )
-                        .unwrap();
-                } else {
-                    self.hash("VIPS_V4")
-                        .insert(
-                            VipKey {
-                                address: vip4,
-                                port,
-                                protocol,
-                            },
-                            index,
-                            0,
-                        )
-                        .unwrap();
-                    self.array("LISTENERS_V4")
-                        .set(
-                            index,
-                            Listener {
-                                address: vip4,
-                                port,
-                                backend_port: port,
-                                lb,
-                                protocol,
-                            },
-                            0,
-                        )
-                        .unwrap();
-                }
-            }
-            self.array("LBS")
-                .set(
-                    u32::from(lb),
-                    LoadBalancer {
-                        seed: 1,
-                        slots: SLOTS as u32,
-                        flags: mode,
-                        pad: 0,
-                    },
-                    0,
-                )
-                .unwrap();
+        for (lb, vip) in [(0, VIP4), (1, VIP6)] {
+            let vip: IpAddr = vip.parse().unwrap();
+            let source = Self::nat_source(vip.is_ipv6());
+            self.filled.serve(lb, entry, (vip, PORT), source).unwrap();
         }
-        self.hash("VIPS_V4")
-            .insert(
-                VipKey {
-                    address: vip4,
-                    port: 0,
-                    protocol: 0,
-                },
-                VIP_ITSELF,
-                0,
-            )
-            .unwrap();
-        self.hash("VIPS_V6")
-            .insert(
-                VipKey {
-                    address: vip6,
-                    port: 0,
-                    protocol: 0,
-                },
-                VIP_ITSELF,
-                0,
-            )
-            .unwrap();
-        for v6 in [false, true] {
-            let source = self.nat_source(v6);
-            match source {
-                IpAddr::V4(a) => {
-                    mark(filter_bit(Addr4::from(a)));
-                    self.hash("VIPS_V4")
-                        .insert(
-                            VipKey {
-                                address: Addr4::from(a),
-                                port: 0,
-                                protocol: 0,
-                            },
-                            NAT_SOURCE,
-                            0,
-                        )
-                        .unwrap();
-                }
-                IpAddr::V6(a) => {
-                    mark(filter_bit(Addr6::from(a)));
-                    self.hash("VIPS_V6")
-                        .insert(
-                            VipKey {
-                                address: Addr6::from(a),
-                                port: 0,
-                                protocol: 0,
-                            },
-                            NAT_SOURCE,
-                            0,
-                        )
-                        .unwrap();
-                }
-            }
-        }
-        self.array::<Filter>("FILTER").set(0, filter, 0).unwrap();
         for index in 0..self.backends {
             for v6 in [false, true] {
                 self.put_backend(index, v6, |_| {});
@@ -309,15 +156,7 @@ impl World {
 
     /// Writes the settings, with this range of ports for nat.
     pub(crate) fn set_nat_ports(&mut self, first: u16, last: u16) {
-        let settings = Settings {
-            nat_port_first: first,
-            nat_port_last: last,
-            tunnel_bits_v4: 16,
-            tunnel_bits_v6: 32,
-            nat_seed: 7,
-            ..Settings::default()
-        };
-        self.array("SETTINGS").set(0, settings, 0).unwrap();
+        self.filled.set_nat_ports(first, last).unwrap();
     }
 
     /// The index of a backend: those of IPv6 begin at 100.
@@ -325,7 +164,7 @@ impl World {
         if v6 { backend + 100 } else { backend }
     }
 
-    pub(crate) fn nat_source(&self, v6: bool) -> IpAddr {
+    pub(crate) fn nat_source(v6: bool) -> IpAddr {
         if v6 {
             "fd00:1::fe".parse().unwrap()
         } else {
@@ -352,11 +191,7 @@ impl World {
         change: impl FnOnce(&mut Backend),
     ) {
         let index = Self::index(backend, v6);
-        let mode = match self.mode {
-            Mode::Nat => backend::MODE_NAT,
-            Mode::Dsr => backend::MODE_DSR,
-            Mode::Ipip => backend::MODE_IPIP,
-        };
+        let mode = self.mode.flag();
         let mut entry = Backend {
             macs: backend::macs(backend_mac(index), OUR_MAC),
             ifindex: if backend.is_multiple_of(2) {
@@ -370,15 +205,13 @@ impl World {
                 | mode
                 | if v6 { backend::V6 } else { 0 },
             address: words_of(Self::backend_address(backend, v6)),
-            source: words_of(self.nat_source(v6)),
+            source: words_of(Self::nat_source(v6)),
             lb: u16::from(v6),
             mtu: 1500,
             pad: 0,
         };
         change(&mut entry);
-        self.array("BACKENDS")
-            .set(u32::from(index), entry, 0)
-            .unwrap();
+        self.filled.put_backend(index, entry).unwrap();
     }
 
     /// Builds the Maglev tables of the backends that `in_service` names.
@@ -386,12 +219,7 @@ impl World {
         for v6 in [false, true] {
             let mut slots = Slots([backend::NO_BACKEND; backend::SLOTS_LEN]);
             slots.0[..SLOTS].copy_from_slice(&self.slots_of(v6, &in_service));
-            let mut inner = Array::<MapData, Slots>::create(1, 0).expect("an inner map");
-            inner.set(0, slots, 0).unwrap();
-            let map = self.ebpf.map_mut("TABLES").expect("no map TABLES");
-            let mut tables: ArrayOfMaps<&mut MapData, Array<MapData, Slots>> =
-                map.try_into().expect("an array of maps");
-            tables.set(u32::from(v6), &inner, 0).unwrap();
+            self.filled.put_table(u16::from(v6), slots).unwrap();
         }
     }
 
@@ -468,12 +296,7 @@ impl World {
     }
 
     fn run_program(&self, name: &str, frame: &[u8]) -> Out {
-        let program: &Xdp = self
-            .ebpf
-            .program(name)
-            .expect("the program")
-            .try_into()
-            .expect("is XDP");
+        let program = self.filled.program(name).expect("the program");
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -497,35 +320,16 @@ impl World {
 
     /// The verdicts that were counted, by name, without zeros.
     pub(crate) fn verdicts(&mut self) -> BTreeMap<&'static str, u64> {
-        let map = self.ebpf.map("VERDICT_COUNTERS").expect("no map");
-        let counters: PerCpuArray<_, u64> = map.try_into().expect("a per-CPU array");
         Verdict::ALL
             .iter()
-            .map(|v| {
-                (
-                    v.name(),
-                    counters.get(&(*v as u32), 0).unwrap().iter().sum(),
-                )
-            })
-            .filter(|(_, n)| *n > 0)
+            .map(|verdict| (verdict.name(), self.filled.verdict(*verdict).unwrap()))
+            .filter(|(_, count)| *count > 0)
             .collect()
     }
 
     /// The counters of a backend, over all CPUs.
     pub(crate) fn counters(&mut self, index: u16) -> BackendCounters {
-        let map = self.ebpf.map("BACKEND_COUNTERS").expect("no map");
-        let counters: PerCpuArray<_, BackendCounters> = map.try_into().expect("a per-CPU array");
-        let mut sum = BackendCounters::default();
-        for row in counters.get(&u32::from(index), 0).unwrap().iter() {
-            sum.packets_in += row.packets_in;
-            sum.bytes_in += row.bytes_in;
-            sum.packets_out += row.packets_out;
-            sum.bytes_out += row.bytes_out;
-            sum.opened += row.opened;
-            sum.closed += row.closed;
-            sum.closing += row.closing;
-        }
-        sum
+        self.filled.counters(index).unwrap()
     }
 
     /// The entries of a flow table: `FLOWS_V4`, `HALF_V4`.

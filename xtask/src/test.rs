@@ -39,6 +39,8 @@ enum Suite {
     Unit,
     /// Packets through the kernel program, one at a time.
     Packet,
+    /// The data plane in the kernel, without an agent above it.
+    Dataplane,
     /// The agent's control over a data plane in memory.
     Model,
     /// Real servers and clients in network namespaces.
@@ -66,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for suite in [
         Suite::Unit,
         Suite::Packet,
+        Suite::Dataplane,
         Suite::Model,
         Suite::Net,
         Suite::Elb,
@@ -98,6 +101,7 @@ impl Suite {
         match self {
             Self::Unit => "unit and property tests",
             Self::Packet => "packet tests",
+            Self::Dataplane => "tests of the data plane",
             Self::Model => "model tests",
             Self::Net => "network tests",
             Self::Elb => "tests of the Query API with real clients",
@@ -112,6 +116,7 @@ impl Suite {
                 &["--package", "tests", "--lib"],
             ],
             Self::Packet => &[&["--package", "tests", "--test", "packet"]],
+            Self::Dataplane => &[&["--package", "tests", "--test", "dataplane"]],
             Self::Model => &[&["--package", "tests", "--test", "model"]],
             Self::Net => &[&["--package", "tests", "--test", "net"]],
             Self::Elb => &[&["--package", "tests", "--test", "elb"]],
@@ -136,7 +141,10 @@ impl Suite {
                 cargo.env("EBB_CLIENTS", clients);
             }
             cargo.args(*what).arg("--").args(args.of_tests());
-            if matches!(self, Self::Net | Self::Elb | Self::Console) {
+            if matches!(
+                self,
+                Self::Dataplane | Self::Net | Self::Elb | Self::Console
+            ) {
                 cargo.arg(format!("--test-threads={}", args.jobs));
             }
             command::run(&mut cargo)?;

@@ -42,9 +42,6 @@ mod table;
 mod vips;
 mod way;
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},

@@ -1,35 +1,29 @@
-//! A client, a balancer and two servers on one switch, each in a network
-//! namespace of its own.
+//! The data plane without its agent, on a site of the lab: a client, a balancer
+//! and two servers on one LAN.
 
 use std::{
-    fs::{self, File},
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsFd,
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use aya::{
-    Ebpf,
-    programs::{Xdp, XdpMode as AyaMode, links::FdLink},
+use lb_userspace::{
+    dataplane::{
+        BackendView, Change, Event, LbView, ListenerKey, ListenerView, Member, Mode, Protocol,
+        View,
+        bpf::{Config, Kernel, StartError, TableSizes, UdpTimeouts, XdpMode, unload},
+    },
+    object,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-use super::super::{Config, Kernel, StartError, TableSizes, UdpTimeouts, XdpMode, unload};
-use crate::dataplane::{
-    BackendView, Change, Event, LbView, ListenerKey, ListenerView, Member, Mode, Protocol, View,
+use tests::lab::{
+    passer::Passer,
+    site::{Site, VIP_V4},
 };
 
-pub(super) const VIP: &str = "10.0.0.100";
-pub(super) const PORT: u16 = 80;
+/// Where the servers of these tests listen; the site's own are on other ports.
+pub(super) const PORT: u16 = 7070;
 /// How long anything may take before a test fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,155 +31,55 @@ pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A network namespace; deleted when dropped.
-pub(super) struct Namespace {
-    name: String,
-    handle: File,
-}
-
-impl Namespace {
-    fn create(name: String) -> Self {
-        run(&["ip", "netns", "add", &name]);
-        let handle = File::open(format!("/run/netns/{name}")).unwrap();
-        let this = Self { name, handle };
-        this.run(&["ip", "link", "set", "lo", "up"]);
-        this
-    }
-
-    /// Does `work` on a thread in here; what that opens stays in here.
-    pub(super) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network))
-                    .unwrap();
-                work()
-            });
-            thread.join().unwrap()
-        })
-    }
-
-    pub(super) fn run(&self, command: &[&str]) {
-        self.enter(|| run(command));
-    }
-
-    fn sysctl(&self, key: &str, value: &str) {
-        self.enter(|| fs::write(format!("/proc/sys/{key}"), value).unwrap());
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .status();
-    }
-}
-
-fn run(command: &[&str]) {
-    let done = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
+/// The VIP is on the balancer and on the servers' loopback devices, so that one
+/// site serves `nat` and `dsr` alike.
 pub(super) struct Lab {
-    pub(super) client: Namespace,
-    pub(super) balancer: Namespace,
-    pub(super) servers: [Namespace; 2],
-    switch: Namespace,
-    bpffs: PathBuf,
-    links: Mutex<Vec<FdLink>>,
+    // Goes before the site does.
+    passer: Option<Passer>,
+    pub(super) site: Site,
 }
 
 impl Lab {
-    /// The client is 10.0.0.2, the balancer 10.0.0.3 with the VIP, the servers
-    /// are 10.0.0.11 and 10.0.0.12 and have the VIP on their loopback.
     pub(super) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(
-            crate::object::is_embedded(),
+            object::is_embedded(),
             "built without the kernel program: run `cargo xtask test`"
         );
-        let id = format!(
-            "{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let namespace = |name: &str| Namespace::create(format!("ebb-dp-{name}-{id}"));
+        let site = Site::with_backends(Mode::Dsr, 2).unwrap();
         let lab = Self {
-            client: namespace("client"),
-            balancer: namespace("balancer"),
-            servers: [namespace("server1"), namespace("server2")],
-            switch: namespace("switch"),
-            bpffs: PathBuf::from(format!("/sys/fs/bpf/ebb-dp-{id}")),
-            links: Mutex::default(),
+            passer: Some(Passer::start(&site).unwrap()),
+            site,
         };
-        lab.switch
-            .run(&["ip", "link", "add", "br0", "type", "bridge"]);
-        lab.switch.run(&["ip", "link", "set", "br0", "up"]);
-        lab.plug("client", &lab.client, "10.0.0.2/24");
-        lab.plug("balancer", &lab.balancer, "10.0.0.3/24");
-        lab.plug("server1", &lab.servers[0], "10.0.0.11/24");
-        lab.plug("server2", &lab.servers[1], "10.0.0.12/24");
         lab.add_vip();
-        for server in &lab.servers {
-            server.sysctl("net/ipv4/conf/all/arp_ignore", "1");
-            server.sysctl("net/ipv4/conf/all/arp_announce", "2");
-            server.run(&["ip", "address", "add", &format!("{VIP}/32"), "dev", "lo"]);
-        }
         lab
     }
 
-    pub(super) fn add_vip(&self) {
-        let vip = format!("{VIP}/32");
-        self.balancer
-            .run(&["ip", "address", "add", &vip, "dev", "eth0"]);
+    /// Takes the balancer's interface away.
+    pub(super) fn unplug(&mut self) {
+        self.site.unplug("c0").unwrap();
+        self.passer = None;
     }
 
-    /// Connects a namespace's eth0 to the switch.
-    pub(super) fn plug(&self, port: &str, namespace: &Namespace, address: &str) {
-        self.switch.run(&[
-            "ip",
-            "link",
-            "add",
-            port,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            &namespace.name,
-        ]);
-        self.switch
-            .run(&["ip", "link", "set", port, "master", "br0", "up"]);
-        // A veth only hands over at once what XDP sends back (XDP_TX) if there
-        // is a program at its other end, too: any one that lets packets pass.
-        self.switch.enter(|| {
-            let mut ebpf = Ebpf::load(crate::object::OBJECT).unwrap();
-            let pass: &mut Xdp = ebpf.program_mut("decap").unwrap().try_into().unwrap();
-            pass.load().unwrap();
-            let id = pass.attach(port, AyaMode::Driver).unwrap();
-            let link = FdLink::try_from(pass.take_link(id).unwrap()).unwrap();
-            self.links.lock().unwrap().push(link);
-        });
-        // And XDP reads checksums as they are on a wire.
-        namespace.run(&["ethtool", "-K", "eth0", "tx", "off"]);
-        namespace.run(&["ip", "address", "add", address, "dev", "eth0"]);
-        namespace.run(&["ip", "link", "set", "eth0", "up"]);
+    /// Puts a new one in its place, with the VIP.
+    pub(super) fn plug(&mut self) {
+        self.site.plug("c0").unwrap();
+        self.passer = Some(Passer::start(&self.site).unwrap());
+        self.add_vip();
+    }
+
+    fn add_vip(&self) {
+        let vip = format!("{VIP_V4}/32");
+        let balancer = &self.site.balancer;
+        balancer
+            .run("ip", &["address", "add", &vip, "dev", "c0"])
+            .unwrap();
     }
 
     pub(super) fn config(&self) -> Config {
         Config {
-            interfaces: vec!["eth0".to_owned()],
+            interfaces: vec!["c0".to_owned()],
             xdp_mode: XdpMode::Driver,
-            bpffs_dir: self.bpffs.clone(),
+            bpffs_dir: self.site.pins().to_owned(),
             tables: TableSizes {
                 flows: 4096,
                 half_open: 1024,
@@ -204,26 +98,27 @@ impl Lab {
 
     pub(super) fn start(&self, config: &Config) -> Result<Agent, StartError> {
         let (sender, events) = mpsc::channel();
-        let kernel = self.balancer.enter(|| {
+        let kernel = self.site.balancer.enter(|| {
             let sink = Arc::new(move |event| drop(sender.send(event)));
-            Kernel::start(crate::object::OBJECT, config, sink)
-        })?;
+            Kernel::start(object::OBJECT, config, sink)
+        });
+        let kernel = kernel.unwrap()?;
         Ok(Agent { kernel, events })
     }
 
     /// Opens a flow through the VIP.
     pub(super) fn connect(&self) -> std::io::Result<TcpStream> {
-        let vip = SocketAddr::new(ip(VIP), PORT);
-        let stream = self
-            .client
-            .enter(|| TcpStream::connect_timeout(&vip, PATIENCE))?;
+        let vip = SocketAddr::new(VIP_V4.into(), PORT);
+        let connect = || TcpStream::connect_timeout(&vip, PATIENCE);
+        let stream = self.site.client.enter(connect).unwrap()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     }
 
     /// A listener of a server, on all its addresses; it does not block.
     pub(super) fn listen(&self, server: usize) -> TcpListener {
-        let listener = self.servers[server].enter(|| TcpListener::bind(("0.0.0.0", PORT)).unwrap());
+        let bind = || TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+        let listener = self.site.backends[server].host.enter(bind).unwrap();
         listener.set_nonblocking(true).unwrap();
         listener
     }
@@ -231,7 +126,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let _ = unload(&self.bpffs);
+        if let Err(error) = unload(self.site.pins()) {
+            eprintln!("lab: {error}");
+        }
     }
 }
 
@@ -286,7 +183,7 @@ pub(super) fn view(mode: Mode) -> View {
     };
     let key = ListenerKey {
         protocol: Protocol::Tcp,
-        address: ip(VIP),
+        address: VIP_V4.into(),
         port: PORT,
     };
     let mut view = View::default();

@@ -1,6 +1,12 @@
 //! The data plane against the real kernel: a client, a balancer and two servers
 //! in network namespaces. They need root and the kernel program; `cargo xtask
 //! test` runs them.
+//!
+//! - [`lab`]: who takes part, and what the data plane is told of them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where it stands"
+)]
 
 mod lab;
 
@@ -14,8 +20,10 @@ use self::lab::{
     Agent, BACKENDS, Lab, PATIENCE, accept, assert_reset, members, out_of_service, talk, view,
     wait_until,
 };
-use super::{LoadError, SchemaError, StartError};
-use crate::dataplane::{Change, Dataplane, Event, Mode, Ties};
+use lb_userspace::dataplane::{
+    Change, Dataplane, Event, Mode, Ties,
+    bpf::{LoadError, SchemaError, StartError},
+};
 
 /// A flow to the first server, both ends of it.
 fn flow(lab: &Lab, listener: &std::net::TcpListener) -> (TcpStream, TcpStream) {
@@ -26,7 +34,7 @@ fn flow(lab: &Lab, listener: &std::net::TcpListener) -> (TcpStream, TcpStream) {
 }
 
 /// A data plane with the first backend in service only.
-fn first_in_service(lab: &Lab, mode: Mode) -> (Agent, crate::dataplane::View) {
+fn first_in_service(lab: &Lab, mode: Mode) -> (Agent, lb_userspace::dataplane::View) {
     let mut agent = lab.start(&lab.config()).unwrap();
     let mut view = view(mode);
     view.tables.insert(1, members(&BACKENDS[..1]));
@@ -309,17 +317,19 @@ fn an_interface_that_is_not_there_or_not_free_is_refused() {
 #[test]
 #[ignore = "needs root and the kernel program"]
 fn an_interface_that_comes_back_is_served_again() {
-    let lab = Lab::new();
+    let mut lab = Lab::new();
     let listener = lab.listen(0);
     let (mut agent, _) = first_in_service(&lab, Mode::Nat);
     drop(flow(&lab, &listener));
-    lab.balancer.run(&["ip", "link", "delete", "eth0"]);
+    lab.unplug();
     agent.hear(|event| matches!(event, Event::NextHop { way: Err(_), .. }).then_some(()));
-    lab.plug("balancer", &lab.balancer, "10.0.0.3/24");
-    lab.add_vip();
+    lab.plug();
     agent.hear_ways(&BACKENDS);
     // The client still sends to the old MAC address until it asks again.
-    lab.client.run(&["ip", "neigh", "flush", "all"]);
+    lab.site
+        .client
+        .run("ip", &["neigh", "flush", "all"])
+        .unwrap();
     drop(flow(&lab, &listener));
     assert!(agent.kernel.attachments()[0].driver);
     wait_until("both flows have ended", || {
@@ -349,7 +359,7 @@ fn a_backend_that_does_not_answer_is_told_with_the_reason() {
     assert!(no_route.contains("no route to 192.0.2.1"), "{no_route}");
     let silent = reason(BACKENDS[0]);
     assert!(
-        silent.contains("10.0.0.77 does not answer on eth0"),
+        silent.contains("10.0.0.77 does not answer on c0"),
         "{silent}"
     );
     // A client learns at once that there is nobody.
