@@ -27,6 +27,10 @@ pub(super) enum CliError {
     },
     #[error("cannot read what interfaces this host has: {0}")]
     Host(io::Error),
+    #[error("no interface of this host but the loopback is up and has an address")]
+    NoInterfaceToServe,
+    #[error("{} is there already", path.display())]
+    FileIsThere { path: PathBuf },
     #[error("cannot print: {0}")]
     Print(io::Error),
     #[error("not JSON: {0}")]
@@ -65,6 +69,20 @@ impl CliError {
             Self::Host(_) => (
                 "cannot_read_host",
                 Some("--elsewhere checks the file alone".to_owned()),
+            ),
+            Self::NoInterfaceToServe => (
+                "no_interface",
+                Some(
+                    "`ip address` shows what there is; `ip link set dev eth0 up` brings one up"
+                        .to_owned(),
+                ),
+            ),
+            Self::FileIsThere { path } => (
+                "file_is_there",
+                Some(format!(
+                    "--force replaces it and keeps the old one as {}~; `ebb init -` prints instead",
+                    path.display()
+                )),
             ),
             Self::Print(_) => ("cannot_print", None),
             Self::Json(_) => ("not_json", None),

@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod events;
 mod flows;
+mod init;
 mod lb;
 mod man;
 #[cfg(test)]
@@ -90,6 +91,8 @@ enum Command {
     Events(events::Args),
     /// Make it so: apply the load balancers of a configuration file
     Apply(apply::Args),
+    /// Write a first configuration file, made from what this host is like
+    Init(init::Args),
     /// Find everything that is wrong with a configuration file
     CheckConfig(check_config::Args),
     /// Find what of this host is in ebb's way, and what mends it
@@ -164,6 +167,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Flows(args) => wait_for(flows::run(&args, &client, ui)),
         Command::Events(args) => wait_for(events::run(&args, &client, ui)),
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
+        Command::Init(args) => init::run(&args, ui),
         Command::CheckConfig(args) => check_config::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Decap(args) => wait_for(decap::run(&args, ui)),

@@ -12,6 +12,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
     link::{LinkAttribute, LinkFlags, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 
 use self::ask::Asker;
@@ -64,6 +65,24 @@ impl Netlink {
         let question = Message::GetAddress(AddressMessage::default());
         let answers = self.0.ask(question, NLM_F_DUMP)?;
         Ok(answers.iter().filter_map(address).collect())
+    }
+
+    /// Who is known to be behind a link, and to answer.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn neighbours(&mut self, link: u32) -> io::Result<Vec<IpAddr>> {
+        let question = Message::GetNeighbour(NeighbourMessage::default());
+        let answers = self.0.ask(question, NLM_F_DUMP)?;
+        Ok(answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Message::NewNeighbour(message) if message.header.ifindex == link => {
+                    neighbour(message)
+                }
+                _ => None,
+            })
+            .collect())
     }
 
     /// Puts an address on a link, for one host: no route comes with it, and
@@ -159,6 +178,33 @@ fn address(answer: &Message) -> Option<Address> {
         address: local.or(any)?,
         prefix: message.header.prefix_len,
     })
+}
+
+/// The address of one that has answered, and that is no group.
+fn neighbour(message: &NeighbourMessage) -> Option<IpAddr> {
+    let answers = matches!(
+        message.header.state,
+        NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Permanent
+    );
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                Some(IpAddr::from(*address))
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address))
+                if !address.is_unicast_link_local() =>
+            {
+                Some(IpAddr::from(*address))
+            }
+            _ => None,
+        })?;
+    (answers && !address.is_multicast()).then_some(address)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ModeArg {
+pub(in crate::cli) enum ModeArg {
     /// Both addresses are translated; answers come back through ebb
     Nat,
     /// The MAC address is rewritten; backends answer clients themselves
@@ -92,10 +92,10 @@ pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, Cl
 
 /// A listener as typed: `tcp:10.0.0.100:80:8080`, `udp:[fd00::1]:53`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ListenerSpec(Listener);
+pub(in crate::cli) struct ListenerSpec(pub(in crate::cli) Listener);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum ListenerSpecError {
+pub(in crate::cli) enum ListenerSpecError {
     #[error("it begins with tcp: or udp:, as in tcp:10.0.0.100:80")]
     NoProtocol,
     #[error("\"{0}\" is not a protocol; tcp and udp are")]

@@ -8,6 +8,8 @@ mod show;
 
 use clap::Subcommand;
 
+pub(super) use self::create::{ListenerSpec, ModeArg};
+
 use super::{Exit, error::CliError, ui::Ui};
 use crate::{
     api::{client::Client, types::Listener},
