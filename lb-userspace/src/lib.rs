@@ -1,6 +1,7 @@
 //! The agent of ebb, as a library that its binary and the tests use.
 
 pub mod agent;
+mod announce;
 pub mod api;
 pub mod cli;
 pub mod clock;
@@ -17,5 +18,6 @@ pub mod netlink;
 mod notify;
 pub mod object;
 pub mod outbound;
+mod packet_socket;
 pub mod store;
 pub mod suggest;

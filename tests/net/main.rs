@@ -26,3 +26,4 @@ mod scene;
 mod site;
 mod timers;
 mod traffic;
+mod vips;

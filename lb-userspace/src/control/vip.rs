@@ -10,7 +10,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::netlink::{Address, Link, Netlink};
+use crate::{
+    announce::Announcer,
+    netlink::{Address, Link, Netlink},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
@@ -50,6 +53,7 @@ pub trait VipKeeper: Send {
 /// Puts VIPs on ebb's own interfaces.
 pub struct NetlinkKeeper {
     netlink: Netlink,
+    announcer: Announcer,
     interfaces: Vec<String>,
 }
 
@@ -58,10 +62,24 @@ impl NetlinkKeeper {
     /// When the kernel refuses a socket.
     pub fn open(interfaces: Vec<String>) -> Result<Self, VipError> {
         let netlink = Netlink::open().map_err(failed("ask for the host's interfaces"))?;
+        let announcer = Announcer::start().map_err(failed("open a socket to announce VIPs by"))?;
         Ok(Self {
             netlink,
+            announcer,
             interfaces,
         })
+    }
+
+    /// The hosts on the link may know the address as another one's. The loopback
+    /// has no neighbours.
+    fn announce(&self, link: &Link, address: IpAddr) -> Result<(), VipError> {
+        match link.mac {
+            Some(mac) if !link.loopback => self
+                .announcer
+                .announce(link.index, mac, address)
+                .map_err(failed(format!("announce {address} on {}", link.name))),
+            _ => Ok(()),
+        }
     }
 
     fn links(&mut self) -> Result<Vec<Link>, VipError> {
@@ -109,10 +127,9 @@ impl VipKeeper for NetlinkKeeper {
             });
         };
         match self.netlink.add_address(link.index, address) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(failed(format!("put {address} on {interface}"))(error))
-            }
-            _ => Ok(()),
+            Ok(()) => self.announce(link, address),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed(format!("put {address} on {interface}"))(error)),
         }
     }
 
@@ -185,6 +202,7 @@ mod tests {
             name: name.to_owned(),
             up: true,
             loopback: false,
+            mac: None,
             mtu: None,
         }
     }

@@ -11,7 +11,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 
@@ -24,6 +24,8 @@ pub struct Link {
     pub name: String,
     pub up: bool,
     pub loopback: bool,
+    /// None if it is not Ethernet.
+    pub mac: Option<[u8; 6]>,
     pub mtu: Option<u32>,
 }
 
@@ -144,6 +146,17 @@ fn link(answer: &Message) -> Option<Link> {
         name,
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        mac: (message.header.link_layer_type == LinkLayerType::Ether)
+            .then(|| {
+                message
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
+                        _ => None,
+                    })
+            })
+            .flatten(),
         mtu: message
             .attributes
             .iter()

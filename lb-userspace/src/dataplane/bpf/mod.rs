@@ -11,7 +11,7 @@
 //!   (the way to a backend);
 //! - [`nexthop`], [`netlink`]: the thread that finds those ways;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
-//!   [`reset`] and [`packet_socket`] (what it says to their ends);
+//!   [`reset`] (what it says to their ends);
 //! - [`books`], [`flows`]: what is read back; [`kernel_log`]: what the program
 //!   itself has to say.
 //!
@@ -30,7 +30,6 @@ mod loader;
 mod maps;
 mod netlink;
 mod nexthop;
-mod packet_socket;
 mod reset;
 mod rules;
 mod schema;

@@ -16,6 +16,7 @@ use lb_common::{
 };
 
 use super::way;
+use crate::packet_socket;
 
 /// Ethernet, an outer and an inner IPv6 header, TCP.
 const MAX_LEN: usize = wire::ETHERNET_LEN + 2 * wire::IPV6_LEN + wire::TCP_LEN;
@@ -41,14 +42,15 @@ impl Frame {
         self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
+}
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+impl packet_socket::Frame for Frame {
+    fn ifindex(&self) -> u32 {
+        self.ifindex
     }
 
-    /// The `EtherType`, as it lies in the frame.
-    pub(super) fn ethertype(&self) -> u16 {
-        u16::from_ne_bytes([self.bytes[12], self.bytes[13]])
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 

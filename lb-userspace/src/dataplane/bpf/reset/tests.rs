@@ -7,6 +7,7 @@ use lb_common::abi::{
 };
 
 use super::*;
+use crate::packet_socket::Frame as _;
 
 const CLIENT_MAC: way::Mac = [2, 0, 0, 0, 0, 0xC1];
 const OUR_MAC: way::Mac = [2, 0, 0, 0, 0, 0x0B];
@@ -218,7 +219,7 @@ fn ipv6_has_right_checksums_too() {
         reply: None,
     };
     let frame = flows.to_client(&interface()).next().unwrap();
-    assert_eq!(frame.ethertype(), wire::ETHERTYPE_IPV6);
+    assert_eq!(frame.bytes()[12..14], wire::ETHERTYPE_IPV6.to_ne_bytes());
     assert_eq!(read(&frame, 0).destination, "[fd00::2]:40000");
     let backend = backend(MODE_NAT, "fd00:1::11", "fd00:1::1");
     let frame = flows.to_backend(&backend).next().unwrap();
@@ -245,7 +246,7 @@ fn an_ipip_backend_is_told_through_its_tunnel() {
 
     let in_v6 = backend(MODE_IPIP, "fd00:1::11", "fd00:2::");
     let frame = flows.to_backend(&in_v6).next().unwrap();
-    assert_eq!(frame.ethertype(), wire::ETHERTYPE_IPV6);
+    assert_eq!(frame.bytes()[12..14], wire::ETHERTYPE_IPV6.to_ne_bytes());
     assert_eq!(frame.bytes()[14 + 6], wire::IPIP);
     assert_eq!(read(&frame, 40).source, "10.0.0.2:40000");
 

@@ -11,8 +11,9 @@ use std::{
 
 use tracing::{debug, warn};
 
-use super::super::{maps::Maps, packet_socket::PacketSocket, reset::Frame, table::TableError};
+use super::super::{maps::Maps, reset::Frame, table::TableError};
 use crate::dataplane::BackendIndex;
+use crate::packet_socket::PacketSocket;
 
 /// What was taken out of the table.
 #[derive(Default)]

@@ -7,14 +7,20 @@ use std::{
     time::Duration,
 };
 
-use super::reset::Frame;
+/// A frame and where it goes out.
+pub(crate) trait Frame {
+    /// The interface that it leaves by.
+    fn ifindex(&self) -> u32;
+    /// From the Ethernet header on, which is whole.
+    fn bytes(&self) -> &[u8];
+}
 
 /// A raw packet socket that receives nothing.
 ///
 /// Frames go through the interface's queueing discipline. Going past it would
 /// be faster, but drops frames when the queue of the hardware is full, and hides
 /// them from tcpdump; a RST that is lost leaves somebody hanging.
-pub(super) struct PacketSocket(OwnedFd);
+pub(crate) struct PacketSocket(OwnedFd);
 
 /// Frames per system call.
 const BATCH: usize = 64;
@@ -24,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PAUSES: u32 = 200;
 
 impl PacketSocket {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // Protocol 0: no packets are delivered to it.
         // SAFETY: the call takes numbers only.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -38,7 +44,7 @@ impl PacketSocket {
     /// Sends the frames, and says how many the kernel refused (for one, because
     /// the interface is gone), with the last reason. Where frames leave more slowly
     /// than they come, it waits.
-    pub(super) fn send(&self, frames: &[Frame]) -> Result<(), Unsent> {
+    pub(crate) fn send(&self, frames: &[impl Frame]) -> Result<(), Unsent> {
         let mut unsent = Unsent::default();
         let mut pauses = PAUSES;
         for batch in frames.chunks(BATCH) {
@@ -70,7 +76,7 @@ impl PacketSocket {
     }
 
     /// Sends as many as the kernel takes; fails if it does not take the first.
-    fn send_some(&self, frames: &[Frame]) -> io::Result<usize> {
+    fn send_some(&self, frames: &[impl Frame]) -> io::Result<usize> {
         let mut addresses: Vec<_> = frames.iter().map(address).collect();
         let mut slices: Vec<_> = frames
             .iter()
@@ -110,11 +116,11 @@ impl PacketSocket {
 }
 
 /// Where a frame goes, beside what it says itself.
-fn address(frame: &Frame) -> libc::sockaddr_ll {
+fn address(frame: &impl Frame) -> libc::sockaddr_ll {
     libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as libc::c_ushort,
-        sll_protocol: frame.ethertype(),
-        sll_ifindex: frame.ifindex.cast_signed(),
+        sll_protocol: ethertype(frame.bytes()),
+        sll_ifindex: frame.ifindex().cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,
@@ -122,9 +128,17 @@ fn address(frame: &Frame) -> libc::sockaddr_ll {
     }
 }
 
+/// The `EtherType`, as it lies in the frame.
+fn ethertype(bytes: &[u8]) -> u16 {
+    match bytes {
+        [_, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] => u16::from_ne_bytes([*high, *low]),
+        _ => 0,
+    }
+}
+
 /// Frames that were not sent.
 #[derive(Debug, Default)]
-pub(super) struct Unsent {
-    pub(super) frames: usize,
-    pub(super) reason: Option<io::Error>,
+pub(crate) struct Unsent {
+    pub(crate) frames: usize,
+    pub(crate) reason: Option<io::Error>,
 }
