@@ -6,6 +6,7 @@
 //! - [`tcp`]: the life of a TCP flow, step by step.
 //! - [`hash`]: the hash that names a flow's slot.
 //! - [`maglev`]: the table of slots.
+//! - [`limits`]: how much the tables hold.
 //!
 //! Nothing here allocates, does I/O or asks for the time; all of it is tested
 //! on the host.
@@ -15,6 +16,7 @@
 pub mod abi;
 pub mod checksum;
 pub mod hash;
+pub mod limits;
 pub mod maglev;
 pub mod tcp;
 mod unaligned;

@@ -13,19 +13,19 @@ use lb_common::{
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::Bucket,
-        vip::{Listener, ListenerIndex, VipKey},
     },
-    checksum, wire,
+    checksum, limits, wire,
 };
 
 use crate::{
     cursor::Cursor,
-    half_open, maps,
+    half_open,
+    maps::{self, Listeners, Vips},
     parse::{Datagram, Fragment},
     scratch::Room,
 };
 
-pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, 262_144>;
+pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
 pub(crate) type HalfOpenTable<A> =
     Array<Bucket<A>, { half_open::BUCKETS as usize }, { BPF_F_MMAPABLE as usize }>;
 
@@ -243,8 +243,8 @@ pub(crate) trait Family: Address {
     /// See [`half_open`]: 0 if it was not put.
     fn put_half_open(key: &FlowKey<Self>, entry: &Flow<Self>, now: u32, only_new: u32) -> u32;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384>;
-    fn vips() -> &'static HashMap<VipKey<Self>, ListenerIndex, 4096>;
-    fn listeners() -> &'static Array<Listener<Self>, 4096>;
+    fn vips() -> &'static Vips<Self>;
+    fn listeners() -> &'static Listeners<Self>;
     fn nat_pool() -> &'static Array<Self, 256>;
     fn room() -> &'static PerCpuArray<Room<Self>, 1>;
 }
@@ -300,11 +300,11 @@ macro_rules! family {
                 &maps::$fragments
             }
             #[inline(always)]
-            fn vips() -> &'static HashMap<VipKey<Self>, ListenerIndex, 4096> {
+            fn vips() -> &'static Vips<Self> {
                 &maps::$vips
             }
             #[inline(always)]
-            fn listeners() -> &'static Array<Listener<Self>, 4096> {
+            fn listeners() -> &'static Listeners<Self> {
                 &maps::$listeners
             }
             #[inline(always)]

@@ -10,13 +10,13 @@ use lb_common::{
         flow::{Flow, FlowKey, HALF_OPEN_TICKS},
         half_open::{self, Bucket, Mark, WAYS, WHOLE, Way},
     },
-    hash,
+    hash, limits,
 };
 
 use crate::{atomic, family::Family, flow::Entry, maps};
 
 /// The buckets of each table, unless the agent says another number.
-pub(crate) const BUCKETS: u32 = half_open::buckets(65_536);
+pub(crate) const BUCKETS: u32 = half_open::buckets(limits::HALF_OPEN);
 
 /// The buckets of each table. The agent sets it together with the size of the
 /// maps, when it loads the program.

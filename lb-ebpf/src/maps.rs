@@ -1,29 +1,41 @@
 //! Every map, and nothing else.
 //!
-//! Sizes here are defaults: the agent sets those that the configuration names
-//! before it loads the program.
+//! Sizes are those of [`limits`], unless whoever loads the program says
+//! otherwise; nothing in the program goes by them.
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
-use lb_common::abi::{
-    address::{Addr4, Addr6},
-    backend::{Backend, LoadBalancer, SLOTS_LEN},
-    config::{Interface, MAX_INTERFACES, MAX_NAT_POOL, Settings},
-    counter::{BackendCounters, VERDICTS},
-    flow::{Flow, FlowKey},
-    fragment::{FragmentKey, FragmentPorts},
-    vip::{Filter, Listener, ListenerIndex, VipKey},
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        backend::{Backend, LoadBalancer, SLOTS_LEN},
+        config::{Interface, MAX_INTERFACES, MAX_NAT_POOL, Settings},
+        counter::{BackendCounters, VERDICTS},
+        flow::{Flow, FlowKey},
+        fragment::{FragmentKey, FragmentPorts},
+        vip::{Filter, Listener, ListenerIndex, VipKey},
+    },
+    limits,
 };
 
 use crate::{family::HalfOpenTable, icmp::Rate, scratch::Room};
 
+/// What a packet to one of our addresses is looked up in.
+pub(crate) type Vips<A> =
+    HashMap<VipKey<A>, ListenerIndex, { limits::vip_entries(limits::LISTENERS) as usize }>;
+/// The rows of listeners.
+pub(crate) type Listeners<A> =
+    Array<Listener<A>, { limits::listener_rows(limits::LISTENERS) as usize }>;
+
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
-pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, 262_144> = HashMap::new();
+pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, { limits::FLOWS as usize }> =
+    HashMap::new();
 #[btf_map]
-pub(crate) static FLOWS_V6: HashMap<FlowKey<Addr6>, Flow<Addr6>, 262_144> = HashMap::new();
+pub(crate) static FLOWS_V6: HashMap<FlowKey<Addr6>, Flow<Addr6>, { limits::FLOWS as usize }> =
+    HashMap::new();
 
 /// Half-open and unanswered flows, in buckets: see [`crate::half_open`]. They
 /// evict, and only each other.
@@ -46,36 +58,40 @@ pub(crate) static FILTER: Array<Filter, 1> = Array::new();
 
 /// VIPs, listeners and nat sources by address, port and protocol.
 #[btf_map]
-pub(crate) static VIPS_V4: HashMap<VipKey<Addr4>, ListenerIndex, 4096> = HashMap::new();
+pub(crate) static VIPS_V4: Vips<Addr4> = HashMap::new();
 #[btf_map]
-pub(crate) static VIPS_V6: HashMap<VipKey<Addr6>, ListenerIndex, 4096> = HashMap::new();
+pub(crate) static VIPS_V6: Vips<Addr6> = HashMap::new();
 
 /// Listeners by index.
 #[btf_map]
-pub(crate) static LISTENERS_V4: Array<Listener<Addr4>, 4096> = Array::new();
+pub(crate) static LISTENERS_V4: Listeners<Addr4> = Array::new();
 #[btf_map]
-pub(crate) static LISTENERS_V6: Array<Listener<Addr6>, 4096> = Array::new();
+pub(crate) static LISTENERS_V6: Listeners<Addr6> = Array::new();
 
 #[btf_map]
-pub(crate) static LBS: Array<LoadBalancer, 256> = Array::new();
+pub(crate) static LBS: Array<LoadBalancer, { limits::LOAD_BALANCERS as usize }> = Array::new();
 
 /// The Maglev tables, by load balancer; each is swapped whole. An inner map's
 /// value is `Slots` to the agent, and here the array alone: Linux 6.1 takes a map
 /// that was made without BTF for another kind than one whose value is a struct.
 #[btf_map]
-pub(crate) static TABLES: ArrayOfMaps<Array<[u16; SLOTS_LEN], 1>, 256> = ArrayOfMaps::new();
+pub(crate) static TABLES: ArrayOfMaps<
+    Array<[u16; SLOTS_LEN], 1>,
+    { limits::LOAD_BALANCERS as usize },
+> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static BACKENDS: Array<Backend, 4096> = Array::new();
+pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 
 /// One row per backend; the agent's own closes are in `CLOSED_BY_AGENT`.
 #[btf_map]
-pub(crate) static BACKEND_COUNTERS: PerCpuArray<BackendCounters, 4096> = PerCpuArray::new();
+pub(crate) static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { limits::BACKENDS as usize }> =
+    PerCpuArray::new();
 
 /// Flows that the agent took out of the table, per backend. Only the agent
 /// writes here; it is a map so that it outlives the agent.
 #[btf_map]
-pub(crate) static CLOSED_BY_AGENT: Array<u64, 4096> = Array::new();
+pub(crate) static CLOSED_BY_AGENT: Array<u64, { limits::BACKENDS as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static VERDICT_COUNTERS: PerCpuArray<u64, { VERDICTS as usize }> = PerCpuArray::new();

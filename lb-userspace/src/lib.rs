@@ -21,3 +21,4 @@ pub mod outbound;
 mod packet_socket;
 pub mod store;
 pub mod suggest;
+pub mod tables;

@@ -13,9 +13,10 @@ use lb_userspace::{
     dataplane::{
         BackendView, Change, Event, LbView, ListenerKey, ListenerView, Member, Mode, Protocol,
         View,
-        bpf::{Config, Kernel, StartError, TableSizes, UdpTimeouts, XdpMode, unload},
+        bpf::{Config, Kernel, StartError, UdpTimeouts, XdpMode, unload},
     },
     object,
+    tables::TableSizes,
 };
 use tests::lab::{
     passer::Passer,
@@ -84,6 +85,7 @@ impl Lab {
                 flows: 4096,
                 half_open: 1024,
                 maglev: 251,
+                ..TableSizes::default()
             },
             nat_pool: Vec::new(),
             nat_ports: None,

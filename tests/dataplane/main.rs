@@ -21,7 +21,7 @@ use self::lab::{
     wait_until,
 };
 use lb_userspace::dataplane::{
-    Change, Dataplane, Event, Mode, Ties,
+    Change, Dataplane, DataplaneError, Event, ListenerKey, ListenerView, Mode, Protocol, Ties,
     bpf::{LoadError, SchemaError, StartError},
 };
 
@@ -405,4 +405,52 @@ fn the_program_is_accepted_with_its_log_on() {
     agent.hear_ways(&BACKENDS);
     let (_client, _server) = flow(&lab, &listener);
     assert_eq!(active(&mut agent, BACKENDS[0]), 1);
+}
+
+/// A listener of the load balancer of [`view`], on an address of its own.
+fn listener(n: u16) -> ListenerView {
+    let [high, low] = n.to_be_bytes();
+    let key = ListenerKey {
+        protocol: Protocol::Tcp,
+        address: [10, 9, high, low].into(),
+        port: 80,
+    };
+    ListenerView {
+        key,
+        lb: 1,
+        backend_port: 80,
+    }
+}
+
+#[test]
+#[ignore = "needs root and the kernel program"]
+fn every_listener_that_is_promised_may_have_an_address_of_its_own() {
+    let lab = Lab::new();
+    let config = lab.config();
+    let mut agent = lab.start(&config).unwrap();
+    let mut view = view(Mode::Nat);
+    view.listeners.clear();
+    for n in 0..u16::try_from(config.tables.listeners).unwrap() {
+        let listener = listener(n);
+        view.listeners.insert(listener.key, listener);
+    }
+    agent.kernel.reconcile(&view).unwrap();
+    // All of them replaced at once, while flows may name the old ones.
+    let replaced: Vec<_> = view
+        .listeners
+        .keys()
+        .map(|key| Change::RemoveListener(*key))
+        .chain((0..4096).map(|n| Change::PutListener(listener(n + 4096))))
+        .collect();
+    agent.kernel.check(&replaced).unwrap();
+    agent.kernel.apply(&replaced).unwrap();
+    // More than that are too many, and nothing is written of them.
+    let more: Vec<_> = (0..4096)
+        .map(|n| Change::PutListener(listener(n + 8192)))
+        .collect();
+    let error = agent.kernel.check(&more).unwrap_err();
+    assert!(
+        matches!(error, DataplaneError::Full(full) if full.limit == 4096),
+        "{error}"
+    );
 }

@@ -8,6 +8,7 @@
 //! - [`faults`]: a full disk, a kernel that refuses, a backend out of reach;
 //! - [`health`]: what health checks report, and what follows;
 //! - [`documents`]: reload and apply;
+//! - [`limits`]: full tables, through every door;
 //! - [`vips`]: addresses on interfaces;
 //! - [`anything`]: whatever is asked, in any order, the promises hold.
 
@@ -21,6 +22,7 @@ mod documents;
 mod faults;
 mod health;
 mod kill;
+mod limits;
 mod memory;
 mod promises;
 mod rig;

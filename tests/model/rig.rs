@@ -32,6 +32,7 @@ use lb_userspace::{
         memory::{FlowId, NoFlow, World},
     },
     store::memory::MemoryStore,
+    tables::TableSizes,
 };
 use tokio::sync::broadcast;
 
@@ -59,7 +60,11 @@ impl Clock for ManualClock {
 
 /// The host's addresses.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Addresses(Arc<Mutex<BTreeMap<IpAddr, String>>>);
+pub(crate) struct Addresses(
+    Arc<Mutex<BTreeMap<IpAddr, String>>>,
+    /// One that the host takes no more.
+    Arc<Mutex<Option<IpAddr>>>,
+);
 
 impl Addresses {
     pub(crate) fn list(&self) -> BTreeMap<IpAddr, String> {
@@ -71,15 +76,27 @@ impl Addresses {
         let address = address.parse().unwrap();
         self.0.lock().unwrap().insert(address, interface.to_owned());
     }
+
+    /// The host refuses this address from now on, or none any more.
+    pub(crate) fn refuse(&self, address: Option<&str>) {
+        *self.1.lock().unwrap() = address.map(|address| address.parse().unwrap());
+    }
 }
 
 impl VipKeeper for Addresses {
-    fn place(&mut self, address: IpAddr) -> Result<Option<String>, VipError> {
-        let there = self.0.lock().unwrap().contains_key(&address);
-        Ok((!there).then(|| "mem0".to_owned()))
+    fn place(&mut self, addresses: &[IpAddr]) -> Result<Vec<(IpAddr, String)>, VipError> {
+        let there = self.0.lock().unwrap();
+        let missing = addresses.iter().filter(|a| !there.contains_key(a));
+        Ok(missing.map(|a| (*a, "mem0".to_owned())).collect())
     }
 
     fn add(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {
+        if *self.1.lock().unwrap() == Some(address) {
+            return Err(VipError::Netlink {
+                action: format!("put {address} on {interface}"),
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            });
+        }
         self.0.lock().unwrap().insert(address, interface.to_owned());
         Ok(())
     }
@@ -151,7 +168,7 @@ pub(crate) fn ask<T>(control: &mut Control, question: impl Future<Output = T>) -
     panic!("no answer");
 }
 
-fn declare(text: &str) -> Declare {
+pub(crate) fn declare(text: &str) -> Declare {
     Declare {
         source: "ebb.toml".to_owned(),
         document: Document::parse("ebb.toml", text, Purpose::Apply, None).unwrap(),
@@ -168,6 +185,11 @@ impl Rig {
 
     /// An agent started with this configuration.
     pub(crate) fn with_file(text: Option<&str>) -> Self {
+        Self::sized(TableSizes::default(), text)
+    }
+
+    /// An agent with tables of these sizes.
+    pub(crate) fn sized(sizes: TableSizes, text: Option<&str>) -> Self {
         let clock = ManualClock {
             millis: Arc::new(AtomicI64::new(1_000_000)),
             off: Arc::default(),
@@ -177,6 +199,7 @@ impl Rig {
         let (handle, inbox) = control::channel();
         let events = handle.subscribe();
         let world = World::new(handle.dataplane_events());
+        world.resize(sizes);
         let parts = Parts {
             clock: Box::new(clock.clone()),
             store: Box::new(store.clone()),
@@ -216,6 +239,11 @@ impl Rig {
 
     /// The agent dies and another comes up; the kernel and the disk stay.
     pub(crate) fn restart(&mut self, file: Option<&str>) {
+        self.try_restart(file).unwrap();
+    }
+
+    /// As [`Self::restart`], unless the agent does not come up.
+    pub(crate) fn try_restart(&mut self, file: Option<&str>) -> Result<(), Error> {
         let (handle, inbox) = control::channel();
         self.events = handle.subscribe();
         self.world = self.world.heard_by(handle.dataplane_events());
@@ -225,9 +253,10 @@ impl Rig {
             dataplane: Box::new(self.world.dataplane()),
             vips: Some(Box::new(self.addresses.clone())),
         };
-        self.control = Control::start(inbox, parts, file.map(declare)).unwrap();
+        self.control = Control::start(inbox, parts, file.map(declare))?;
         self.handle = handle;
         self.control.step();
+        Ok(())
     }
 
     /// Asks, and lets control answer.

@@ -192,6 +192,7 @@ impl Agent {
         let boot = boot_id().map_err(AgentError::Host)?;
         let store = FileStore::open(&settings.state_dir, &boot)?;
 
+        let fresh = !bpf::is_loaded(&settings.bpffs_dir);
         let (handle, inbox) = control::channel();
         let admin = Admin::new(handle.clone());
         let happens = handle.subscribe();
@@ -200,19 +201,28 @@ impl Agent {
         } else {
             None
         };
-        let parts = Parts {
-            clock: Box::new(HostClock),
-            store: Box::new(store),
-            dataplane: dataplane(&settings, handle.dataplane_events())?,
-            vips,
-        };
         let declare = Declare {
             source: file.source(),
             document,
             reading: Reading::Reload,
             dry_run: false,
         };
-        let control = Control::start(inbox, parts, Some(declare))?;
+        let control = dataplane(&settings, handle.dataplane_events()).and_then(|dataplane| {
+            let parts = Parts {
+                clock: Box::new(HostClock),
+                store: Box::new(store),
+                dataplane,
+                vips,
+            };
+            Ok(Control::start(inbox, parts, Some(declare))?)
+        });
+        let control = control.inspect_err(|_| {
+            // A first start that failed leaves no program behind that nobody
+            // looks after. One that was there goes on with its flows.
+            if fresh && let Err(error) = bpf::unload(&settings.bpffs_dir) {
+                tracing::warn!("the kernel program is still there: {error}");
+            }
+        })?;
         let (gone, control_gone) = watch::channel(false);
         let control = thread::Builder::new()
             .name("control".to_owned())

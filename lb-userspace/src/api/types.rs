@@ -339,6 +339,9 @@ pub struct Status {
     pub started: String,
     pub uptime_seconds: u64,
     pub interfaces: Vec<InterfaceStatus>,
+    /// How much there is room for.
+    #[serde(default)]
+    pub tables: Vec<Table>,
     pub load_balancers: u64,
     pub backends: BackendTally,
     /// Open flows of all load balancers.
@@ -347,6 +350,16 @@ pub struct Status {
     pub verdicts: BTreeMap<String, u64>,
     /// What an operator should know and has not mended yet.
     pub warnings: Vec<String>,
+}
+
+/// How much of a table is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// `load_balancers`, `backends`, `listeners`, as in `[tables]`; and
+    /// `flows_ipv4`, `flows_ipv6`: the entries of established flows.
+    pub name: String,
+    pub used: u64,
+    pub limit: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

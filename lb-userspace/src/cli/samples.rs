@@ -3,7 +3,7 @@
 use crate::{
     api::types::{
         Attributes, Backend, BackendTally, ConnectionDraining, Drain, Flow, Flows, InterfaceStatus,
-        Listener, LoadBalancer, State, Status,
+        Listener, LoadBalancer, State, Status, Table,
     },
     dataplane::{BackendCounters, Mode, NextHop, Protocol},
 };
@@ -169,6 +169,19 @@ pub(super) fn status() -> Status {
                 xdp: xdp.to_owned(),
             })
             .into(),
+        tables: [
+            ("load_balancers", 1, 1024),
+            ("backends", 4, 16_384),
+            ("listeners", 2, 4096),
+            ("flows_ipv4", 2_292, 262_144),
+            ("flows_ipv6", 0, 262_144),
+        ]
+        .map(|(name, used, limit)| Table {
+            name: name.to_owned(),
+            used,
+            limit,
+        })
+        .into(),
         load_balancers: 1,
         backends: BackendTally {
             in_service: 2,

@@ -7,7 +7,10 @@ use super::{
     ui::{CAUTION, STRONG, Ui},
     words,
 };
-use crate::api::{client::Client, types::Status};
+use crate::api::{
+    client::Client,
+    types::{Status, Table},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -51,6 +54,7 @@ fn render(status: &Status, all: bool) -> String {
             ),
         ),
         ("flows", format!("{} open", words::count(status.flows))),
+        ("room", room(&status.tables)),
     ];
     let mut text = format!(
         "{STRONG}ebb {}{STRONG:#}\n{}",
@@ -75,6 +79,28 @@ fn render(status: &Status, all: bool) -> String {
     text
 }
 
+/// How much of each table is taken, the flows' on a line of their own.
+fn room(tables: &[Table]) -> String {
+    let (flows, counted): (Vec<_>, Vec<_>) = tables
+        .iter()
+        .partition(|table| table.name.starts_with("flows_"));
+    let line = |tables: Vec<&Table>| {
+        let parts: Vec<_> = tables
+            .into_iter()
+            .map(|table| {
+                let name = table
+                    .name
+                    .replace("flows_ipv", "flow entries for IPv")
+                    .replace('_', " ");
+                let (used, limit) = (words::count(table.used), words::count(table.limit));
+                format!("{used} of {limit} {name}")
+            })
+            .collect();
+        parts.join(", ")
+    };
+    format!("{}\n{:18}{}", line(counted), "", line(flows))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +118,8 @@ ebb 0.1.0
   load balancers  1
   backends        2 in service, 1 draining, 1 out of service
   flows           1,146 open
+  room            1 of 1,024 load balancers, 4 of 16,384 backends, 2 of 4,096 listeners
+                  2,292 of 262,144 flow entries for IPv4, 0 of 262,144 flow entries for IPv6
 
 VERDICT  PACKETS
 forward    5,000

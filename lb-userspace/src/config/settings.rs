@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::dataplane::bpf::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::{
+    dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
+    tables::TableSizes,
+};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]

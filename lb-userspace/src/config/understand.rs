@@ -2,9 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
+
+use lb_common::{limits::MOST_INDICES, maglev};
 
 use super::{
     console::console,
@@ -16,7 +19,10 @@ use super::{
     settings::{Ipip, Nat, Settings},
     written::{Written, WrittenIpip, WrittenNat, WrittenTables, WrittenUdp},
 };
-use crate::dataplane::bpf::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::{
+    dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
+    tables::TableSizes,
+};
 
 pub(super) fn settings(
     written: Written,
@@ -132,25 +138,37 @@ fn path(
 
 fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
     let default = TableSizes::default();
-    let mut size = |written: &Option<At<i64>>, key: &str, default: u32| {
+    let mut size = |written: &Option<At<i64>>, key: &str, allowed: RangeInclusive<u32>, default| {
         let Some(At { value, span }) = written else {
             return default;
         };
         match u32::try_from(*value) {
-            Ok(size) if (1024..=1 << 24).contains(&size) => size,
+            Ok(size) if allowed.contains(&size) => size,
             _ => {
-                let message = format!("`{key}` is 1024 to {}, not {value}", 1 << 24);
+                let (least, most) = allowed.into_inner();
+                let message = format!("`{key}` is {least} to {most}, not {value}");
                 findings.add(span, message, None);
                 default
             }
         }
     };
-    let flows = size(&written.flows, "flows", default.flows);
-    let half_open = size(&written.half_open, "half_open", default.half_open);
+    let mut counted = |written, key, default| size(written, key, 1..=MOST_INDICES, default);
+    let load_balancers = counted(
+        &written.load_balancers,
+        "load_balancers",
+        default.load_balancers,
+    );
+    let backends = counted(&written.backends, "backends", default.backends);
+    let listeners = counted(&written.listeners, "listeners", default.listeners);
+    let mut entries = |written, key, default| size(written, key, 1024..=1 << 24, default);
+    let flows = entries(&written.flows, "flows", default.flows);
+    let half_open = entries(&written.half_open, "half_open", default.half_open);
     let maglev = match &written.maglev {
         None => default.maglev,
         Some(At { value, span }) => match u32::try_from(*value) {
-            Ok(slots) if (101..=default.maglev).contains(&slots) && is_prime(slots) => slots,
+            Ok(slots) if (101..=maglev::MAX_SLOTS as u32).contains(&slots) && is_prime(slots) => {
+                slots
+            }
             _ => {
                 let message = format!("`maglev` is a prime from 101 to 65537, not {value}");
                 let hint = "251, 1021, 4093, 16381 and 65537 are primes".to_owned();
@@ -160,6 +178,9 @@ fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
         },
     };
     TableSizes {
+        load_balancers,
+        backends,
+        listeners,
         flows,
         half_open,
         maglev,

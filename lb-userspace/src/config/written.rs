@@ -29,6 +29,9 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 pub(super) struct WrittenTables {
+    pub(super) load_balancers: Option<At<i64>>,
+    pub(super) backends: Option<At<i64>>,
+    pub(super) listeners: Option<At<i64>>,
     pub(super) flows: Option<At<i64>>,
     pub(super) half_open: Option<At<i64>>,
     pub(super) maglev: Option<At<i64>>,
@@ -168,6 +171,9 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Option<Written> {
 
 fn tables(table: &mut Table<'_, '_, '_>) -> WrittenTables {
     WrittenTables {
+        load_balancers: table.get("load_balancers", integer),
+        backends: table.get("backends", integer),
+        listeners: table.get("listeners", integer),
         flows: table.get("flows", integer),
         half_open: table.get("half_open", integer),
         maglev: table.get("maglev", integer),

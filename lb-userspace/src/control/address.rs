@@ -22,17 +22,29 @@ impl Control {
         let Some(keeper) = &mut self.parts.vips else {
             return Ok(Vec::new());
         };
-        let mut placed = Vec::new();
-        for address in next.wanted_vips().difference(had) {
-            if next.vips.contains_key(address) {
-                continue;
-            }
-            if let Some(interface) = keeper.place(*address).map_err(Error::Vip)? {
-                placed.push((*address, interface));
-            }
+        let wanted = next.wanted_vips();
+        let homeless: Vec<IpAddr> = wanted
+            .difference(had)
+            .filter(|address| !next.vips.contains_key(address))
+            .copied()
+            .collect();
+        if homeless.is_empty() {
+            return Ok(Vec::new());
         }
+        let placed = keeper.place(&homeless).map_err(Error::Vip)?;
         next.vips.extend(placed.iter().cloned());
         Ok(placed)
+    }
+
+    /// Takes away addresses that have just been put there.
+    pub(super) fn remove_vips(&mut self, added: &[(IpAddr, String)]) {
+        if let Some(keeper) = &mut self.parts.vips {
+            for (address, interface) in added {
+                if let Err(error) = keeper.remove(*address, interface) {
+                    tracing::warn!("{error}");
+                }
+            }
+        }
     }
 
     /// Takes away the addresses that are ours and that nobody wants any more.

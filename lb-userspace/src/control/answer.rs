@@ -30,6 +30,7 @@ impl Control {
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Measure(reply) => drop(reply.send(self.measure())),
+            Request::Room(reply) => drop(reply.send(Ok(self.state.room(&self.sizes)))),
             Request::LoadBalancers(reply) => drop(reply.send(self.load_balancers())),
             Request::LoadBalancer(lb, reply) => drop(reply.send(self.load_balancer(&lb))),
             Request::CreateLoadBalancer(new, reply) => drop(reply.send(self.create(new, by))),
@@ -111,6 +112,7 @@ impl Control {
                     .to_owned(),
                 })
                 .collect(),
+            tables: self.tables(),
             load_balancers: self.state().load_balancers.len() as u64,
             backends: tally,
             flows,
@@ -121,6 +123,23 @@ impl Control {
                 .collect(),
             warnings,
         })
+    }
+
+    /// How much of each table is taken: what is counted here, and what the
+    /// kernel's tables of flows held when they were last walked.
+    fn tables(&self) -> Vec<types::Table> {
+        let counted = self.state.room(&self.sizes).map(|room| types::Table {
+            name: room.what.key().to_owned(),
+            used: room.used.into(),
+            limit: room.limit.into(),
+        });
+        let flows = self.parts.dataplane.gauges().tables;
+        let flows = flows.into_iter().map(|table| types::Table {
+            name: format!("flows_{}", table.family),
+            used: table.entries,
+            limit: table.limit,
+        });
+        counted.into_iter().chain(flows).collect()
     }
 
     fn measure(&mut self) -> Result<Measured, Error> {

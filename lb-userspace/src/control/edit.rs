@@ -18,14 +18,8 @@ use crate::{
     config::{Attributes, AttributesSpec, BackendId, BackendSpec, LbName, LbSpec},
     dataplane::{BackendIndex, Epoch, LbIndex, ListenerKey, Ties},
     health::HealthCheck,
+    tables::{Counted, TableSizes},
 };
-
-/// As many load balancers as fit; the Classic ELB's default quota is 20.
-pub const MAX_LOAD_BALANCERS: usize = 1024;
-/// As many backends as fit, over all load balancers.
-pub const MAX_BACKENDS: usize = 16_384;
-/// Listeners of one load balancer; the Classic ELB's quota is 100.
-pub const MAX_LISTENERS: usize = 1024;
 
 /// Something that will have happened when the draft is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +34,18 @@ pub struct Note {
 pub struct Draft {
     pub state: State,
     pub now: Now,
+    /// What there is room for.
+    pub sizes: TableSizes,
     pub notes: Vec<Note>,
 }
 
 impl Draft {
     #[must_use]
-    pub fn new(state: &State, now: Now) -> Self {
+    pub fn new(state: &State, now: Now, sizes: TableSizes) -> Self {
         Self {
             state: state.clone(),
             now,
+            sizes,
             notes: Vec::new(),
         }
     }
@@ -57,6 +54,16 @@ impl Draft {
     #[must_use]
     pub fn is_no_change(&self, state: &State) -> bool {
         self.state == *state
+    }
+
+    /// The rules that no part can be checked against alone, and whether
+    /// everything fits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Full`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.state.check()?;
+        Ok(self.state.fits(&self.sizes)?)
     }
 
     fn note(&mut self, lb: &LbName, backend: Option<&BackendId>, what: What) {
@@ -78,7 +85,7 @@ impl Draft {
     /// Creates a load balancer, or takes the deletion of one back.
     ///
     /// # Errors
-    /// [`Error::LoadBalancerExists`], [`Error::OtherMode`], [`Error::TooMany`],
+    /// [`Error::LoadBalancerExists`], [`Error::OtherMode`], [`Error::Full`],
     /// and those of [`Draft::register`].
     pub fn create(&mut self, name: &LbName, spec: &LbSpec) -> Result<(), Error> {
         match self.state.load_balancers.get_mut(name) {
@@ -116,12 +123,6 @@ impl Draft {
                 lb.elb = Value::Null;
                 self.set_health_check(name.as_str(), spec.health_check.clone())?;
             }
-        }
-        if spec.listeners.len() > MAX_LISTENERS {
-            return Err(Error::TooMany {
-                what: "listeners of a load balancer",
-                limit: MAX_LISTENERS,
-            });
         }
         self.note(name, None, What::LoadBalancerCreated);
         for key in spec.listeners.keys() {
@@ -167,8 +168,7 @@ impl Draft {
     /// Adds a listener, or gives one that is there another backend port.
     ///
     /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::BeingDeleted`],
-    /// [`Error::TooMany`].
+    /// [`Error::NoSuchLoadBalancer`], [`Error::BeingDeleted`].
     pub fn add_listener(
         &mut self,
         name: &str,
@@ -178,12 +178,6 @@ impl Draft {
         let lb = self.living(name)?;
         lb.held.remove(&key.address);
         let before = lb.listeners.insert(key, backend_port);
-        if lb.listeners.len() > MAX_LISTENERS {
-            return Err(Error::TooMany {
-                what: "listeners of a load balancer",
-                limit: MAX_LISTENERS,
-            });
-        }
         if before != Some(backend_port) {
             let name = self.state.lb(name)?.0.clone();
             let listener = key.to_string();
@@ -222,7 +216,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::NoSuchLoadBalancer`], [`Error::BeingDeleted`],
-    /// [`Error::OtherAddress`], [`Error::TooMany`].
+    /// [`Error::OtherAddress`], [`Error::Full`].
     pub fn register(&mut self, lb: &str, id: &BackendId, spec: BackendSpec) -> Result<(), Error> {
         let name = self.state.lb(lb)?.0.clone();
         let entry = self.living(lb)?;
@@ -527,16 +521,13 @@ impl Draft {
             .map(|lb| lb.index)
             .collect();
         (0..LbIndex::MAX)
-            .take(MAX_LOAD_BALANCERS)
+            .take(self.sizes.load_balancers as usize)
             .find(|index| !used.contains(index))
-            .ok_or(Error::TooMany {
-                what: "load balancers",
-                limit: MAX_LOAD_BALANCERS,
-            })
+            .ok_or_else(|| self.sizes.full(Counted::LoadBalancers).into())
     }
 
     fn free_backend_index(&self) -> Result<BackendIndex, Error> {
-        let mut used = vec![false; MAX_BACKENDS];
+        let mut used = vec![false; self.sizes.backends as usize];
         let taken = self
             .state
             .backends()
@@ -550,10 +541,7 @@ impl Draft {
         used.iter()
             .position(|used| !used)
             .and_then(|index| BackendIndex::try_from(index).ok())
-            .ok_or(Error::TooMany {
-                what: "backends",
-                limit: MAX_BACKENDS,
-            })
+            .ok_or_else(|| self.sizes.full(Counted::Backends).into())
     }
 }
 

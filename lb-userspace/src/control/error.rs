@@ -3,6 +3,7 @@
 use crate::{
     config::{Diagnostic, Invalid},
     dataplane::DataplaneError,
+    tables::Full,
 };
 
 /// An answer that is a refusal. Nothing has changed when one is given.
@@ -46,12 +47,12 @@ pub enum Error {
     Invalid(#[from] Invalid),
     #[error("the document is not valid\n{}", lines(.0))]
     Document(Vec<Diagnostic>),
-    #[error("the limit of {limit} {what} is reached")]
-    TooMany { what: &'static str, limit: usize },
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("the change could not be stored and was not made")]
     Store(#[source] crate::store::StoreError),
     #[error("the kernel refused the change and it was taken back")]
-    Dataplane(#[from] DataplaneError),
+    Dataplane(#[source] DataplaneError),
     #[error("a VIP could not be put on its interface and the change was taken back")]
     Vip(#[source] super::vip::VipError),
     #[error("the agent is stopping")]
@@ -73,6 +74,15 @@ pub enum Kind {
     Unavailable,
 }
 
+impl From<DataplaneError> for Error {
+    fn from(error: DataplaneError) -> Self {
+        match error {
+            DataplaneError::Full(full) => Self::Full(full),
+            error => Self::Dataplane(error),
+        }
+    }
+}
+
 impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -86,7 +96,7 @@ impl Error {
             | Self::OtherAddress { .. }
             | Self::OtherMode { .. }
             | Self::NotRegistered { .. }
-            | Self::TooMany { .. } => Kind::Conflict,
+            | Self::Full(_) => Kind::Conflict,
             Self::Store(_) | Self::Dataplane(_) | Self::Vip(_) => Kind::Failed,
             Self::Stopping => Kind::Unavailable,
         }
@@ -136,7 +146,7 @@ impl Error {
             Self::NotRegistered { .. } => "not_registered",
             Self::Invalid(invalid) => invalid.code(),
             Self::Document(_) => "bad_document",
-            Self::TooMany { .. } => "too_many",
+            Self::Full(_) => "table_full",
             Self::Store(_) => "store_failed",
             Self::Dataplane(_) => "kernel_refused",
             Self::Vip(_) => "vip_failed",
@@ -168,6 +178,7 @@ impl Error {
             )),
             Self::Invalid(invalid) => invalid.hint(),
             Self::Store(error) => Some(error.hint()),
+            Self::Full(full) => Some(full.hint()),
             _ => None,
         }
     }

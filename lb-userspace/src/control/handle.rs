@@ -20,6 +20,7 @@ use crate::{
     dataplane,
     health::{Board, Roster},
     hooks::{HookTally, Tallies},
+    tables::Room,
 };
 
 /// What a health check found.
@@ -50,6 +51,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub enum Request {
     Status(Reply<Status>),
     Measure(Reply<Measured>),
+    Room(Reply<[Room; 3]>),
     LoadBalancers(Reply<Vec<LoadBalancer>>),
     LoadBalancer(String, Reply<LoadBalancer>),
     CreateLoadBalancer(NewLoadBalancer, Reply<LoadBalancer>),
@@ -233,6 +235,14 @@ impl Handle {
         let mut measured = self.ask(Request::Measure).await?;
         measured.hooks = self.hooks.all();
         Ok(measured)
+    }
+
+    /// How much of each table is taken.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn room(&self) -> Result<[Room; 3], Error> {
+        self.ask(Request::Room).await
     }
 
     /// What becomes of the events that hooks want.

@@ -24,6 +24,7 @@ use crate::{
     },
     health::{HealthCheck, Key, Roster, Subject},
     suggest::nearest,
+    tables::{Counted, Full, Room, TableSizes},
 };
 
 /// The way to each backend that the data plane has spoken of.
@@ -131,6 +132,52 @@ impl State {
                 listening.chain(lb.held.iter().copied())
             })
             .collect()
+    }
+
+    /// How much of each table is taken.
+    #[must_use]
+    pub fn room(&self, sizes: &TableSizes) -> [Room; 3] {
+        Counted::ALL.map(|what| {
+            let used = match what {
+                Counted::LoadBalancers => self.load_balancers.len(),
+                // Those that are gone count until nothing names their index.
+                Counted::Backends => self.backend_indices().count(),
+                Counted::Listeners => self
+                    .load_balancers
+                    .values()
+                    .map(|lb| lb.listeners.len())
+                    .sum(),
+            };
+            Room {
+                what,
+                used: u32::try_from(used).unwrap_or(u32::MAX),
+                limit: sizes.limit(what),
+            }
+        })
+    }
+
+    /// # Errors
+    /// When there are more of something than there is room for, or its index
+    /// lies beyond a table that was made smaller.
+    pub fn fits(&self, sizes: &TableSizes) -> Result<(), Full> {
+        let room = self.room(sizes);
+        room.iter().try_for_each(Room::check)?;
+        let lbs = self.load_balancers.values().map(|lb| lb.index).max();
+        let backends = self.backend_indices().max();
+        for (what, last) in [(Counted::LoadBalancers, lbs), (Counted::Backends, backends)] {
+            let room = Room {
+                what,
+                used: last.map_or(0, |last| u32::from(last) + 1),
+                limit: sizes.limit(what),
+            };
+            room.check()?;
+        }
+        Ok(())
+    }
+
+    fn backend_indices(&self) -> impl Iterator<Item = BackendIndex> {
+        let present = self.backends().filter_map(|(_, _, backend)| backend.index);
+        present.chain(self.retired.iter().copied())
     }
 
     /// The rules that no part can be checked against alone.

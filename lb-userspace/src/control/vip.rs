@@ -6,6 +6,7 @@
 //! then forgotten. Both steps can be done twice.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -29,12 +30,12 @@ pub enum VipError {
 
 /// Puts addresses on interfaces. Calls block.
 pub trait VipKeeper: Send {
-    /// The interface that the address should be on; `None` when the host has
-    /// it already: such a one is not ours and is left alone.
+    /// The interface that each of the addresses should be on, but for those
+    /// that the host has already: they are not ours and are left alone.
     ///
     /// # Errors
     /// When the kernel cannot be asked, or there is no such interface.
-    fn place(&mut self, address: IpAddr) -> Result<Option<String>, VipError>;
+    fn place(&mut self, addresses: &[IpAddr]) -> Result<Vec<(IpAddr, String)>, VipError>;
 
     /// Puts the address there. One that is there already is no error.
     ///
@@ -95,27 +96,34 @@ fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> VipError {
 }
 
 impl VipKeeper for NetlinkKeeper {
-    fn place(&mut self, address: IpAddr) -> Result<Option<String>, VipError> {
+    fn place(&mut self, addresses: &[IpAddr]) -> Result<Vec<(IpAddr, String)>, VipError> {
         let present = self
             .netlink
             .addresses()
             .map_err(failed("ask for the host's addresses"))?;
-        if present.iter().any(|there| there.address == address) {
-            return Ok(None);
-        }
+        let there: BTreeSet<IpAddr> = present.iter().map(|there| there.address).collect();
+        // A VIP of ours stands for no network: what matters are the others.
+        let networks: Vec<Address> = present
+            .into_iter()
+            .filter(|there| there.prefix < bits(there.address))
+            .collect();
         let links = self.links()?;
-        let ours = self
-            .interfaces
+        let ours = || {
+            self.interfaces
+                .iter()
+                .filter_map(|name| links.iter().find(|link| link.name == *name))
+        };
+        addresses
             .iter()
-            .filter_map(|name| links.iter().find(|link| link.name == *name));
-        let nearest = nearest(address, ours, &present);
-        match nearest {
-            Some(link) => Ok(Some(link.name.clone())),
-            None => Err(VipError::NoInterface {
-                address,
-                interfaces: self.interfaces.join(", "),
-            }),
-        }
+            .filter(|address| !there.contains(address))
+            .map(|address| match nearest(*address, ours(), &networks) {
+                Some(link) => Ok((*address, link.name.clone())),
+                None => Err(VipError::NoInterface {
+                    address: *address,
+                    interfaces: self.interfaces.join(", "),
+                }),
+            })
+            .collect()
     }
 
     fn add(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {
@@ -145,6 +153,10 @@ impl VipKeeper for NetlinkKeeper {
             _ => Ok(()),
         }
     }
+}
+
+fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Of our links, the one whose network the address is in; the narrowest, if

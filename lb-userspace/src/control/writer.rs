@@ -28,6 +28,7 @@ use crate::{
     config::{BackendId, LbName},
     dataplane::{self, BackendIndex, Change, Dataplane, Ties, View},
     store::Store,
+    tables::TableSizes,
 };
 
 /// How often a drain is looked at: well within P3's second.
@@ -63,6 +64,8 @@ pub struct Control {
     pub(super) parts: Parts,
     pub(super) started: Now,
     pub(super) state: State,
+    /// What there is room for.
+    pub(super) sizes: TableSizes,
     /// What the kernel was told.
     view: View,
     pub(super) ways: Ways,
@@ -97,12 +100,14 @@ impl Control {
     pub fn start(inbox: Inbox, mut parts: Parts, file: Option<Declare>) -> Result<Self, Error> {
         let now = parts.clock.now();
         let state = parts.store.load(now).map_err(Error::Store)?;
+        let sizes = parts.dataplane.sizes();
         let mut control = Self {
             inbox,
             backlog: VecDeque::new(),
             parts,
             started: now,
             state: state.unwrap_or_default(),
+            sizes,
             view: View::default(),
             ways: Ways::new(),
             events: 0,
@@ -127,9 +132,11 @@ impl Control {
                 tracing::info!("{address} stays on {interface}: VIPs are not managed any more");
             }
         }
-        // After a reboot, or a change of hands, an address may be gone.
-        self.place_vips(&BTreeSet::new(), &mut draft.state)?;
+        draft.validate()?;
         let view = draft.state.view(&self.ways);
+        self.parts.dataplane.check(&plan(&View::default(), &view))?;
+        // After a reboot, or a change of hands, an address may be gone.
+        let placed = self.place_vips(&BTreeSet::new(), &mut draft.state)?;
         if let Err(error) = self.parts.store.save(&draft.state, draft.now) {
             // With nothing new to remember, a full disk is no reason to leave
             // the kernel alone.
@@ -139,27 +146,10 @@ impl Control {
             self.trouble.store_behind = true;
             self.complain(&error.to_string(), draft.now);
         }
-        let wanted = draft.state.wanted_vips();
-        for (address, interface) in &draft.state.vips {
-            if let Some(keeper) = &mut self.parts.vips
-                && wanted.contains(address)
-            {
-                keeper.add(*address, interface).map_err(Error::Vip)?;
-            }
+        if let Err(error) = self.begin_in_force(&draft.state, &view) {
+            self.take_back_start(&placed, &draft);
+            return Err(error);
         }
-        self.parts.dataplane.reconcile(&view)?;
-        // What was asked for before and has not been answered.
-        let forget = draft.state.retired.iter().copied();
-        let mut again: Vec<Change> = forget.map(Change::RemoveBackend).collect();
-        for (_, _, backend) in draft.state.backends() {
-            if let (Some(index), Some(epoch)) = (backend.index, backend.life.closing()) {
-                again.push(Change::Disown {
-                    backend: index,
-                    epoch,
-                });
-            }
-        }
-        self.parts.dataplane.apply(&again)?;
         let before = self.state.view(&self.ways);
         self.state = draft.state;
         self.view = view;
@@ -175,6 +165,42 @@ impl Control {
             "in force"
         );
         Ok(())
+    }
+
+    /// Puts a whole state in force.
+    fn begin_in_force(&mut self, state: &State, view: &View) -> Result<(), Error> {
+        let wanted = state.wanted_vips();
+        for (address, interface) in &state.vips {
+            if let Some(keeper) = &mut self.parts.vips
+                && wanted.contains(address)
+            {
+                keeper.add(*address, interface).map_err(Error::Vip)?;
+            }
+        }
+        self.parts.dataplane.reconcile(view)?;
+        // What was asked for before and has not been answered.
+        let forget = state.retired.iter().copied();
+        let mut again: Vec<Change> = forget.map(Change::RemoveBackend).collect();
+        for (_, _, backend) in state.backends() {
+            if let (Some(index), Some(epoch)) = (backend.index, backend.life.closing()) {
+                again.push(Change::Disown {
+                    backend: index,
+                    epoch,
+                });
+            }
+        }
+        Ok(self.parts.dataplane.apply(&again)?)
+    }
+
+    /// A start that failed leaves nothing on the host that was not there
+    /// before: no address, and in the store what it found.
+    fn take_back_start(&mut self, placed: &[(IpAddr, String)], draft: &Draft) {
+        self.remove_vips(placed);
+        if !draft.is_no_change(&self.state)
+            && let Err(error) = self.parts.store.save(&self.state, draft.now)
+        {
+            tracing::warn!("the state keeps what could not be put in force: {error}");
+        }
     }
 
     /// Works until [`super::Handle::stop`], or until nobody can ask any more.
@@ -313,7 +339,7 @@ impl Control {
     }
 
     pub(super) fn draft(&self) -> Draft {
-        Draft::new(&self.state, self.parts.clock.now())
+        Draft::new(&self.state, self.parts.clock.now(), self.sizes)
     }
 
     /// Makes the draft the state: checked, stored, in force, said.
@@ -341,10 +367,11 @@ impl Control {
         if draft.is_no_change(&self.state) {
             return Ok(());
         }
-        draft.state.check()?;
+        draft.validate()?;
         let added = self.place_vips(&self.state.wanted_vips(), &mut draft.state)?;
         let view = draft.state.view(&self.ways);
         let changes = plan(&self.view, &view);
+        self.parts.dataplane.check(&changes)?;
 
         let saved = self.parts.store.save(&draft.state, draft.now);
         let behind = saved.is_err();
@@ -392,13 +419,7 @@ impl Control {
 
     /// The kernel has refused: everything goes back to the state in force.
     fn take_back(&mut self, added: &[(IpAddr, String)], now: Now) {
-        if let Some(keeper) = &mut self.parts.vips {
-            for (address, interface) in added {
-                if let Err(error) = keeper.remove(*address, interface) {
-                    tracing::warn!("{error}");
-                }
-            }
-        }
+        self.remove_vips(added);
         self.trouble.store_behind = true;
         self.trouble.kernel_behind = true;
         self.retry(now);
@@ -676,7 +697,7 @@ pub(super) fn declared(
         for edit in &edits {
             edit.make(draft)?;
         }
-        draft.state.check()?;
+        draft.validate()?;
         draft
             .state
             .declared

@@ -16,6 +16,7 @@ use super::{
     Attachment, BackendCounters, BackendIndex, Change, Counters, Dataplane, DataplaneError, Epoch,
     Event, EventSink, FlowRecord, LbIndex, ListenerKey, NextHop, Ties, View,
 };
+use crate::tables::{Counted, Room, TableSizes};
 
 /// Names a flow of the [`World`].
 pub type FlowId = u64;
@@ -46,6 +47,7 @@ enum Way {
 
 #[derive(Default)]
 struct Inner {
+    sizes: TableSizes,
     view: View,
     flows: BTreeMap<FlowId, Flow>,
     handshakes: BTreeMap<BackendIndex, u64>,
@@ -103,6 +105,11 @@ impl World {
             inner: Arc::clone(&self.inner),
             events,
         }
+    }
+
+    /// What an agent that is started from now on has room for.
+    pub fn resize(&self, sizes: TableSizes) {
+        self.lock().sizes = sizes;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -400,6 +407,29 @@ impl Dataplane for MemoryDataplane {
         drop(inner);
         self.world.tell(events);
         Ok(())
+    }
+
+    fn sizes(&self) -> TableSizes {
+        self.world.lock().sizes
+    }
+
+    fn check(&self, changes: &[Change]) -> Result<(), DataplaneError> {
+        let inner = self.world.lock();
+        let new = changes.iter().filter(|change| match change {
+            Change::PutListener(view) => !inner.view.listeners.contains_key(&view.key),
+            _ => false,
+        });
+        let removed = changes.iter().filter(|change| match change {
+            Change::RemoveListener(key) => inner.view.listeners.contains_key(key),
+            _ => false,
+        });
+        let used = (inner.view.listeners.len() + new.count()).saturating_sub(removed.count());
+        let room = Room {
+            what: Counted::Listeners,
+            used: u32::try_from(used).unwrap_or(u32::MAX),
+            limit: inner.sizes.listeners,
+        };
+        Ok(room.check()?)
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), DataplaneError> {

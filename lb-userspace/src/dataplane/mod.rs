@@ -22,6 +22,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::tables::{Full, TableSizes};
+
 /// The index of a load balancer in the kernel's tables.
 pub type LbIndex = u16;
 /// The index of a backend in the kernel's tables. Not used again for another
@@ -305,14 +307,8 @@ pub enum DataplaneError {
         action: String,
         source: std::io::Error,
     },
-    #[error(
-        "the kernel's table of {what} is full ({max} entries); raise [tables] {key} and restart"
-    )]
-    Full {
-        what: &'static str,
-        max: u32,
-        key: &'static str,
-    },
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("{0}")]
     Refused(String),
 }
@@ -325,6 +321,15 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When the kernel refuses; what was applied before stays.
     fn reconcile(&mut self, view: &View) -> Result<(), DataplaneError>;
+
+    /// How much its tables hold.
+    fn sizes(&self) -> TableSizes;
+
+    /// Whether `changes` fit; asked before anything is written.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Full`] if they do not.
+    fn check(&self, changes: &[Change]) -> Result<(), DataplaneError>;
 
     /// # Errors
     /// When the kernel refuses; the changes before the failing one stay.

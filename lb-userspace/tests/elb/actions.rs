@@ -373,9 +373,89 @@ fn long_lists_come_in_pages() {
         agent.refused("DescribeLoadBalancers", &["PageSize=401"]),
         "ValidationError"
     );
-    let limits = agent.ok("DescribeAccountLimits", &[]);
-    let names = limits.texts("DescribeAccountLimitsResult/Limits/member/Name");
-    assert!(names.contains(&"classic-registered-instances".to_owned()));
+}
+
+/// The quotas are what `[tables]` has room for, and beyond them is the client's
+/// error, in words that name the setting.
+#[test]
+fn the_quotas_are_the_tables() {
+    use lb_userspace::tables::TableSizes;
+
+    let limits = |agent: &Agent| {
+        let limits = agent.ok("DescribeAccountLimits", &[]);
+        let texts =
+            |name: &str| limits.texts(&format!("DescribeAccountLimitsResult/Limits/member/{name}"));
+        texts("Name")
+            .into_iter()
+            .zip(texts("Max"))
+            .collect::<Vec<_>>()
+    };
+    let of = |listeners: &str, load_balancers: &str, instances: &str| {
+        [
+            ("classic-listeners", listeners),
+            ("classic-load-balancers", load_balancers),
+            ("classic-registered-instances", instances),
+        ]
+        .map(|(name, max)| (name.to_owned(), max.to_owned()))
+    };
+    assert_eq!(limits(&Agent::start()), of("4096", "1024", "16384"));
+
+    let sizes = TableSizes {
+        load_balancers: 2,
+        backends: 1,
+        listeners: 3,
+        ..TableSizes::default()
+    };
+    let agent = Agent::sized(crate::world::CONFIG, sizes);
+    assert_eq!(limits(&agent), of("3", "2", "1"));
+    let full = |answer: crate::world::Answer, code: &str, setting: &str| {
+        assert!((400..500).contains(&answer.status), "{answer:?}");
+        assert_eq!(answer.text("Error/Code"), code);
+        let message = answer.text("Error/Message");
+        assert!(
+            message.contains(&format!("[tables] {setting}")),
+            "{message}"
+        );
+    };
+    agent.create("a");
+    agent.create("b");
+    full(
+        agent.call(
+            "CreateLoadBalancer",
+            &[
+                "LoadBalancerName=c",
+                "Listeners.member.1.Protocol=TCP",
+                "Listeners.member.1.LoadBalancerPort=80",
+                "Listeners.member.1.InstancePort=80",
+                "AvailabilityZones.member.1=z",
+            ],
+        ),
+        "TooManyLoadBalancers",
+        "load_balancers",
+    );
+    let register = |id: &str| {
+        let instance = format!("Instances.member.1.InstanceId={id}");
+        agent.call(
+            "RegisterInstancesWithLoadBalancer",
+            &["LoadBalancerName=a", &instance],
+        )
+    };
+    assert_eq!(register("web-1").status, 200);
+    full(register("web-2"), "InvalidConfigurationRequest", "backends");
+    let listen = |port: u16| {
+        let port = format!("Listeners.member.1.LoadBalancerPort={port}");
+        agent.call(
+            "CreateLoadBalancerListeners",
+            &[
+                "LoadBalancerName=a",
+                "Listeners.member.1.Protocol=TCP",
+                "Listeners.member.1.InstancePort=80",
+                &port,
+            ],
+        )
+    };
+    assert_eq!(listen(81).status, 200);
+    full(listen(82), "InvalidConfigurationRequest", "listeners");
 }
 
 /// Load balancers that the API did not make are shown as what they are.

@@ -19,6 +19,7 @@ use lb_userspace::{
         memory::{FlowId, World},
     },
     store::memory::MemoryStore,
+    tables::TableSizes,
 };
 use tokio::sync::oneshot;
 
@@ -43,8 +44,14 @@ impl Agent {
 
     /// With this for its `[elb_api]`.
     pub(crate) fn with(section: &str) -> Self {
+        Self::sized(section, TableSizes::default())
+    }
+
+    /// As [`Self::with`], with tables of these sizes.
+    pub(crate) fn sized(section: &str, sizes: TableSizes) -> Self {
         let (handle, inbox) = control::channel();
         let world = World::new(handle.dataplane_events());
+        world.resize(sizes);
         let store = MemoryStore::default();
         let parts = Parts {
             clock: Box::new(HostClock),

@@ -5,7 +5,11 @@ use std::fmt;
 
 use hyper::StatusCode;
 
-use crate::{config::Invalid, control};
+use crate::{
+    config::Invalid,
+    control,
+    tables::{Counted, Full},
+};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident $status:ident,)*) => {
@@ -144,7 +148,11 @@ impl From<control::Error> for Refusal {
             }
             E::NoSuchListener { .. } => Code::ListenerNotFound,
             E::LoadBalancerExists { .. } => Code::DuplicateLoadBalancerName,
-            E::OtherMode { .. } | E::TooMany { .. } => Code::InvalidConfigurationRequest,
+            E::Full(Full {
+                what: Counted::LoadBalancers,
+                ..
+            }) => Code::TooManyLoadBalancers,
+            E::OtherMode { .. } | E::Full(_) => Code::InvalidConfigurationRequest,
             E::Invalid(invalid) => of_invalid(invalid),
             E::Document(_) | E::Store(_) | E::Dataplane(_) | E::Vip(_) => Code::InternalFailure,
             E::Stopping => Code::ServiceUnavailable,

@@ -8,6 +8,7 @@ use prometheus::{
 use crate::{
     api::types::{Backend, Drain, LoadBalancer, State},
     control::Measured,
+    tables::Counted,
 };
 
 /// The content type of [`page`].
@@ -126,6 +127,25 @@ impl Page {
             let family = &[table.family];
             entries.with_label_values(family).set(count(table.entries));
             room.with_label_values(family).set(count(table.limit));
+        }
+        let used = self.gauges(
+            "ebb_table_used",
+            "Load balancers, backends and listeners that there are; see [tables].",
+            &["table"],
+        )?;
+        let room = self.gauges(
+            "ebb_table_limit",
+            "Load balancers, backends and listeners that there is room for.",
+            &["table"],
+        )?;
+        for counted in Counted::ALL {
+            let tables = &measured.status.tables;
+            if let Some(table) = tables.iter().find(|table| table.name == counted.key()) {
+                used.with_label_values(&[counted.key()])
+                    .set(count(table.used));
+                room.with_label_values(&[counted.key()])
+                    .set(count(table.limit));
+            }
         }
         self.counters(
             "ebb_sweeps_total",

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     config::{Attributes, BackendId, HostInterface, Weight},
     dataplane::bpf::XdpMode,
+    tables::TableSizes,
 };
 
 const GOOD: &str = r#"interfaces = ["eth0", "eth1"]
@@ -13,6 +14,9 @@ manage_vips = true
 xdp_mode = "driver"
 
 [tables]
+load_balancers = 257
+backends = 20_000
+listeners = 65_535
 flows = 1_048_576
 maglev = 4093
 
@@ -95,8 +99,15 @@ fn a_good_file_is_understood() {
     assert_eq!(settings.interfaces, ["eth0", "eth1"]);
     assert_eq!(settings.xdp_mode, XdpMode::Driver);
     assert_eq!(
-        (settings.tables.flows, settings.tables.maglev),
-        (1 << 20, 4093)
+        settings.tables,
+        TableSizes {
+            load_balancers: 257,
+            backends: 20_000,
+            listeners: 65_535,
+            flows: 1 << 20,
+            maglev: 4093,
+            ..TableSizes::default()
+        }
     );
     assert_eq!(settings.nat.ports, Some((1024, 32767)));
     assert_eq!(settings.metrics, Some(([127, 0, 0, 1], 9180).into()));
@@ -459,6 +470,9 @@ const BAD: &[(&str, &str, &str, isize, &str)] = &[
     ),
     ("maglev", "4093", "4096", 0, "a prime"),
     ("flows", "1_048_576", "100", 0, "1024 to"),
+    ("load_balancers", "257", "65536", 0, "1 to 65535, not 65536"),
+    ("backends", "20_000", "0", 0, "1 to 65535, not 0"),
+    ("listeners", "65_535", "-1", 0, "1 to 65535, not -1"),
     (
         "wrong type",
         "manage_vips = true",
@@ -515,7 +529,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         .replacen("manage_vips", "manage_vip", 1);
     let found = parse(&text).unwrap_err();
     let lines: Vec<usize> = found.iter().map(|diagnostic| diagnostic.line).collect();
-    assert_eq!(lines, [2, 38, 53], "{found:#?}");
+    assert_eq!(lines, [2, 41, 56], "{found:#?}");
 }
 
 #[test]

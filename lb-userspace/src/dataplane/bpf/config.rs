@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use lb_common::abi::{
-    config::{MAX_INTERFACES, MAX_NAT_POOL, Settings},
-    half_open,
-};
+use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
 
-use super::maps;
+use crate::tables::TableSizes;
 
 /// How the kernel program is put on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,42 +22,6 @@ pub enum XdpMode {
     Driver,
     /// After the kernel has made an skb of the packet: works everywhere, slowly.
     Generic,
-}
-
-/// Sizes of tables, in entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TableSizes {
-    /// Established flows, per address family; a nat flow takes two.
-    pub flows: u32,
-    /// Half-open flows, per address family; a nat flow takes two. The table begins
-    /// to evict when it is half full, see [`lb_common::abi::half_open`].
-    pub half_open: u32,
-    /// Slots of a Maglev table: a prime of at most
-    /// [`lb_common::maglev::MAX_SLOTS`].
-    pub maglev: u32,
-}
-
-impl Default for TableSizes {
-    fn default() -> Self {
-        Self {
-            flows: 262_144,
-            half_open: 65_536,
-            maglev: 65_537,
-        }
-    }
-}
-
-impl TableSizes {
-    /// The maps whose size is configured.
-    pub(super) fn by_map(&self) -> impl Iterator<Item = (&'static str, u32)> + use<> {
-        let Self {
-            flows, half_open, ..
-        } = *self;
-        maps::FLOWS
-            .map(|name| (name, flows))
-            .into_iter()
-            .chain(maps::HALF_OPEN.map(|name| (name, half_open::buckets(half_open))))
-    }
 }
 
 /// The addresses that tunnels (ipip) come from: a prefix, so that a backend can

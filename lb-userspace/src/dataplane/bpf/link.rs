@@ -281,6 +281,13 @@ fn entries(dir: &Path) -> Result<Vec<String>, AttachError> {
     }
 }
 
+/// Whether an earlier agent left something there, or one runs.
+#[must_use]
+pub fn is_loaded(bpffs_dir: &Path) -> bool {
+    // What cannot be looked into is not ours to take away.
+    entries(bpffs_dir).map_or(true, |entries| !entries.is_empty())
+}
+
 /// Takes the program off all interfaces and drops its maps, and with them all
 /// flows. No agent may be running on `bpffs_dir`.
 ///

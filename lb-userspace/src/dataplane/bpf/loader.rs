@@ -7,12 +7,12 @@ use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
 use lb_common::abi::half_open;
 
 use super::{
-    config::TableSizes,
     kernel_log::{self, KernelLog},
     maps::{self, Maps, Tables},
     schema::{self, Schema, SchemaError},
     table::OpenError,
 };
+use crate::tables::TableSizes;
 
 /// The name of the kernel program in its object.
 const PROGRAM: &str = "ebb";

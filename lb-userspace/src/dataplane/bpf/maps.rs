@@ -112,11 +112,6 @@ const NAMES_V6: FamilyNames = [
     "NAT_POOL_V6",
 ];
 
-/// The tables of established flows, and of half-open ones: what the
-/// configuration sizes.
-pub(super) const FLOWS: [&str; 2] = [NAMES_V4[0], NAMES_V6[0]];
-pub(super) const HALF_OPEN: [&str; 2] = [NAMES_V4[1], NAMES_V6[1]];
-
 pub(super) struct Maps {
     pub(super) v4: FamilyMaps<Addr4>,
     pub(super) v6: FamilyMaps<Addr6>,

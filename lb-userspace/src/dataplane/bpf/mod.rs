@@ -56,8 +56,8 @@ use std::{
 use tracing::info;
 
 pub use self::{
-    config::{Config, ConfigError, TableSizes, TunnelSource, UdpTimeouts, XdpMode},
-    link::{AttachError, unload},
+    config::{Config, ConfigError, TunnelSource, UdpTimeouts, XdpMode},
+    link::{AttachError, is_loaded, unload},
     loader::LoadError,
     schema::SchemaError,
     state::ServeError,
@@ -74,6 +74,7 @@ use super::{
     Attachment, BackendIndex, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
     FlowRecord, Gauges, LbIndex, TableFill, Ties, View,
 };
+use crate::tables::TableSizes;
 
 /// What all threads share.
 struct Shared {
@@ -141,6 +142,7 @@ pub struct Kernel {
     shared: Arc<Shared>,
     interfaces: Vec<String>,
     mode: XdpMode,
+    sizes: TableSizes,
 }
 
 /// Why the data plane cannot start.
@@ -225,6 +227,7 @@ impl Kernel {
             shared,
             interfaces,
             mode: config.xdp_mode,
+            sizes: config.tables,
         })
     }
 }
@@ -391,6 +394,14 @@ impl Dataplane for Kernel {
             }
             Ok(())
         })
+    }
+
+    fn sizes(&self) -> TableSizes {
+        self.sizes
+    }
+
+    fn check(&self, changes: &[Change]) -> Result<(), DataplaneError> {
+        self.shared.state().check(changes)
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), DataplaneError> {

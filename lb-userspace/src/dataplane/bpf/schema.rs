@@ -19,7 +19,7 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use lb_common::abi::SCHEMA;
 
-use super::config::TableSizes;
+use crate::tables::TableSizes;
 
 const PREFIX: &str = "schema-";
 
@@ -114,7 +114,7 @@ fn list(differences: &[Difference]) -> String {
 impl Schema {
     /// What `object` declares, in the sizes that are configured.
     pub(super) fn of(object: &[u8], sizes: &TableSizes) -> Result<Self, SchemaError> {
-        let sizes: BTreeMap<_, _> = sizes.by_map().collect();
+        let sizes: BTreeMap<_, _> = sizes.by_map().into();
         let maps = Object::parse(object)?.maps.into_iter();
         Ok(Self(
             maps

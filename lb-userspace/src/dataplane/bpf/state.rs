@@ -36,9 +36,12 @@ use super::{
     vips::{ListenerId, Vips},
     way::{self, Way},
 };
-use crate::dataplane::{
-    Attachment, BackendIndex, BackendView, DataplaneError, Epoch, LbIndex, LbView, ListenerKey,
-    ListenerView, Member, Mode,
+use crate::{
+    dataplane::{
+        Attachment, BackendIndex, BackendView, Change, DataplaneError, Epoch, LbIndex, LbView,
+        ListenerKey, ListenerView, Member, Mode,
+    },
+    tables::{Counted, Room, TableSizes},
 };
 
 /// One backend, as it is composed for the kernel.
@@ -75,6 +78,7 @@ pub(super) struct State {
     links: Option<Links>,
     vips: Vips,
     tables: MaglevTables,
+    sizes: TableSizes,
     lbs: BTreeMap<LbIndex, LbView>,
     backends: BTreeMap<BackendIndex, Row>,
     interfaces: Interfaces,
@@ -102,6 +106,7 @@ impl State {
             vips,
             interfaces: Interfaces::recover(&maps)?,
             tables: MaglevTables::new(tables, config.tables.maglev),
+            sizes: config.tables,
             links,
             maps,
             lbs: BTreeMap::new(),
@@ -164,15 +169,44 @@ impl State {
         self.vips.live().collect()
     }
 
+    /// Whether changes fit into the kernel's tables, where indices of what was
+    /// removed may still be taken.
+    pub(super) fn check(&self, changes: &[Change]) -> Result<(), DataplaneError> {
+        let fits = |what, index: u16, limit: u32| {
+            Room {
+                what,
+                used: u32::from(index) + 1,
+                limit,
+            }
+            .check()
+        };
+        let mut listeners = Vec::new();
+        for change in changes {
+            match change {
+                Change::PutLb(view) => {
+                    fits(
+                        Counted::LoadBalancers,
+                        view.index,
+                        self.maps.lbs.max_entries(),
+                    )?;
+                }
+                Change::PutBackend(view) => {
+                    fits(
+                        Counted::Backends,
+                        view.index,
+                        self.maps.backends.max_entries(),
+                    )?;
+                }
+                Change::PutListener(view) => listeners.push(view.key),
+                _ => {}
+            }
+        }
+        Ok(self.vips.check(&listeners, self.sizes.listeners)?)
+    }
+
     // Load balancers and listeners.
 
     pub(super) fn put_lb(&mut self, view: &LbView) -> Result<(), DataplaneError> {
-        let max = self.maps.lbs.max_entries();
-        if u32::from(view.index) >= max {
-            return Err(DataplaneError::Refused(format!(
-                "the kernel's tables hold {max} load balancers, and all are taken"
-            )));
-        }
         let index = u32::from(view.index);
         let slots = match self.maps.lbs.at(index)?.slots {
             0 => self.tables.slots(),
@@ -237,12 +271,6 @@ impl State {
     // Backends.
 
     pub(super) fn put_backend(&mut self, view: &BackendView) -> Result<(), DataplaneError> {
-        let max = self.maps.backends.max_entries();
-        if u32::from(view.index) >= max {
-            return Err(DataplaneError::Refused(format!(
-                "the kernel's tables hold {max} backends, and all are taken"
-            )));
-        }
         let Some(mode) = self.lbs.get(&view.lb).map(|lb| lb.mode) else {
             return Err(DataplaneError::Refused(format!(
                 "there is no load balancer with the index {}",

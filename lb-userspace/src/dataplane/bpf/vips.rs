@@ -24,7 +24,10 @@ use super::{
     maps::{Family, Maps},
     table::TableError,
 };
-use crate::dataplane::{DataplaneError, ListenerKey, ListenerView, Protocol};
+use crate::{
+    dataplane::{DataplaneError, ListenerKey, ListenerView, Protocol},
+    tables::{Counted, Full},
+};
 
 pub(super) fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
@@ -55,18 +58,34 @@ struct Entry {
 }
 
 /// What the kernel has been told about addresses.
-#[derive(Default)]
 pub(super) struct Vips {
     listeners: BTreeMap<ListenerKey, Entry>,
+    /// How many live listeners an address has.
+    live: BTreeMap<IpAddr, usize>,
+    /// The indices that no listener has, IPv4 and IPv6.
+    free: [BTreeSet<u16>; 2],
     nat_sources: BTreeSet<IpAddr>,
+    filter: FilterCounts,
 }
 
 impl Vips {
     /// What an earlier agent left.
     pub(super) fn recover(maps: &Maps) -> Result<Self, TableError> {
-        let mut vips = Self::default();
+        let all = |rows: u32| (0..u16::try_from(rows).unwrap_or(u16::MAX)).collect();
+        let mut vips = Self {
+            listeners: BTreeMap::new(),
+            live: BTreeMap::new(),
+            free: [
+                all(maps.v4.listeners.max_entries()),
+                all(maps.v6.listeners.max_entries()),
+            ],
+            nat_sources: BTreeSet::new(),
+            filter: FilterCounts::default(),
+        };
         vips.recover_family::<Addr4>(maps)?;
         vips.recover_family::<Addr6>(maps)?;
+        // Addresses that nobody has any more may have their bits in it.
+        maps.filter.put(&0, &vips.filter.bits())?;
         Ok(vips)
     }
 
@@ -75,7 +94,13 @@ impl Vips {
         let mut live = BTreeSet::new();
         family.vips.each(|key, value| {
             match *value {
-                NAT_SOURCE => drop(self.nat_sources.insert(key.address.into())),
+                NAT_SOURCE => {
+                    let address = key.address.into();
+                    if self.nat_sources.insert(address) {
+                        self.filter.add(address);
+                        self.filter.add(address);
+                    }
+                }
                 VIP_ITSELF => {}
                 index => drop(live.insert(index)),
             };
@@ -90,9 +115,54 @@ impl Vips {
                     port: u16::from_be(row.port),
                 };
                 let live = live.contains(&u32::from(index));
-                self.listeners.insert(key, Entry { index, live });
+                self.insert(key, index, live);
             }
         })
+    }
+
+    /// Takes note of a listener.
+    fn insert(&mut self, key: ListenerKey, index: u16, live: bool) {
+        let old = self.listeners.insert(key, Entry { index, live });
+        if old.is_none() {
+            self.filter.add(key.address);
+            self.free[usize::from(key.address.is_ipv6())].remove(&index);
+        }
+        match (old.is_some_and(|old| old.live), live) {
+            (false, true) => *self.live.entry(key.address).or_default() += 1,
+            (true, false) => self.unlive(key.address),
+            _ => {}
+        }
+    }
+
+    /// One of the address's listeners takes no new flows any more.
+    fn unlive(&mut self, address: IpAddr) {
+        if let Some(count) = self.live.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.live.remove(&address);
+            }
+        }
+    }
+
+    /// Whether there is an index for each of these listeners; those that were
+    /// removed have theirs until no flow names it. `limit` is how many the
+    /// configuration promises.
+    pub(super) fn check(&self, wanted: &[ListenerKey], limit: u32) -> Result<(), Full> {
+        for (v6, free) in [false, true].into_iter().zip(&self.free) {
+            let new = wanted
+                .iter()
+                .filter(|key| key.address.is_ipv6() == v6 && !self.listeners.contains_key(key))
+                .count();
+            if new > free.len() {
+                let missing = u32::try_from(new - free.len()).unwrap_or(u32::MAX);
+                return Err(Full {
+                    what: Counted::Listeners,
+                    limit,
+                    needed: limit.saturating_add(missing),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The listeners that take new flows.
@@ -131,7 +201,10 @@ impl Vips {
         let family = A::maps(maps);
         let index = match self.listeners.get(key) {
             Some(entry) => entry.index,
-            None => self.free_index(A::V6, family.listeners.max_entries())?,
+            None => self.free[usize::from(A::V6)]
+                .first()
+                .copied()
+                .ok_or_else(|| no_index(A::V6))?,
         };
         let row = Listener {
             address,
@@ -143,7 +216,7 @@ impl Vips {
         // The row first, so that whoever finds the index finds a listener; the
         // entry that leads to it last.
         family.listeners.put(&u32::from(index), &row)?;
-        self.listeners.insert(*key, Entry { index, live: true });
+        self.insert(*key, index, true);
         self.write_filter(maps)?;
         self.write_itself(maps, address)?;
         Ok(family.vips.put(&vip_key(key, address), &u32::from(index))?)
@@ -164,8 +237,10 @@ impl Vips {
         address: A,
     ) -> Result<(), TableError> {
         A::maps(maps).vips.delete(&vip_key(key, address))?;
-        if let Some(entry) = self.listeners.get_mut(key) {
-            entry.live = false;
+        if let Some(entry) = self.listeners.get_mut(key)
+            && std::mem::take(&mut entry.live)
+        {
+            self.unlive(key.address);
         }
         self.write_itself(maps, address)
     }
@@ -181,17 +256,15 @@ impl Vips {
         });
         let gone: Vec<_> = gone.collect();
         for (key, entry) in &gone {
+            self.filter.remove(key.address);
+            self.free[usize::from(key.address.is_ipv6())].insert(entry.index);
             let index = u32::from(entry.index);
             match key.address {
                 IpAddr::V4(_) => maps.v4.listeners.put(&index, &Listener::default())?,
                 IpAddr::V6(_) => maps.v6.listeners.put(&index, &Listener::default())?,
             }
         }
-        if gone.is_empty() {
-            Ok(())
-        } else {
-            self.write_filter(maps)
-        }
+        self.write_filter(maps)
     }
 
     /// Makes these addresses nat sources, besides those that are already.
@@ -222,30 +295,10 @@ impl Vips {
             .extract_if(.., |a| !wanted.contains(a) && !used.contains(a))
             .collect();
         for address in &gone {
+            self.filter.remove(*address);
             self.write_address(maps, *address)?;
         }
-        if gone.is_empty() {
-            Ok(())
-        } else {
-            self.write_filter(maps)
-        }
-    }
-
-    fn free_index(&self, v6: bool, max_entries: u32) -> Result<u16, DataplaneError> {
-        let taken: BTreeSet<_> = self
-            .listeners
-            .iter()
-            .map(|(key, e)| id(key, e.index))
-            .collect();
-        (0..u16::try_from(max_entries).unwrap_or(u16::MAX))
-            .find(|index| !taken.contains(&ListenerId { v6, index: *index }))
-            .ok_or_else(|| {
-                DataplaneError::Refused(format!(
-                    "the kernel's table holds {max_entries} {} listeners and all are taken; those \
-                     that were removed count until their last flow has ended",
-                    if v6 { "IPv6" } else { "IPv4" }
-                ))
-            })
+        self.write_filter(maps)
     }
 
     fn write_address(&self, maps: &Maps, address: IpAddr) -> Result<(), TableError> {
@@ -264,7 +317,7 @@ impl Vips {
             port: 0,
             protocol: 0,
         };
-        if self.live().any(|key| key.address == ip) {
+        if self.live.contains_key(&ip) {
             vips.put(&key, &VIP_ITSELF)
         } else if self.nat_sources.contains(&ip) {
             vips.put(&key, &NAT_SOURCE)
@@ -273,11 +326,21 @@ impl Vips {
         }
     }
 
-    fn write_filter(&self, maps: &Maps) -> Result<(), TableError> {
-        let listeners = self.listeners.keys().map(|key| key.address);
-        let filter = filter_of(listeners.chain(self.nat_sources.iter().copied()));
-        maps.filter.put(&0, &filter)
+    /// Writes the filter, if it is another one than the last that was written.
+    fn write_filter(&mut self, maps: &Maps) -> Result<(), TableError> {
+        if self.filter.is_written {
+            return Ok(());
+        }
+        maps.filter.put(&0, &self.filter.bits())?;
+        self.filter.is_written = true;
+        Ok(())
     }
+}
+
+/// [`Vips::check`] was asked, and said otherwise.
+fn no_index(v6: bool) -> DataplaneError {
+    let family = if v6 { "IPv6" } else { "IPv4" };
+    DataplaneError::Refused(format!("every index of an {family} listener is taken"))
 }
 
 fn id(key: &ListenerKey, index: u16) -> ListenerId {
@@ -295,16 +358,50 @@ fn vip_key<A>(key: &ListenerKey, address: A) -> VipKey<A> {
     }
 }
 
-fn filter_of(addresses: impl Iterator<Item = IpAddr>) -> Filter {
-    let mut filter = [0; FILTER_BITS as usize / 64];
-    for address in addresses {
-        let bit = match address {
-            IpAddr::V4(a) => filter_bit(Addr4::from(a)),
-            IpAddr::V6(a) => filter_bit(Addr6::from(a)),
-        };
-        filter[(bit / 64) as usize] |= 1 << (bit % 64);
+/// How many times each bit of the filter is needed: once for each listener and
+/// each nat source.
+struct FilterCounts {
+    counts: Vec<u32>,
+    is_written: bool,
+}
+
+impl Default for FilterCounts {
+    fn default() -> Self {
+        Self {
+            counts: vec![0; FILTER_BITS as usize],
+            is_written: false,
+        }
     }
-    filter
+}
+
+impl FilterCounts {
+    fn add(&mut self, address: IpAddr) {
+        let count = &mut self.counts[bit(address)];
+        *count += 1;
+        self.is_written &= *count > 1;
+    }
+
+    fn remove(&mut self, address: IpAddr) {
+        let count = &mut self.counts[bit(address)];
+        *count -= 1;
+        self.is_written &= *count > 0;
+    }
+
+    fn bits(&self) -> Filter {
+        let mut filter = [0; FILTER_BITS as usize / 64];
+        for (bit, _) in self.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+            filter[bit / 64] |= 1 << (bit % 64);
+        }
+        filter
+    }
+}
+
+fn bit(address: IpAddr) -> usize {
+    let bit = match address {
+        IpAddr::V4(a) => filter_bit(Addr4::from(a)),
+        IpAddr::V6(a) => filter_bit(Addr6::from(a)),
+    };
+    bit as usize
 }
 
 #[cfg(test)]
@@ -316,13 +413,22 @@ mod tests {
         let addresses: Vec<IpAddr> = ["10.0.0.100", "192.0.2.1", "fd00::1"]
             .map(|a| a.parse().unwrap())
             .to_vec();
-        let filter = filter_of(addresses.iter().copied());
-        let set: u32 = filter.iter().map(|w| w.count_ones()).sum();
-        assert!((1..=3).contains(&set));
-        for address in addresses {
-            let one = filter_of(std::iter::once(address));
-            assert!(filter.iter().zip(one).all(|(all, one)| all & one == one));
+        let mut filter = FilterCounts::default();
+        for address in &addresses {
+            filter.add(*address);
+            filter.add(*address);
         }
-        assert_eq!(filter_of(std::iter::empty()), [0; 64]);
+        for address in &addresses {
+            filter.remove(*address);
+        }
+        let has = |filter: &FilterCounts, address| {
+            let bit = bit(address);
+            filter.bits()[bit / 64] >> (bit % 64) & 1 == 1
+        };
+        assert!(addresses.iter().all(|address| has(&filter, *address)));
+        for address in &addresses {
+            filter.remove(*address);
+        }
+        assert_eq!(filter.bits(), [0; 64], "nobody's bit is left");
     }
 }

@@ -3,6 +3,7 @@ use crate::{
     config::{BackendId, LbName, spec},
     control::{backend::Registration, drain::Leave, edit::Draft},
     dataplane::Ties,
+    tables::TableSizes,
 };
 
 const NOW: Now = Now {
@@ -16,7 +17,7 @@ fn state() -> State {
         "listeners": [{"protocol": "tcp", "address": "10.0.0.100", "port": 80}],
         "backends": [{"id": "web-1", "address": "10.0.1.11"}, {"address": "10.0.1.12"}]}"#;
     let (name, spec) = spec::load_balancer(serde_json::from_str(text).unwrap()).unwrap();
-    let mut draft = Draft::new(&State::default(), NOW);
+    let mut draft = Draft::new(&State::default(), NOW, TableSizes::default());
     draft.create(&name, &spec).unwrap();
     draft
         .deregister("web", "web-1", Leave::ByAttributes)

@@ -1,7 +1,7 @@
 //! `DescribeAccountLimits`, and lists that are answered in pages.
 
 use super::{Action, Desk, Params, Refusal, Xml};
-use crate::control::edit::{MAX_BACKENDS, MAX_LISTENERS, MAX_LOAD_BALANCERS};
+use crate::tables::{Counted, Room};
 
 const PAGE_MOST: usize = 400;
 
@@ -56,12 +56,9 @@ impl Action for Describe {
         })
     }
 
-    async fn run(self, _: &Desk) -> Result<Xml, Refusal> {
-        let limits = vec![
-            ("classic-listeners", MAX_LISTENERS),
-            ("classic-load-balancers", MAX_LOAD_BALANCERS),
-            ("classic-registered-instances", MAX_BACKENDS),
-        ];
+    async fn run(self, desk: &Desk) -> Result<Xml, Refusal> {
+        let mut limits = desk.control.room().await?.map(quota).to_vec();
+        limits.sort_unstable();
         let (limits, next) = self.page.of(limits, |(name, _)| name);
         let mut xml = Xml::default();
         xml.list("Limits", limits, |xml, (name, max)| {
@@ -72,6 +69,17 @@ impl Action for Describe {
         }
         Ok(xml)
     }
+}
+
+/// As the Classic ELB names it. There each load balancer has so many listeners
+/// and instances; here it may have all that there are.
+fn quota(room: Room) -> (&'static str, u32) {
+    let name = match room.what {
+        Counted::LoadBalancers => "classic-load-balancers",
+        Counted::Backends => "classic-registered-instances",
+        Counted::Listeners => "classic-listeners",
+    };
+    (name, room.limit)
 }
 
 #[cfg(test)]

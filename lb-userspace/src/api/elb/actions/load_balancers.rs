@@ -130,9 +130,6 @@ impl Create {
         };
         match desk.control.create_load_balancer(new).await {
             Ok(_) => Ok(vip),
-            Err(error @ control::Error::TooMany { .. }) => {
-                Err(Refusal::new(Code::TooManyLoadBalancers, error.message()))
-            }
             Err(error) => Err(error.into()),
         }
     }
