@@ -145,11 +145,10 @@ fn follow<A: Family>(
         flow::count_out(index, len);
         return Ok(action);
     }
-    let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(packet, backend, mode) {
+    if !rewrite::fits(packet, backend) {
         return Err(Verdict::DropTooBig);
     }
-    let action = rewrite::to_backend(cursor, packet, entry.target(), backend, mode)?;
+    let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
     flow::count_in(index, len);
     Ok(action)
 }

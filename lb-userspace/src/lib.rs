@@ -19,6 +19,7 @@ mod notify;
 pub mod object;
 pub mod outbound;
 mod packet_socket;
+mod seldom;
 pub mod store;
 pub mod suggest;
 pub mod tables;

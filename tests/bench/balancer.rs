@@ -13,7 +13,6 @@ use lb_common::{
         counter::{BackendCounters, Verdict},
     },
     maglev,
-    mode::Mode,
 };
 use tests::filled::{Filled, Room};
 
@@ -53,11 +52,11 @@ impl Service {
         self as u16
     }
 
-    const fn mode(self) -> Mode {
+    const fn mode(self) -> u32 {
         match self {
-            Self::Nat => Mode::Nat,
-            Self::Dsr => Mode::Dsr,
-            Self::Ipip | Self::Ipip6 => Mode::Ipip,
+            Self::Nat => backend::MODE_NAT,
+            Self::Dsr => backend::MODE_DSR,
+            Self::Ipip | Self::Ipip6 => backend::MODE_IPIP,
         }
     }
 
@@ -133,8 +132,8 @@ impl Balancer {
         let entry = LoadBalancer {
             seed: 1,
             slots: maglev::MAX_SLOTS as u32,
-            mode: service.mode().byte(),
-            pad: [0; 7],
+            flags: service.mode(),
+            pad: 0,
         };
         let (vip, source) = (service.vip(), service.source());
         self.filled
@@ -144,13 +143,12 @@ impl Balancer {
             macs: backend::macs(BACKEND_MAC, OUR_MAC),
             ifindex: self.ifindex,
             epoch: 1,
-            flags: backend::TAKES_NEW | backend::REACHABLE | v6,
+            flags: backend::TAKES_NEW | backend::REACHABLE | service.mode() | v6,
             address: words_of(service.backend().ip()),
             source: words_of(source),
             lb,
             mtu: 1500,
-            mode: service.mode().byte(),
-            pad: [0; 3],
+            pad: 0,
         };
         self.filled.put_backend(lb, entry)?;
         self.filled.put_table(lb, Slots([lb; backend::SLOTS_LEN]))

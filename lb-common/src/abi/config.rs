@@ -1,6 +1,6 @@
 //! Settings of the packet path, and the interfaces that it serves.
 
-use super::plain::plain;
+use super::plain;
 
 /// The single value of its map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -16,8 +16,9 @@
 use super::{
     address::{Addr4, Addr6, Address},
     flow::{Flow, FlowKey},
-    plain::plain,
+    plain,
 };
+use crate::hash;
 
 /// Entries per bucket: as many as marks fill a line of memory.
 pub const WAYS: usize = 8;
@@ -27,7 +28,7 @@ pub const WAYS: usize = 8;
 #[inline(always)]
 #[must_use]
 pub fn hash<A: Address>(key: &FlowKey<A>, seed: u32) -> u32 {
-    key.hash(seed ^ key.protocol)
+    hash::flow(key, seed ^ key.protocol)
 }
 
 /// The buckets for so many entries.

@@ -4,11 +4,14 @@
 //! - [`admin`], [`client`], [`types`]: JSON over a Unix socket;
 //! - [`elb`]: what the original's clients speak;
 //! - [`metrics`]: for Prometheus; [`console`]: a web page;
-//! - [`listening`], [`connections`], [`deadline`]: what all doors do with
-//!   connections;
+//! - [`listening`], [`connections`], [`seats`], [`party`], [`attended`],
+//!   [`body`], [`deadline`]: what all doors do with connections: who gets a place, and how
+//!   slow they may be;
 //! - [`host`]: by which names this host is asked.
 
 pub mod admin;
+mod attended;
+mod body;
 pub mod client;
 mod connections;
 pub mod console;
@@ -17,4 +20,6 @@ pub mod elb;
 mod host;
 mod listening;
 pub mod metrics;
+mod party;
+mod seats;
 pub mod types;

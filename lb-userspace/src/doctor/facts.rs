@@ -70,7 +70,10 @@ impl Facts {
         });
         let (settings, uses_ipip, config_faults) = match document {
             Some(Ok((settings, document))) => {
-                let ipip = document.declaration.values().any(|lb| lb.mode.tunnels());
+                let ipip = document
+                    .declaration
+                    .values()
+                    .any(|lb| lb.mode == crate::dataplane::Mode::Ipip);
                 (Some(settings), ipip, Some(Vec::new()))
             }
             Some(Err(faults)) => (None, false, Some(faults)),

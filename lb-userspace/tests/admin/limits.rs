@@ -52,16 +52,25 @@ fn slow_senders_are_cut_and_stop_nobody_else() {
 }
 
 #[test]
-fn too_many_connections_are_turned_away_with_a_reason() {
+fn too_many_followers_are_turned_away_with_a_reason() {
     let (agent, _dir, _) = Agent::recorded(play);
-    let _idle: Vec<_> = (0..64)
-        .map(|_| UnixStream::connect(&agent.socket).unwrap())
+    let _followers: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&agent.socket).unwrap();
+            let follow = b"GET /v1/events?follow=true HTTP/1.1\r\nhost: ebb\r\n\r\n";
+            stream.write_all(follow).unwrap();
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).unwrap();
+            assert_eq!(&begin, b"HTTP/1.1 200");
+            stream
+        })
         .collect();
-    let output = agent.ebb(&["status", "--json"]);
+    let output = agent.ebb(&["events", "--follow", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let error: Error = serde_json::from_slice(&output.stderr)
         .unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
-    assert_eq!(error.error.code, "too_many_connections");
+    assert_eq!(error.error.code, "too_many_streams");
+    assert!(agent.ebb(&["status"]).status.success());
 }
 
 #[test]

@@ -117,15 +117,6 @@ fn slow_senders_are_cut_and_stop_nobody_else() {
     assert!(begin.elapsed() < Duration::from_secs(50));
 }
 
-#[test]
-fn too_many_connections_are_told_so() {
-    let agent = Agent::start();
-    let _idle: Vec<_> = (0..256).map(|_| agent.connect()).collect();
-    let refusal = agent.post(b"Action=DescribeLoadBalancers&Version=2012-06-01");
-    assert_eq!(refusal.status, 503);
-    assert_eq!(refusal.text("Error/Code"), "ServiceUnavailable");
-}
-
 const ACTIONS: &[&str] = &[
     "AddTags",
     "ApplySecurityGroupsToLoadBalancer",

@@ -1,25 +1,19 @@
 //! What was sent: bounded in size and in time, JSON or nothing.
 
-use std::time::Duration;
-
 use axum::{
-    body::Body,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{StatusCode, request::Parts},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::refusal::Refusal;
+use crate::api::{body, seats::Seat};
 
 /// What any command fits into.
-pub(super) const COMMAND: usize = 64 << 10;
+pub(super) const COMMAND: usize = body::SMALL;
 /// What a configuration file fits into.
 pub(super) const DOCUMENT: usize = 1 << 20;
-
-/// The whole body must be here by then.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body of at most `LIMIT` bytes, whatever its content type says.
 #[derive(Debug)]
@@ -33,33 +27,22 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = read(request.into_body(), LIMIT).await?;
+        let (head, body) = request.into_parts();
+        let seat = head.extensions.get::<Seat>().ok_or_else(not_served)?;
+        let bytes = body::whole(body, LIMIT, seat).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|e| not_understood(&e, bytes.is_empty()))
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<hyper::body::Bytes, Refusal> {
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout(TIMEOUT, whole).await {
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "too_slow",
-            format!("the body was not here within {} s", TIMEOUT.as_secs()),
-        )),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            format!("the body is larger than {limit} bytes"),
-        )),
-        Ok(Err(e)) => Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "broken_body",
-            format!("the body broke off: {e}"),
-        )),
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-    }
+/// Only a router that nobody serves gets here.
+fn not_served() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no_peer",
+        "it is not known who asks",
+    )
 }
 
 /// JSON that is none is 400; JSON that means nothing here is 422.

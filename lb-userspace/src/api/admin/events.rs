@@ -23,8 +23,11 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{broadcast, watch};
 
-use super::body::Asked;
-use crate::{api::types::Events, control::Event};
+use super::{body::Asked, refusal::Refusal};
+use crate::{
+    api::{seats::Seat, types::Events},
+    control::Event,
+};
 
 /// Some hours of a quiet host, some minutes of a busy one.
 const KEPT: usize = 4096;
@@ -154,14 +157,16 @@ pub(super) struct Which {
 
 pub(super) async fn get(
     Extension(recent): Extension<Recent>,
+    Extension(seat): Extension<Seat>,
     headers: HeaderMap,
     Asked(which): Asked<Which>,
-) -> Response {
+) -> Result<Response, Refusal> {
     if !which.follow {
         let events = recent.after(which.after.unwrap_or(0));
         let events = events.iter().map(|event| (**event).clone()).collect();
-        return Json(Events { events }).into_response();
+        return Ok(Json(Events { events }).into_response());
     }
+    seat.streams()?;
     let last_seen = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
@@ -170,9 +175,9 @@ pub(super) async fn get(
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(told(&event)), follower))
     });
-    Sse::new(events)
+    Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
-        .into_response()
+        .into_response())
 }
 
 fn told(event: &Event) -> sse::Event {

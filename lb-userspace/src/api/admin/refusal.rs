@@ -7,7 +7,11 @@ use axum::{
 };
 
 use crate::{
-    api::types::{Error, ErrorBody},
+    api::{
+        body::BodyError,
+        seats::NoPlace,
+        types::{Error, ErrorBody},
+    },
     control::{self, Kind},
 };
 
@@ -49,6 +53,34 @@ impl From<control::Error> for Refusal {
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.code(), error.message()).hint(error.hint())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let (status, code) = match &error {
+            BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
+            BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
+            BodyError::NoPlace(why) => return (*why).into(),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<NoPlace> for Refusal {
+    fn from(why: NoPlace) -> Self {
+        let (code, hint) = match why {
+            NoPlace::Door { .. } | NoPlace::Share { .. } => {
+                ("too_many_connections", "try again in a moment")
+            }
+            NoPlace::LargeRequests => ("too_many_large_requests", "try again in a moment"),
+            NoPlace::Streams { .. } | NoPlace::ShareOfStreams { .. } => (
+                "too_many_streams",
+                "end one that is not needed, or ask for what there is instead of following",
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, why.to_string()).hint(hint.to_owned())
     }
 }
 

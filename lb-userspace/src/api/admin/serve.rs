@@ -14,7 +14,11 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    api::connections::{self, Door},
+    api::{
+        connections::{self, Door},
+        party::Party,
+        seats::{Limits, NoPlace},
+    },
     control::{Event, Handle},
 };
 
@@ -24,7 +28,10 @@ impl Door for Socket {
     const NAME: &'static str = "admin";
 
     /// More than any fleet of operators and scripts has open on one host.
-    const CONNECTIONS: usize = 64;
+    const LIMITS: Limits = Limits {
+        connections: 64,
+        kept: 8,
+    };
 
     const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,13 +39,12 @@ impl Door for Socket {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    fn full() -> (&'static str, String) {
-        let refusal = Refusal::new(
-            hyper::StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_connections",
-            format!("{} connections are open already", Self::CONNECTIONS),
-        )
-        .hint("try again in a moment".to_owned());
+    fn party(stream: &UnixStream) -> io::Result<Party> {
+        Ok(Party::user(stream.peer_cred()?.uid()))
+    }
+
+    fn full(why: NoPlace) -> (&'static str, String) {
+        let refusal = Refusal::from(why);
         let body = serde_json::to_string(&refusal.into_body()).unwrap_or_default();
         ("application/json", body)
     }

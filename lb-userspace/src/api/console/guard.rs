@@ -1,7 +1,11 @@
 //! Who may ask: whoever reaches the address, or who has logged in; and only
 //! the console's own page, never another that a browser happens to show.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Extension, Json, Router,
@@ -12,32 +16,39 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
-use super::sessions::{LIFE, Sessions};
-use crate::api::{
-    admin::{Caller, Refusal, Sent},
-    host::is_this_host,
+use super::{
+    sessions::{LIFE, Sessions},
+    tries::Tries,
+};
+use crate::{
+    api::{
+        admin::{Caller, Refusal, Sent},
+        host::is_this_host,
+        party::Party,
+    },
+    seldom::Seldom,
 };
 
 const COOKIE: &str = "ebb_session";
-/// One guess takes that long, and they are made one after the other.
-const WRONG: Duration = Duration::from_secs(1);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     sessions: Sessions,
-    /// Held while somebody tries to log in.
-    trying: Mutex<()>,
+    tries: Mutex<Tries>,
+    /// Logins that failed, in the log.
+    failed: Seldom,
 }
 
 impl Guard {
     pub(super) fn new(sessions: Sessions) -> Self {
         Self {
             sessions,
-            trying: Mutex::default(),
+            tries: Mutex::default(),
+            failed: Seldom::default(),
         }
     }
 
@@ -168,15 +179,27 @@ async fn login(
     Extension(peer): Extension<SocketAddr>,
     Sent(Login { key, secret }): Sent<Login>,
 ) -> Result<Response, Refusal> {
-    let _one_at_a_time = guard.trying.lock().await;
-    match guard.sessions.begin(&key, &secret, Instant::now()) {
+    let now = Instant::now();
+    let may_try = {
+        let mut tries = guard.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        tries.one_more(Party::at(peer.ip()), now)
+    };
+    if !may_try {
+        return Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_logins",
+            "too many logins were tried from this address; one a second is let through",
+        ));
+    }
+    match guard.sessions.begin(&key, &secret, now) {
         Some(token) => {
             tracing::info!(target: "audit", by = %format_args!("console {peer} key {key}"), "logged in");
             Ok(with_cookie(&token, LIFE))
         }
         None => {
-            tracing::warn!(target: "audit", by = %format_args!("console {peer}"), "a login failed");
-            tokio::time::sleep(WRONG).await;
+            guard.failed.say(move |others| {
+                tracing::warn!(target: "audit", by = %format_args!("console {peer}"), "a login failed{others}");
+            });
             Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "wrong_key",

@@ -24,7 +24,11 @@ use tokio::{
 
 use super::history::History;
 use crate::{
-    api::types::{Listener, LoadBalancer, State},
+    api::{
+        admin::Refusal,
+        seats::Seat,
+        types::{Listener, LoadBalancer, State},
+    },
     control::Handle,
 };
 
@@ -167,8 +171,10 @@ pub(super) struct Which {
 /// with; then, as `now`, how things are, for as long as it is listened to.
 pub(super) async fn get(
     Extension(live): Extension<Live>,
+    Extension(seat): Extension<Seat>,
     Query(Which { lb }): Query<Which>,
-) -> Response {
+) -> Result<Response, Refusal> {
+    seat.streams()?;
     let lb = lb.unwrap_or_default();
     let history = sse::Event::default()
         .event("history")
@@ -190,9 +196,9 @@ pub(super) async fn get(
         }
     });
     let events = futures_util::StreamExt::chain(stream::iter([Ok(history)]), following);
-    Sse::new(events)
+    Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
-        .into_response()
+        .into_response())
 }
 
 fn told(look: &Look, lb: &str) -> sse::Event {

@@ -17,6 +17,8 @@ use crate::{
         admin,
         connections::{self, Door},
         listening::Listening,
+        party::Party,
+        seats::{Limits, NoPlace},
     },
     config::{AccessKeys, AccessKeysError, Entrance},
     control::Handle,
@@ -72,7 +74,10 @@ impl Door for Front {
     const NAME: &'static str = "console";
 
     /// A browser has up to six open; one of them is listened to all the time.
-    const CONNECTIONS: usize = 128;
+    const LIMITS: Limits = Limits {
+        connections: 128,
+        kept: 0,
+    };
 
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -80,12 +85,12 @@ impl Door for Front {
         self.0.accept().await
     }
 
-    fn full() -> (&'static str, String) {
-        let text = format!(
-            "{} connections are open already; try again in a moment\n",
-            Self::CONNECTIONS
-        );
-        ("text/plain", text)
+    fn party(stream: &TcpStream) -> io::Result<Party> {
+        Ok(Party::at(stream.peer_addr()?.ip()))
+    }
+
+    fn full(why: NoPlace) -> (&'static str, String) {
+        ("text/plain", format!("{why}; try again in a moment\n"))
     }
 }
 

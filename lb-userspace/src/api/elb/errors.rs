@@ -6,6 +6,7 @@ use std::fmt;
 use hyper::StatusCode;
 
 use crate::{
+    api::body::BodyError,
     config::Invalid,
     control,
     tables::{Counted, Full},
@@ -132,6 +133,15 @@ impl Refusal {
             "Receiver"
         } else {
             "Sender"
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::NoPlace(why) => Self::new(Code::ServiceUnavailable, why.to_string()),
+            error => Self::validation(error.to_string()),
         }
     }
 }

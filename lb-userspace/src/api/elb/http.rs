@@ -2,14 +2,13 @@
 
 use std::{
     convert::Infallible,
-    fmt::Display,
     io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes},
@@ -24,13 +23,16 @@ use super::{
     actions, browser,
     desk::{Desk, Shared},
     errors::{Code, Refusal},
-    sigv4,
+    sigv4::Claim,
     xml::Xml,
 };
 use crate::{
     api::{
+        body,
         connections::{self, Door},
         listening::Listening,
+        party::Party,
+        seats::{Limits, NoPlace, Seat},
     },
     config::{AccessKeys, AccessKeysError, ElbApi},
     control::Handle,
@@ -38,8 +40,6 @@ use crate::{
 
 /// A thousand instances to register are a tenth of it.
 const BODY_LIMIT: usize = 1 << 20;
-/// The whole body must be here by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -97,7 +97,10 @@ impl Door for Front {
 
     const NAME: &'static str = "ELB API";
 
-    const CONNECTIONS: usize = 256;
+    const LIMITS: Limits = Limits {
+        connections: 256,
+        kept: 0,
+    };
 
     /// Clients keep connections and ask every 15 s while they wait.
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,11 +109,12 @@ impl Door for Front {
         self.0.accept().await
     }
 
-    fn full() -> (&'static str, String) {
-        let refusal = Refusal::new(
-            Code::ServiceUnavailable,
-            format!("{} connections are open already", Self::CONNECTIONS),
-        );
+    fn party(stream: &TcpStream) -> io::Result<Party> {
+        Ok(Party::at(stream.peer_addr()?.ip()))
+    }
+
+    fn full(why: NoPlace) -> (&'static str, String) {
+        let refusal = Refusal::new(Code::ServiceUnavailable, why.to_string());
         (XML, error_document(&refusal, &Uuid::new_v4()))
     }
 }
@@ -153,7 +157,7 @@ impl Office {
     /// Every request has an answer.
     async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Full<Bytes>>
     where
-        B: Body<Data: Send, Error: Display + Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + Send,
     {
         let id = Uuid::new_v4();
         let (status, document) = match self.perform(request, peer).await {
@@ -179,22 +183,19 @@ impl Office {
         peer: SocketAddr,
     ) -> Result<(&'static str, Xml), Refusal>
     where
-        B: Body<Data: Send, Error: Display + Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + Send,
     {
+        // What costs nothing is checked first, and the body read last.
         let (head, body) = request.into_parts();
-        let body = read(body).await?;
-        let by = self.caller(&head, &body, peer, SystemTime::now())?;
-        let form = match head.method {
-            Method::POST => match head.uri.query() {
-                None | Some("") => &*body,
-                Some(_) => {
-                    return Err(Refusal::new(
-                        Code::MalformedQueryString,
-                        "a POST has its parameters in the body, and none after a ?",
-                    ));
-                }
-            },
-            Method::GET => head.uri.query().unwrap_or("").as_bytes(),
+        let in_query = match (&head.method, head.uri.query()) {
+            (&Method::POST, None | Some("")) => false,
+            (&Method::POST, Some(_)) => {
+                return Err(Refusal::new(
+                    Code::MalformedQueryString,
+                    "a POST has its parameters in the body, and none after a ?",
+                ));
+            }
+            (&Method::GET, _) => true,
             _ => {
                 return Err(Refusal::new(
                     Code::InvalidAction,
@@ -202,50 +203,39 @@ impl Office {
                 ));
             }
         };
+        let claim = self.claim(&head)?;
+        let seat = head.extensions.get::<Seat>().ok_or_else(not_served)?;
+        let body = body::whole(body, BODY_LIMIT, seat).await?;
+        let by = match claim {
+            None => format!("elb {peer}"),
+            Some(claim) => {
+                let key = claim.verify(&head, &body, SystemTime::now())?;
+                format!("elb {peer} key {key}")
+            }
+        };
+        let form = if in_query {
+            head.uri.query().unwrap_or("").as_bytes()
+        } else {
+            &*body
+        };
         let desk = Desk::new(self.control.by(&by), Arc::clone(&self.shared));
         actions::perform_form(form, &desk).await
     }
 
-    /// Who asks, for the audit; or that they may not.
-    fn caller(
-        &self,
-        head: &Parts,
-        body: &[u8],
-        peer: SocketAddr,
-        now: SystemTime,
-    ) -> Result<String, Refusal> {
+    /// Who the head says is asking, if that is needed; or that they may not.
+    fn claim<'h>(&'h self, head: &'h Parts) -> Result<Option<Claim<'h>>, Refusal> {
         if self.keys.is_empty() {
             // A signature by whatever key is neither needed nor looked at.
             browser::refuse(&head.headers)?;
-            return Ok(format!("elb {peer}"));
+            return Ok(None);
         }
-        let signed = sigv4::Signed {
-            method: &head.method,
-            uri: &head.uri,
-            headers: &head.headers,
-            body,
-        };
-        let key = sigv4::verify(signed, &self.keys, now)?;
-        Ok(format!("elb {peer} key {key}"))
+        Claim::read(&head.headers, &self.keys).map(Some)
     }
 }
 
-async fn read<B>(body: B) -> Result<Bytes, Refusal>
-where
-    B: Body<Data: Send, Error: Display + Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
-{
-    let whole = Limited::new(body, BODY_LIMIT).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Err(_) => Err(Refusal::validation(format!(
-            "the request was not here within {} s",
-            BODY_TIMEOUT.as_secs()
-        ))),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Refusal::validation(format!(
-            "the request is larger than {BODY_LIMIT} bytes"
-        ))),
-        Ok(Err(e)) => Err(Refusal::validation(format!("the request broke off: {e}"))),
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-    }
+/// Only an office without a door gets here.
+fn not_served() -> Refusal {
+    Refusal::internal("it is not known who asks")
 }
 
 fn result_document(action: &str, result: &Xml, id: &Uuid) -> String {

@@ -1,7 +1,7 @@
 //! `GET /metrics`, and nothing else. Who can reach the address may read it;
 //! nothing can be changed here.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -12,11 +12,13 @@ use hyper::{
 };
 use tokio::net::TcpStream;
 
-use super::page::{FORM, page};
+use super::{latest::Latest, page::FORM};
 use crate::{
     api::{
         connections::{self, Door},
         listening::Listening,
+        party::Party,
+        seats::{Limits, NoPlace},
     },
     control::Handle,
 };
@@ -59,7 +61,10 @@ impl Door for Endpoint {
     const NAME: &'static str = "metrics";
 
     /// A scraper has one, or two.
-    const CONNECTIONS: usize = 16;
+    const LIMITS: Limits = Limits {
+        connections: 64,
+        kept: 0,
+    };
 
     /// Scrapers keep connections from one scrape to the next.
     const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
@@ -68,32 +73,35 @@ impl Door for Endpoint {
         self.0.accept().await
     }
 
-    fn full() -> (&'static str, String) {
-        let text = format!("{} connections are open already\n", Self::CONNECTIONS);
-        ("text/plain", text)
+    fn party(stream: &TcpStream) -> io::Result<Party> {
+        Ok(Party::at(stream.peer_addr()?.ip()))
+    }
+
+    fn full(why: NoPlace) -> (&'static str, String) {
+        ("text/plain", format!("{why}\n"))
     }
 }
 
 /// Answers at `endpoint` until `stop` is done.
 pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output = ()>) {
+    let latest = Arc::new(Latest::new(control));
     let service = |_: &TcpStream| {
-        let control = control.clone();
-        Ok(service_fn(move |request| answer(request, control.clone())))
+        let latest = Arc::clone(&latest);
+        Ok(service_fn(move |request| {
+            answer(request, Arc::clone(&latest))
+        }))
     };
     connections::serve(endpoint, service, stop).await;
 }
 
 async fn answer(
     request: Request<Incoming>,
-    control: Handle,
+    latest: Arc<Latest>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, form, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match control.measure().await {
-            Ok(measured) => match page(&measured) {
-                Ok(text) => (StatusCode::OK, FORM, text),
-                Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-            },
-            Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &error.message()),
+        (&Method::GET, "/metrics") => match latest.page().await {
+            Ok(text) => (StatusCode::OK, FORM, text),
+            Err(error) => plain(error.status(), &error.to_string()),
         },
         (_, "/metrics") => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
         _ => plain(StatusCode::NOT_FOUND, "the metrics are at /metrics"),
@@ -105,6 +113,7 @@ async fn answer(
     Ok(response)
 }
 
-fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, String) {
-    (status, "text/plain; charset=utf-8", format!("{text}\n"))
+fn plain(status: StatusCode, text: &str) -> (StatusCode, &'static str, Bytes) {
+    let text = format!("{text}\n").into();
+    (status, "text/plain; charset=utf-8", text)
 }
