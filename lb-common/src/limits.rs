@@ -20,7 +20,7 @@ pub const FLOWS: u32 = 262_144;
 pub const HALF_OPEN: u32 = 65_536;
 
 /// As many load balancers, backends and listeners as there can be: flows name
-/// them by 16 bits, and of those [`crate::abi::backend::NO_BACKEND`] is nobody.
+/// them by 16 bits, and of those [`crate::maglev::NO_BACKEND`] is nobody.
 pub const MOST_INDICES: u32 = u16::MAX as u32;
 
 /// Addresses of one family that ebb translates to: those of the pool and of the

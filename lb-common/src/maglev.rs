@@ -8,10 +8,11 @@
 //! such slot walks a fixed sequence of other slots until it meets one whose
 //! owner is in service. When the member comes back, so do its slots, exactly.
 
-use crate::abi::backend::NO_BACKEND;
-
 /// The largest table; the default too. A prime, as the paper asks.
 pub const MAX_SLOTS: usize = 65_537;
+
+/// A slot that leads nowhere. No backend has this index.
+pub const NO_BACKEND: u16 = u16::MAX;
 
 /// The largest weight. A weight is a share: 2 gets twice the slots of 1.
 pub const MAX_WEIGHT: u16 = 1000;

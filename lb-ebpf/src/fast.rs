@@ -3,11 +3,11 @@
 
 use lb_common::{
     abi::{
-        backend::{MODE_MASK, MODE_NAT},
         counter::Verdict,
         flow::DISOWNED,
         vip::{FILTER_BITS, filter_bit},
     },
+    mode::Mode,
     tcp, wire,
 };
 
@@ -77,17 +77,21 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
         flow::count_out(index, packet.len);
         return Ok(Fast::Done(action));
     }
-    if !rewrite::fits(&packet, backend) {
+    let mode = rewrite::mode(backend.mode)?;
+    if !rewrite::fits(&packet, backend, mode) {
         return Ok(Fast::Look);
     }
-    // Only nat answers by way of the client's MAC address.
-    if backend.flags & MODE_MASK == MODE_NAT {
-        let ethernet = cursor.header::<wire::Ethernet>(0)?;
-        if ethernet.source() != entry.get(|f| f.client_mac) {
-            return Ok(Fast::Look);
+    match mode {
+        // Only nat answers by way of the client's MAC address.
+        Mode::Nat => {
+            let ethernet = cursor.header::<wire::Ethernet>(0)?;
+            if ethernet.source() != entry.get(|f| f.client_mac) {
+                return Ok(Fast::Look);
+            }
         }
+        Mode::Dsr | Mode::Ipip => {}
     }
-    let action = rewrite::to_backend(cursor, &packet, entry.target(), backend)?;
+    let action = rewrite::to_backend(cursor, &packet, entry.target(), backend, mode)?;
     entry.note(&packet, clock::now());
     flow::count_in(index, packet.len);
     Ok(Fast::Done(action))

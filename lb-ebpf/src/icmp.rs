@@ -145,10 +145,11 @@ fn follow<A: Family>(
         flow::count_out(index, len);
         return Ok(action);
     }
-    if !rewrite::fits(packet, backend) {
+    let mode = rewrite::mode(backend.mode)?;
+    if !rewrite::fits(packet, backend, mode) {
         return Err(Verdict::DropTooBig);
     }
-    let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
+    let action = rewrite::to_backend(cursor, packet, entry.target(), backend, mode)?;
     flow::count_in(index, len);
     Ok(action)
 }

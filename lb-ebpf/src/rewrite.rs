@@ -1,12 +1,11 @@
 //! What the flow says is done to the packet: nat, dsr, ipip.
 
 use lb_common::{
-    abi::{
-        backend::{Backend, MODE_DSR, MODE_IPIP, MODE_MASK, V6},
-        counter::Verdict,
-        flow::Ports,
-    },
-    checksum, hash, wire,
+    abi::{backend::Backend, counter::Verdict, flow::Ports},
+    checksum,
+    mode::Mode,
+    tunnel::{Inner, Outer},
+    wire,
 };
 
 use crate::{
@@ -18,6 +17,12 @@ use crate::{
     parse::Packet,
 };
 
+/// The forwarding mode that a map names by its byte.
+#[inline(always)]
+pub(crate) fn mode(byte: u8) -> Result<Mode, Verdict> {
+    Mode::of_byte(byte).ok_or(Verdict::DropInternal)
+}
+
 /// A client's packet, on to its backend; nat makes it come from `source` and
 /// `ports`. Under ipip `ports` is what [`varied`] gave.
 #[inline(always)]
@@ -26,17 +31,18 @@ pub(crate) fn to_backend<A: Family>(
     packet: &Packet<A>,
     (source, ports): (A, Ports),
     backend: &Backend,
+    mode: Mode,
 ) -> Result<u32, Verdict> {
-    match backend.flags & MODE_MASK {
-        MODE_DSR => {}
-        MODE_IPIP => cursor = encapsulate(cursor, packet, ports.0, backend)?,
-        _ => translate(
+    match mode {
+        Mode::Nat => translate(
             &mut cursor,
             packet,
             source,
             A::from_words(backend.address),
             ports,
         )?,
+        Mode::Dsr => {}
+        Mode::Ipip => cursor = encapsulate(cursor, packet, ports.0, backend)?,
     }
     cursor
         .header::<wire::Ethernet>(0)?
@@ -105,28 +111,20 @@ fn translate<A: Family>(
     Ok(())
 }
 
-/// The length of the outer header on the way to a backend (ipip).
-#[inline(always)]
-fn outer_len(backend: &Backend) -> usize {
-    if backend.flags & V6 != 0 {
-        wire::IPV6_LEN
-    } else {
-        wire::IPV4_LEN
-    }
-}
-
 /// How long a datagram to this backend may be; only an outer header makes one
 /// longer than it came.
 #[inline(always)]
 pub(crate) fn room(backend: &Backend) -> u32 {
-    (backend.mtu as u32).saturating_sub(outer_len(backend) as u32)
+    (backend.mtu as u32).saturating_sub(Outer::to(backend).header_len() as u32)
 }
 
 /// Whether the packet fits the way to its backend.
 #[inline(always)]
-pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
-    backend.flags & MODE_MASK != MODE_IPIP
-        || packet.len + outer_len(backend) as u32 <= backend.mtu as u32
+pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend, mode: Mode) -> bool {
+    match mode {
+        Mode::Nat | Mode::Dsr => true,
+        Mode::Ipip => packet.len + Outer::to(backend).header_len() as u32 <= backend.mtu as u32,
+    }
 }
 
 /// What varies in the outer source address of a flow's packets, as on the wire:
@@ -134,17 +132,15 @@ pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
 #[inline(always)]
 pub(crate) fn varied<A: Family>(packet: &Packet<A>, backend: &Backend) -> Result<Ports, Verdict> {
     let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
-    let bits = if backend.flags & V6 != 0 {
-        settings.tunnel_bits_v6
-    } else {
-        settings.tunnel_bits_v4
+    let bits = match Outer::to(backend) {
+        Outer::V4 => settings.tunnel_bits_v4,
+        Outer::V6 => settings.tunnel_bits_v6,
     };
-    let hash = hash::flow(&packet.key, settings.nat_seed);
+    let hash = packet.key.hash(settings.nat_seed);
     Ok(Ports((hash & low_bits(bits)).to_be()))
 }
 
-/// Puts an outer header before the packet: IPv4 in IPv4, IPv6 in IPv6 or IPv4
-/// in IPv6 (RFC 2003, RFC 2473).
+/// Puts an outer header before the packet.
 #[inline(always)]
 fn encapsulate<A: Family>(
     cursor: Cursor,
@@ -152,33 +148,22 @@ fn encapsulate<A: Family>(
     varied: u32,
     backend: &Backend,
 ) -> Result<Cursor, Verdict> {
-    let outer_len = outer_len(backend);
+    let outer = Outer::to(backend);
+    let inner = Inner {
+        v6: A::V6,
+        len: packet.len as u16,
+        varied,
+    };
     // A tag of the client's side stays behind: the way to the backend is
     // untagged.
-    let kind = if A::V6 { wire::IPV6_IN } else { wire::IPIP };
-    let grow = outer_len as i32 + wire::ETHERNET_LEN as i32 - packet.l3 as i32;
+    let grow = outer.header_len() as i32 + wire::ETHERNET_LEN as i32 - packet.l3 as i32;
     let mut cursor = cursor.grow_front(grow)?;
-    if backend.flags & V6 != 0 {
-        cursor
-            .header::<wire::Ethernet>(0)?
-            .set_kind(wire::ETHERTYPE_IPV6);
-        let [a, b, c, d] = backend.source;
-        cursor.header::<wire::Ipv6>(wire::ETHERNET_LEN)?.begin(
-            packet.len as u16,
-            kind,
-            [a, b, c, d | varied],
-            backend.address,
-        );
-    } else {
-        cursor
-            .header::<wire::Ethernet>(0)?
-            .set_kind(wire::ETHERTYPE_IPV4);
-        cursor.header::<wire::Ipv4>(wire::ETHERNET_LEN)?.begin(
-            packet.len as u16 + wire::IPV4_LEN as u16,
-            kind,
-            backend.source[0] | varied,
-            backend.address[0],
-        );
+    cursor
+        .header::<wire::Ethernet>(0)?
+        .set_kind(outer.ethertype());
+    match outer {
+        Outer::V4 => inner.begin_v4(cursor.header(wire::ETHERNET_LEN)?, backend),
+        Outer::V6 => inner.begin_v6(cursor.header(wire::ETHERNET_LEN)?, backend),
     }
     Ok(cursor)
 }

@@ -2,11 +2,11 @@
 
 use lb_common::{
     abi::{
-        backend::{Backend, LoadBalancer, NO_BACKEND, REACHABLE, TAKES_NEW},
+        backend::{Backend, LoadBalancer, REACHABLE, TAKES_NEW},
         flow::FlowKey,
     },
     hash,
-    maglev::MAX_SLOTS,
+    maglev::{MAX_SLOTS, NO_BACKEND},
 };
 
 use crate::{family::Family, maps};
@@ -28,7 +28,7 @@ pub(crate) fn backend<A: Family>(
     if lb.slots == 0 {
         return None;
     }
-    let mut hash = hash::flow(key, lb.seed);
+    let mut hash = key.hash(lb.seed);
     for _ in 0..TRIES {
         let slot = hash::below(hash, lb.slots) as usize;
         if slot >= MAX_SLOTS {

@@ -6,12 +6,14 @@
 
 use lb_common::{
     abi::{
-        backend::{Backend, LoadBalancer, MODE_IPIP, MODE_MASK, MODE_NAT},
+        backend::{Backend, LoadBalancer},
         counter::Verdict,
         flow::{ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, NAT, Ports, REPLY, SETTLES},
         vip::Listener,
     },
-    hash, tcp, wire,
+    hash,
+    mode::Mode,
+    tcp, wire,
 };
 
 use crate::{
@@ -204,13 +206,14 @@ fn forward<A: Family>(
         flow::count_out(index, packet.len);
         return Ok(action);
     }
-    if !rewrite::fits(packet, backend) {
+    let mode = rewrite::mode(backend.mode)?;
+    if !rewrite::fits(packet, backend, mode) {
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
     if entry.state() & NAT != 0 {
         follow_client(&cursor, packet, entry, backend, scratch, now)?;
     }
-    let action = rewrite::to_backend(cursor, packet, entry.target(), backend)?;
+    let action = rewrite::to_backend(cursor, packet, entry.target(), backend, mode)?;
     entry.note(packet, now);
     flow::count_in(index, packet.len);
     Ok(action)
@@ -501,9 +504,9 @@ fn admit<A: Family>(
     let lb = maps::LBS
         .get(listener.lb as u32)
         .ok_or(Verdict::DropInternal)?;
-    let nat = lb.flags & MODE_MASK == MODE_NAT;
+    let mode = rewrite::mode(lb.mode)?;
     let adopted = packet.is_tcp() && !packet.opens();
-    if adopted && (nat || packet.has(tcp::RST | tcp::SYN)) {
+    if adopted && (mode.sees_both_sides() || packet.has(tcp::RST | tcp::SYN)) {
         return Err(answer_tcp(cursor, packet, Verdict::ResetNoFlow));
     }
     let Some((index, backend)) = select::backend(&packet.key, listener.lb, lb) else {
@@ -514,7 +517,7 @@ fn admit<A: Family>(
             Verdict::UnreachableNoBackend,
         ));
     };
-    if !rewrite::fits(packet, backend) {
+    if !rewrite::fits(packet, backend, mode) {
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
     let value = &mut scratch.value;
@@ -536,24 +539,26 @@ fn admit<A: Family>(
         bytes: packet.len as u64,
         ..Flow::default()
     };
-    if nat {
-        value.state |= NAT;
-        if !bind(packet, scratch, listener, lb, backend, now) {
-            return Err(refuse(
-                cursor,
-                packet,
-                Verdict::ResetNoPort,
-                Verdict::UnreachableNoPort,
-            ));
+    match mode {
+        Mode::Nat => {
+            value.state |= NAT;
+            if !bind(packet, scratch, listener, lb, backend, now) {
+                return Err(refuse(
+                    cursor,
+                    packet,
+                    Verdict::ResetNoPort,
+                    Verdict::UnreachableNoPort,
+                ));
+            }
         }
-    } else if lb.flags & MODE_MASK == MODE_IPIP {
-        value.ports = rewrite::varied(packet, backend)?;
+        Mode::Dsr => {}
+        Mode::Ipip => value.ports = rewrite::varied(packet, backend)?,
     }
     let value = &scratch.value;
     if !half_open::put(&packet.key, value, now) {
         return Err(Verdict::DropInternal);
     }
-    let action = rewrite::to_backend(cursor, packet, (value.peer, value.ports), backend)?;
+    let action = rewrite::to_backend(cursor, packet, (value.peer, value.ports), backend, mode)?;
     flow::count_in(index, packet.len);
     Ok(action)
 }
@@ -575,7 +580,7 @@ fn bind<A: Family>(
     let Some(settings) = maps::SETTINGS.get(0) else {
         return false;
     };
-    let mut hash = hash::flow(&packet.key, settings.nat_seed ^ lb.seed);
+    let mut hash = packet.key.hash(settings.nat_seed ^ lb.seed);
     let pool = if A::V6 {
         settings.nat_pool_v6
     } else {

@@ -13,6 +13,7 @@ use lb_common::{
         counter::{BackendCounters, Verdict},
     },
     maglev,
+    mode::Mode,
 };
 use tests::filled::{Filled, Room};
 
@@ -52,11 +53,11 @@ impl Service {
         self as u16
     }
 
-    const fn mode(self) -> u32 {
+    const fn mode(self) -> Mode {
         match self {
-            Self::Nat => backend::MODE_NAT,
-            Self::Dsr => backend::MODE_DSR,
-            Self::Ipip | Self::Ipip6 => backend::MODE_IPIP,
+            Self::Nat => Mode::Nat,
+            Self::Dsr => Mode::Dsr,
+            Self::Ipip | Self::Ipip6 => Mode::Ipip,
         }
     }
 
@@ -132,8 +133,8 @@ impl Balancer {
         let entry = LoadBalancer {
             seed: 1,
             slots: maglev::MAX_SLOTS as u32,
-            flags: service.mode(),
-            pad: 0,
+            mode: service.mode().byte(),
+            pad: [0; 7],
         };
         let (vip, source) = (service.vip(), service.source());
         self.filled
@@ -143,12 +144,13 @@ impl Balancer {
             macs: backend::macs(BACKEND_MAC, OUR_MAC),
             ifindex: self.ifindex,
             epoch: 1,
-            flags: backend::TAKES_NEW | backend::REACHABLE | service.mode() | v6,
+            flags: backend::TAKES_NEW | backend::REACHABLE | v6,
             address: words_of(service.backend().ip()),
             source: words_of(source),
             lb,
             mtu: 1500,
-            pad: 0,
+            mode: service.mode().byte(),
+            pad: [0; 3],
         };
         self.filled.put_backend(lb, entry)?;
         self.filled.put_table(lb, Slots([lb; backend::SLOTS_LEN]))

@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
     frame::{ACK, PSH, RST, SYN, Segment, ends},
-    world::{Mode, TX, VIP4, VIP6, World, backend_mac},
+    world::{ABORTED, Mode, TX, VIP4, VIP6, World, backend_mac},
 };
 
 fn segment(v6: bool, port: u16, flags: u8) -> Segment {
@@ -127,4 +127,24 @@ fn no_rate_of_new_flows_is_too_high_to_remember_them() {
     }
     let lost = world.verdicts().values().sum::<u64>();
     assert_eq!(lost, 0, "{:?}", world.verdicts());
+}
+
+#[test]
+fn a_mode_that_is_none_forwards_nothing() {
+    for v6 in [false, true] {
+        for byte in [0, 4, u8::MAX] {
+            // Of a new flow, of one in its handshake, and of one on the fast way.
+            let mut world = World::new(Mode::Dsr, 1);
+            world.put_backend(0, v6, |b| b.mode = byte);
+            for flags in [SYN, ACK] {
+                assert_eq!(world.tcp(segment(v6, 40_000, flags)).action, ABORTED);
+            }
+            world.put_backend(0, v6, |_| {});
+            open(&mut world, v6, 40_001);
+            assert_eq!(world.established(v6), 1);
+            world.put_backend(0, v6, |b| b.mode = byte);
+            assert_eq!(world.tcp(segment(v6, 40_001, ACK)).action, ABORTED);
+            assert_eq!(world.verdicts()["drop_internal_error"], 3, "mode {byte}");
+        }
+    }
 }

@@ -13,11 +13,12 @@ use std::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        backend::NO_BACKEND,
         counter::Verdict,
         flow::{FlowKey, Ports},
     },
-    checksum, hash, tcp,
+    checksum, hash,
+    maglev::NO_BACKEND,
+    tcp,
 };
 
 use crate::{
@@ -55,27 +56,23 @@ impl Tuple {
         match (self.from, self.to) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 let (source, destination) = (Addr4::from(a), Addr4::from(b));
-                hash::flow(
-                    &FlowKey {
-                        source,
-                        destination,
-                        ports,
-                        protocol,
-                    },
-                    seed,
-                )
+                FlowKey {
+                    source,
+                    destination,
+                    ports,
+                    protocol,
+                }
+                .hash(seed)
             }
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 let (source, destination) = (Addr6::from(a), Addr6::from(b));
-                hash::flow(
-                    &FlowKey {
-                        source,
-                        destination,
-                        ports,
-                        protocol,
-                    },
-                    seed,
-                )
+                FlowKey {
+                    source,
+                    destination,
+                    ports,
+                    protocol,
+                }
+                .hash(seed)
             }
             _ => unreachable!("a tuple has one family"),
         }

@@ -19,6 +19,7 @@ use lb_common::{
     maglev::{self, Member},
 };
 
+pub(crate) use lb_common::mode::Mode;
 use tests::filled::{Filled, Room};
 
 use crate::frame::{self, Mac, Seen, Segment};
@@ -42,24 +43,6 @@ pub(crate) const OUR_MAC: Mac = [2, 0, 0, 0, 0, 0x0B];
 pub(crate) fn backend_mac(index: u16) -> Mac {
     let [a, b] = index.to_be_bytes();
     [2, 0, 0, 0xBE, a, b]
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Nat,
-    Dsr,
-    Ipip,
-}
-
-impl Mode {
-    /// As the kernel's maps have it.
-    fn flag(self) -> u32 {
-        match self {
-            Self::Nat => backend::MODE_NAT,
-            Self::Dsr => backend::MODE_DSR,
-            Self::Ipip => backend::MODE_IPIP,
-        }
-    }
 }
 
 /// The VIPs of every world, by family.
@@ -138,8 +121,8 @@ impl World {
         let entry = LoadBalancer {
             seed: 1,
             slots: SLOTS as u32,
-            flags: self.mode.flag(),
-            pad: 0,
+            mode: self.mode.byte(),
+            pad: [0; 7],
         };
         for (lb, vip) in [(0, VIP4), (1, VIP6)] {
             let vip: IpAddr = vip.parse().unwrap();
@@ -191,7 +174,6 @@ impl World {
         change: impl FnOnce(&mut Backend),
     ) {
         let index = Self::index(backend, v6);
-        let mode = self.mode.flag();
         let mut entry = Backend {
             macs: backend::macs(backend_mac(index), OUR_MAC),
             ifindex: if backend.is_multiple_of(2) {
@@ -200,15 +182,13 @@ impl World {
                 OTHER_IFINDEX
             },
             epoch: 1,
-            flags: backend::TAKES_NEW
-                | backend::REACHABLE
-                | mode
-                | if v6 { backend::V6 } else { 0 },
+            flags: backend::TAKES_NEW | backend::REACHABLE | if v6 { backend::V6 } else { 0 },
             address: words_of(Self::backend_address(backend, v6)),
             source: words_of(Self::nat_source(v6)),
             lb: u16::from(v6),
             mtu: 1500,
-            pad: 0,
+            mode: self.mode.byte(),
+            pad: [0; 3],
         };
         change(&mut entry);
         self.filled.put_backend(index, entry).unwrap();
@@ -217,7 +197,7 @@ impl World {
     /// Builds the Maglev tables of the backends that `in_service` names.
     pub(crate) fn swap_tables(&mut self, in_service: impl Fn(u16) -> bool) {
         for v6 in [false, true] {
-            let mut slots = Slots([backend::NO_BACKEND; backend::SLOTS_LEN]);
+            let mut slots = Slots([maglev::NO_BACKEND; backend::SLOTS_LEN]);
             slots.0[..SLOTS].copy_from_slice(&self.slots_of(v6, &in_service));
             self.filled.put_table(u16::from(v6), slots).unwrap();
         }

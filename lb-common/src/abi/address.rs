@@ -6,7 +6,7 @@ use core::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::plain;
+use super::plain::plain;
 
 /// An IPv4 address as it lies in a packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Backends and load balancers, as the packet path sees them.
 
-use super::plain;
+use super::plain::plain;
 
 /// One backend; the index is in the flow entries and in the Maglev table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +22,9 @@ pub struct Backend {
     pub lb: u16,
     /// The MTU of the way there.
     pub mtu: u16,
-    pub pad: u32,
+    /// The forwarding mode: [`crate::mode::Mode::byte`].
+    pub mode: u8,
+    pub pad: [u8; 3],
 }
 
 /// [`Backend::macs`] for a frame from `source` to `destination`.
@@ -43,14 +45,8 @@ const _: () = assert!(size_of::<Backend>() == 64);
 pub const TAKES_NEW: u32 = 1 << 0;
 /// The way there is known (MAC address and interface).
 pub const REACHABLE: u32 = 1 << 1;
-/// The forwarding mode, two bits.
-pub const MODE_SHIFT: u32 = 2;
-pub const MODE_MASK: u32 = 3 << MODE_SHIFT;
-pub const MODE_NAT: u32 = 0 << MODE_SHIFT;
-pub const MODE_DSR: u32 = 1 << MODE_SHIFT;
-pub const MODE_IPIP: u32 = 2 << MODE_SHIFT;
 /// `address` and `source` are IPv6.
-pub const V6: u32 = 1 << 4;
+pub const V6: u32 = 1 << 2;
 
 /// What the packet path must know of a load balancer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,9 +56,9 @@ pub struct LoadBalancer {
     pub seed: u32,
     /// The slots in use, a prime of at most [`crate::maglev::MAX_SLOTS`].
     pub slots: u32,
-    /// The forwarding mode, as in [`Backend::flags`].
-    pub flags: u32,
-    pub pad: u32,
+    /// The forwarding mode: [`crate::mode::Mode::byte`].
+    pub mode: u8,
+    pub pad: [u8; 7],
 }
 const _: () = assert!(size_of::<LoadBalancer>() == 16);
 
@@ -76,6 +72,3 @@ pub struct Slots(pub [u16; SLOTS_LEN]);
 /// index up to the next odd byte; and whole words.
 pub const SLOTS_LEN: usize = 65_540;
 const _: () = assert!(SLOTS_LEN >= crate::maglev::MAX_SLOTS && SLOTS_LEN.is_multiple_of(4));
-
-/// A slot that leads nowhere. No backend has this index.
-pub const NO_BACKEND: u16 = u16::MAX;

@@ -1,6 +1,6 @@
 //! Settings of the packet path, and the interfaces that it serves.
 
-use super::plain;
+use super::plain::plain;
 
 /// The single value of its map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The books: counters per backend and per verdict, on every CPU, that only go
 //! up.
 
-use super::plain;
+use super::plain::plain;
 
 /// Of one backend. A forwarded packet is counted here and nowhere else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

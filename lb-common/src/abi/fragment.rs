@@ -2,7 +2,7 @@
 
 use super::{
     address::{Addr4, Addr6},
-    plain,
+    plain::plain,
 };
 
 /// What all fragments of a datagram share.

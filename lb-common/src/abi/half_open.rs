@@ -16,9 +16,8 @@
 use super::{
     address::{Addr4, Addr6, Address},
     flow::{Flow, FlowKey},
-    plain,
+    plain::plain,
 };
-use crate::hash;
 
 /// Entries per bucket: as many as marks fill a line of memory.
 pub const WAYS: usize = 8;
@@ -28,7 +27,7 @@ pub const WAYS: usize = 8;
 #[inline(always)]
 #[must_use]
 pub fn hash<A: Address>(key: &FlowKey<A>, seed: u32) -> u32 {
-    hash::flow(key, seed ^ key.protocol)
+    key.hash(seed ^ key.protocol)
 }
 
 /// The buckets for so many entries.

@@ -2,7 +2,7 @@
 
 use super::{
     address::{Addr4, Addr6, Address},
-    plain,
+    plain::plain,
 };
 
 /// What a packet is looked up by when no flow knows it. Protocol and port zero

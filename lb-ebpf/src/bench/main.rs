@@ -155,7 +155,7 @@ fn count_reset(context: &XdpContext) -> Option<u32> {
 /// Prepares the packet, and goes on to the program under test.
 #[inline(always)]
 fn front(context: &XdpContext, prepare: impl FnOnce(&Original) -> Option<()>) -> u32 {
-    if let Some(original) = Original::get()
+    if let Some(original) = maps::ORIGINAL.get(0)
         && prepare(original).is_some()
     {
         // SAFETY: nothing of this program is needed after it.

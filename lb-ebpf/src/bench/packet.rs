@@ -8,8 +8,6 @@ use core::hint::black_box;
 use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use lb_common::wire;
 
-use crate::maps;
-
 /// The packet as user space gave it.
 #[repr(C)]
 pub(crate) struct Original {
@@ -36,11 +34,6 @@ pub(crate) fn header<T>(context: &XdpContext, offset: usize) -> Option<&mut T> {
 }
 
 impl Original {
-    #[inline(always)]
-    pub(crate) fn get() -> Option<&'static Self> {
-        maps::ORIGINAL.get(0)
-    }
-
     /// The header at `OFFSET` of the original.
     #[inline(always)]
     fn header<T, const OFFSET: usize>(&self) -> &T {

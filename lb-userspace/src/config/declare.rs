@@ -61,11 +61,7 @@ fn load_balancer(
         span,
         findings,
     )?;
-    let modes = [
-        (Mode::Nat.name(), Mode::Nat),
-        (Mode::Dsr.name(), Mode::Dsr),
-        (Mode::Ipip.name(), Mode::Ipip),
-    ];
+    let modes = Mode::ALL.map(|mode| (mode.name(), mode));
     let mode = one_of(mode, "a mode", &modes, findings)?;
 
     let mut listeners = Listeners::new();

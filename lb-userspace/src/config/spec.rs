@@ -148,7 +148,7 @@ pub fn listener(mode: Mode, listener: &types::Listener) -> Result<(ListenerKey, 
         address: unicast(listener.address, "the address of a listener")?,
         port: listener.port,
     };
-    if mode != Mode::Nat && backend_port != key.port {
+    if !mode.translates() && backend_port != key.port {
         return Err(Invalid::PortTranslated {
             listener: key.to_string(),
             backend_port,

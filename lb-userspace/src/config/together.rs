@@ -101,7 +101,7 @@ impl Together {
 
     /// A tunnel can carry one family in the other; the other modes cannot.
     fn family(&mut self, lb: &LbName, mode: Mode, address: IpAddr) -> Result<(), Invalid> {
-        if mode == Mode::Ipip {
+        if mode.tunnels() {
             return Ok(());
         }
         let first = *self.families.entry(lb.clone()).or_insert(address);

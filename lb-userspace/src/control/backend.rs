@@ -1,4 +1,4 @@
-//! A backend's life (design section 3): registration and health, and everything
+//! A backend's life: registration and health, and everything
 //! that follows from the two. Pure: no I/O, and time comes in as an argument.
 //!
 //! ```text

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+pub use lb_common::mode::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::tables::{Full, TableSizes};
@@ -31,18 +32,6 @@ pub type LbIndex = u16;
 pub type BackendIndex = u16;
 /// A backend's generation. Raising it disowns all its flows at once.
 pub type Epoch = u32;
-
-/// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Both addresses are translated; replies come back through ebb.
-    Nat,
-    /// The MAC address is rewritten; the backend answers the client itself.
-    Dsr,
-    /// The packet is encapsulated; the backend answers the client itself.
-    Ipip,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,17 +46,6 @@ pub struct ListenerKey {
     pub protocol: Protocol,
     pub address: IpAddr,
     pub port: u16,
-}
-
-impl Mode {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nat => "nat",
-            Self::Dsr => "dsr",
-            Self::Ipip => "ipip",
-        }
-    }
 }
 
 impl Protocol {

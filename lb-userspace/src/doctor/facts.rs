@@ -70,10 +70,7 @@ impl Facts {
         });
         let (settings, uses_ipip, config_faults) = match document {
             Some(Ok((settings, document))) => {
-                let ipip = document
-                    .declaration
-                    .values()
-                    .any(|lb| lb.mode == crate::dataplane::Mode::Ipip);
+                let ipip = document.declaration.values().any(|lb| lb.mode.tunnels());
                 (Some(settings), ipip, Some(Vec::new()))
             }
             Some(Err(faults)) => (None, false, Some(faults)),

@@ -1,6 +1,6 @@
 //! `ebb lb list`.
 
-use super::{listener, mode};
+use super::listener;
 use crate::{
     api::{client::Client, types::LoadBalancers},
     cli::{Exit, error::CliError, table::Table, ui::Ui, words},
@@ -29,7 +29,7 @@ fn render(all: &LoadBalancers) -> String {
         let flows: u64 = lb.backends.iter().map(|b| b.flows).sum();
         table.row([
             lb.name.as_str().into(),
-            mode(lb.mode).into(),
+            lb.mode.name().into(),
             if lb.deleting {
                 "deleted, drains".into()
             } else {

@@ -13,7 +13,7 @@ pub(super) use self::create::{ListenerSpec, ModeArg};
 use super::{Exit, error::CliError, ui::Ui};
 use crate::{
     api::{client::Client, types::Listener},
-    dataplane::{Mode, Protocol},
+    dataplane::Protocol,
 };
 
 #[derive(Debug, Subcommand)]
@@ -39,14 +39,6 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
         Command::Create(args) => create::run(*args, client, ui).await,
         Command::HealthCheck(args) => health_check::run(*args, client, ui).await,
         Command::Delete(args) => delete::run(&args, client, ui).await,
-    }
-}
-
-pub(super) fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Nat => "nat",
-        Mode::Dsr => "dsr",
-        Mode::Ipip => "ipip",
     }
 }
 

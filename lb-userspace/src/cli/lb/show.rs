@@ -1,6 +1,6 @@
 //! `ebb lb show`.
 
-use super::{health_check, listener, mode};
+use super::{health_check, listener};
 use crate::{
     api::{client::Client, types::LoadBalancer},
     cli::{
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
 
 pub(super) fn render(lb: &LoadBalancer) -> String {
     let mut facts = vec![
-        ("mode", mode(lb.mode).to_owned()),
+        ("mode", lb.mode.name().to_owned()),
         ("created", lb.created.clone()),
     ];
     facts.extend(lb.listeners.iter().map(|l| ("listener", listener(l))));

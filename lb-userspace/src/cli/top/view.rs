@@ -143,7 +143,7 @@ impl View {
         };
         lines.push(Line::from(vec![
             lb.name.clone().bold().cyan(),
-            format!("  {}  {about}", lb::mode(lb.mode)).into(),
+            format!("  {}  {about}", lb.mode.name()).into(),
         ]));
         let width = lb
             .backends

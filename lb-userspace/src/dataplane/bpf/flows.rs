@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        flow::{ANSWERED, Flow, FlowKey, NAT, REPLY, ticks},
+        flow::{Flow, FlowKey, NAT, REPLY, ticks},
     },
     tcp::{BACKEND_FIN, CLIENT_FIN, CLOSED},
     wire,
@@ -165,9 +165,7 @@ fn state_name(protocol: Protocol, state: u32) -> &'static str {
     match protocol {
         Protocol::Tcp if state & CLIENT_FIN != 0 => "client closed",
         Protocol::Tcp if state & BACKEND_FIN != 0 => "backend closed",
-        Protocol::Tcp => "established",
-        Protocol::Udp if state & ANSWERED != 0 => "answered",
-        Protocol::Udp => "unanswered",
+        Protocol::Tcp | Protocol::Udp => "established",
     }
 }
 

@@ -8,11 +8,15 @@
 use lb_common::{
     abi::{
         address::Address,
-        backend::{Backend, MODE_IPIP, MODE_MASK, V6},
+        backend::Backend,
         config::Interface,
         flow::{Flow, FlowKey, NAT, Ports},
     },
-    checksum, tcp, wire,
+    checksum,
+    mode::Mode,
+    tcp,
+    tunnel::{Inner, Outer},
+    wire,
 };
 
 use super::way;
@@ -116,12 +120,11 @@ impl<A: Address> Flows<'_, A> {
         // source.
         let varied = self.forward.ports.0;
         let backend = *backend;
-        candidates(older, Some(self.forward.seq)).map(move |seq| {
+        candidates(older, Some(self.forward.seq)).filter_map(move |seq| {
             let mut frame = Frame::new(backend.ifindex);
-            if backend.flags & MODE_MASK == MODE_IPIP {
-                outer::<A>(&mut frame, varied, &backend);
-            } else {
-                ethernet::<A>(&mut frame, backend.macs);
+            match Mode::of_byte(backend.mode)? {
+                Mode::Nat | Mode::Dsr => ethernet::<A>(&mut frame, backend.macs),
+                Mode::Ipip => outer::<A>(&mut frame, varied, &backend),
             }
             segment(
                 &mut frame,
@@ -133,7 +136,7 @@ impl<A: Address> Flows<'_, A> {
                     ack,
                 },
             );
-            frame
+            Some(frame)
         })
     }
 }
@@ -162,30 +165,24 @@ fn link(frame: &mut Frame, macs: [u32; 3], kind: u16) {
 
 /// The tunnel to an ipip backend, as the kernel program makes it.
 fn outer<A: Address>(frame: &mut Frame, varied: u32, backend: &Backend) {
-    let inside = A::HEADER_LEN + wire::TCP_LEN;
-    let protocol = if A::V6 { wire::IPV6_IN } else { wire::IPIP };
-    if backend.flags & V6 != 0 {
-        link(frame, backend.macs, wire::ETHERTYPE_IPV6);
-        let [a, b, c, d] = backend.source;
-        let mut header = wire::Ipv6([0; wire::IPV6_LEN]);
-        header.begin(
-            inside as u16,
-            protocol,
-            [a, b, c, d | varied],
-            backend.address,
-        );
-        frame.push(&header.0);
-    } else {
-        link(frame, backend.macs, wire::ETHERTYPE_IPV4);
-        let mut header = wire::Ipv4([0; wire::IPV4_LEN]);
-        let len = (wire::IPV4_LEN + inside) as u16;
-        header.begin(
-            len,
-            protocol,
-            backend.source[0] | varied,
-            backend.address[0],
-        );
-        frame.push(&header.0);
+    let inner = Inner {
+        v6: A::V6,
+        len: (A::HEADER_LEN + wire::TCP_LEN) as u16,
+        varied,
+    };
+    let kind = Outer::to(backend);
+    link(frame, backend.macs, kind.ethertype());
+    match kind {
+        Outer::V4 => {
+            let mut header = wire::Ipv4([0; wire::IPV4_LEN]);
+            inner.begin_v4(&mut header, backend);
+            frame.push(&header.0);
+        }
+        Outer::V6 => {
+            let mut header = wire::Ipv6([0; wire::IPV6_LEN]);
+            inner.begin_v6(&mut header, backend);
+            frame.push(&header.0);
+        }
     }
 }
 

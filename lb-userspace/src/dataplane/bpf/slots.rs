@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, MapData, MapError};
 use bytemuck::{cast_slice, cast_slice_mut, from_bytes};
 use lb_common::{
-    abi::backend::{NO_BACKEND, SLOTS_LEN, Slots},
-    maglev,
+    abi::backend::{SLOTS_LEN, Slots},
+    maglev::{self, NO_BACKEND},
 };
 
 use super::maps::Tables;

@@ -14,10 +14,7 @@ use std::{
 use lb_common::{
     abi::{
         address::words_of,
-        backend::{
-            Backend, LoadBalancer, MODE_DSR, MODE_IPIP, MODE_MASK, MODE_NAT, REACHABLE, TAKES_NEW,
-            V6,
-        },
+        backend::{Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
         config::{Interface, MAX_INTERFACES},
     },
     hash,
@@ -217,8 +214,8 @@ impl State {
         let row = LoadBalancer {
             seed: hash::name(view.name.as_bytes()),
             slots,
-            flags: mode_flags(view.mode),
-            pad: 0,
+            mode: view.mode.byte(),
+            pad: [0; 7],
         };
         self.maps.lbs.put(&index, &row)?;
         self.lbs.insert(view.index, view.clone());
@@ -419,15 +416,15 @@ impl State {
     pub(super) fn recover_backends(&self) -> Result<BTreeMap<BackendIndex, Found>, TableError> {
         let mut found = BTreeMap::new();
         self.maps.backends.each(|index, row| {
-            // A row of zeros is nobody's.
+            // A row of zeros is nobody's, and has no mode.
             if let Ok(index) = u16::try_from(*index)
-                && *row != Backend::default()
+                && let Some(mode) = Mode::of_byte(row.mode)
             {
                 found.insert(
                     index,
                     Found {
                         lb: row.lb,
-                        mode: mode_of(row.flags),
+                        mode,
                         address: way::address_of(row.address, row.flags & V6 != 0),
                         epoch: row.epoch,
                         way: Way::of(row),
@@ -569,10 +566,7 @@ impl State {
 
     fn compose(&self, row: &Row) -> Backend {
         let v6 = row.address.is_ipv6();
-        let mut flags = mode_flags(row.mode);
-        if v6 {
-            flags |= V6;
-        }
+        let mut flags = if v6 { V6 } else { 0 };
         if row.way.is_some() {
             flags |= REACHABLE;
         }
@@ -580,10 +574,9 @@ impl State {
             flags |= TAKES_NEW;
         }
         let tunnel = if v6 { self.tunnel_v6 } else { self.tunnel_v4 };
-        let source = match (row.mode, tunnel, row.way) {
-            (Mode::Ipip, Some(tunnel), _) => way::tunnel_base(tunnel.address, tunnel.bits),
-            (_, _, Some(way)) => words_of(way.source),
-            (_, _, None) => [0; 4],
+        let source = match tunnel.filter(|_| row.mode.tunnels()) {
+            Some(tunnel) => way::tunnel_base(tunnel.address, tunnel.bits),
+            None => row.way.map_or([0; 4], |way| words_of(way.source)),
         };
         Backend {
             macs: row.way.map_or([0; 3], |w| w.macs()),
@@ -594,7 +587,8 @@ impl State {
             source,
             lb: row.lb,
             mtu: row.way.map_or(0, |w| w.mtu),
-            pad: 0,
+            mode: row.mode.byte(),
+            pad: [0; 3],
         }
     }
 }
@@ -632,23 +626,7 @@ fn no_backend(backend: BackendIndex) -> DataplaneError {
 
 /// The address that ebb translates to on the way to this backend.
 fn nat_source(row: &Row) -> Option<IpAddr> {
-    (row.mode == Mode::Nat).then_some(row.way?.source)
-}
-
-fn mode_of(flags: u32) -> Mode {
-    match flags & MODE_MASK {
-        MODE_DSR => Mode::Dsr,
-        MODE_IPIP => Mode::Ipip,
-        _ => Mode::Nat,
-    }
-}
-
-fn mode_flags(mode: Mode) -> u32 {
-    match mode {
-        Mode::Nat => MODE_NAT,
-        Mode::Dsr => MODE_DSR,
-        Mode::Ipip => MODE_IPIP,
-    }
+    row.mode.translates().then_some(row.way?.source)
 }
 
 /// Our numbers of interfaces. Flows name the interface of their client by this

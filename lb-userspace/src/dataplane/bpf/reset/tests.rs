@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use lb_common::abi::{
     address::{Addr4, Addr6, words_of},
-    backend::{MODE_DSR, MODE_NAT, macs},
+    backend::{V6, macs},
     flow::REPLY,
 };
 
@@ -29,12 +29,13 @@ fn interface() -> Interface {
     }
 }
 
-fn backend(flags: u32, address: &str, source: &str) -> Backend {
+fn backend(mode: Mode, address: &str, source: &str) -> Backend {
     let (address, source): (IpAddr, IpAddr) = (address.parse().unwrap(), source.parse().unwrap());
     Backend {
         macs: macs(BACKEND_MAC, OUR_MAC),
         ifindex: 4,
-        flags: flags | if address.is_ipv6() { V6 } else { 0 },
+        flags: if address.is_ipv6() { V6 } else { 0 },
+        mode: mode.byte(),
         address: words_of(address),
         source: words_of(source),
         ..Backend::default()
@@ -134,7 +135,7 @@ fn an_idle_nat_flow_gets_one_exact_reset_at_each_end() {
             ack: 1000,
         }
     );
-    let backend = backend(MODE_NAT, "10.0.1.11", "10.0.1.1");
+    let backend = backend(Mode::Nat, "10.0.1.11", "10.0.1.1");
     let to_backend: Vec<_> = flows.to_backend(&backend).collect();
     assert_eq!(to_backend.len(), 1);
     assert_eq!(to_backend[0].ifindex, 4);
@@ -170,7 +171,7 @@ fn with_data_under_way_both_candidates_are_sent_the_older_first() {
         seqs(flows.to_client(&interface()).collect()),
         [base.wrapping_add(5000), base.wrapping_add(9000)]
     );
-    let backend = backend(MODE_NAT, "10.0.1.11", "10.0.1.1");
+    let backend = backend(Mode::Nat, "10.0.1.11", "10.0.1.1");
     assert_eq!(seqs(flows.to_backend(&backend).collect()), [700, 1000]);
 }
 
@@ -183,7 +184,7 @@ fn a_dsr_backend_is_told_in_the_clients_name() {
         forward: &forward,
         reply: None,
     };
-    let backend = backend(MODE_DSR, "10.0.1.11", "10.0.1.1");
+    let backend = backend(Mode::Dsr, "10.0.1.11", "10.0.1.1");
     let frames: Vec<_> = flows.to_backend(&backend).collect();
     assert_eq!(frames.len(), 1);
     assert_eq!(
@@ -221,7 +222,7 @@ fn ipv6_has_right_checksums_too() {
     let frame = flows.to_client(&interface()).next().unwrap();
     assert_eq!(frame.bytes()[12..14], wire::ETHERTYPE_IPV6.to_ne_bytes());
     assert_eq!(read(&frame, 0).destination, "[fd00::2]:40000");
-    let backend = backend(MODE_NAT, "fd00:1::11", "fd00:1::1");
+    let backend = backend(Mode::Nat, "fd00:1::11", "fd00:1::1");
     let frame = flows.to_backend(&backend).next().unwrap();
     assert_eq!(read(&frame, 0).source, "[fd00:1::1]:2048");
 }
@@ -236,7 +237,7 @@ fn an_ipip_backend_is_told_through_its_tunnel() {
         forward: &forward,
         reply: None,
     };
-    let in_v4 = backend(MODE_IPIP, "10.0.1.11", "172.16.0.0");
+    let in_v4 = backend(Mode::Ipip, "10.0.1.11", "172.16.0.0");
     let frame = flows.to_backend(&in_v4).next().unwrap();
     let ip = &frame.bytes()[14..];
     assert_eq!(checksum::fold(checksum::sum(&ip[..20])), 0xFFFF);
@@ -244,7 +245,7 @@ fn an_ipip_backend_is_told_through_its_tunnel() {
     assert_eq!(&ip[12..16], &[172, 16, 0x12, 0x34], "as its packets");
     assert_eq!(read(&frame, 20).destination, "10.0.0.100:80");
 
-    let in_v6 = backend(MODE_IPIP, "fd00:1::11", "fd00:2::");
+    let in_v6 = backend(Mode::Ipip, "fd00:1::11", "fd00:2::");
     let frame = flows.to_backend(&in_v6).next().unwrap();
     assert_eq!(frame.bytes()[12..14], wire::ETHERTYPE_IPV6.to_ne_bytes());
     assert_eq!(frame.bytes()[14 + 6], wire::IPIP);

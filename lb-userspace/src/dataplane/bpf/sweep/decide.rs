@@ -2,7 +2,7 @@
 //! Pure: the time comes in as the length of the silence.
 
 use lb_common::{
-    abi::flow::{ANSWERED, DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
+    abi::flow::{DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
     tcp::{CLIENT_FIN, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS},
 };
 
@@ -66,13 +66,9 @@ pub(super) fn decide(facts: &Facts, timers: &LbRule) -> Decision {
         (Stage::Established, _) if facts.state & CLOSED != 0 => {
             forget_if(facts.disowned || facts.silent >= linger(facts))
         }
+        // Established is what was answered, or has gone on for a while.
         (Stage::Established, Protocol::Udp) => {
-            let limit = if facts.state & ANSWERED != 0 {
-                timers.udp_replied
-            } else {
-                timers.udp_unreplied
-            };
-            forget_if(facts.disowned || facts.silent >= limit)
+            forget_if(facts.disowned || facts.silent >= timers.udp_replied)
         }
         (Stage::Established, Protocol::Tcp) => established_tcp(facts, timers),
     }
@@ -107,7 +103,7 @@ fn linger(facts: &Facts) -> u32 {
 
 /// The client has sent its FIN, and what the backend does is not seen.
 pub(super) fn is_closing(state: u32, mode: Mode) -> bool {
-    mode != Mode::Nat && state & (CLIENT_FIN | CLOSED) == CLIENT_FIN
+    !mode.sees_both_sides() && state & (CLIENT_FIN | CLOSED) == CLIENT_FIN
 }
 
 /// The flow's own mark that it was taken from its backend.

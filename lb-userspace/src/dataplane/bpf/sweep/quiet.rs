@@ -26,7 +26,7 @@ use super::{
     decide::{self, Decision, Facts, Stage, decide},
     round::each_open,
 };
-use crate::dataplane::{BackendIndex, Mode, Protocol};
+use crate::dataplane::{BackendIndex, Protocol};
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -80,9 +80,9 @@ impl Quiet {
             return Ok(());
         }
         self.next = Some(now + LOOK);
-        let draining = rules
-            .backends()
-            .filter(|(_, rule)| !rule.takes_new && !rule.retired && rule.timers.mode != Mode::Nat);
+        let draining = rules.backends().filter(|(_, rule)| {
+            !rule.takes_new && !rule.retired && !rule.timers.mode.sees_both_sides()
+        });
         let rows = books::rows(closer.maps(), draining.map(|(index, _)| index))?;
         let rows: BTreeMap<_, _> = rows
             .into_iter()

@@ -1,3 +1,5 @@
+use lb_common::abi::flow::NAT;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -51,7 +53,7 @@ fn a_disowned_flow_is_reset_unless_it_has_ended() {
     assert_eq!(disowned(Protocol::Tcp, 0), Decision::Reset);
     assert_eq!(disowned(Protocol::Tcp, CLIENT_FIN), Decision::Reset);
     assert_eq!(disowned(Protocol::Tcp, CLOSED), Decision::Forget);
-    assert_eq!(disowned(Protocol::Udp, ANSWERED), Decision::Forget);
+    assert_eq!(disowned(Protocol::Udp, NAT), Decision::Forget);
 }
 
 #[test]
@@ -81,10 +83,7 @@ fn what_has_ended_makes_room_at_once_in_a_crowded_table() {
     // P6: an open flow makes room for nobody.
     let open = crowded(Protocol::Tcp, 0);
     assert_eq!(fate(open, Mode::Dsr), Decision::Keep);
-    assert_eq!(
-        fate(crowded(Protocol::Udp, ANSWERED), Mode::Nat),
-        Decision::Keep
-    );
+    assert_eq!(fate(crowded(Protocol::Udp, NAT), Mode::Nat), Decision::Keep);
 }
 
 #[test]
@@ -115,18 +114,15 @@ fn a_flow_that_only_silence_has_closed_lingers_longer() {
 
 #[test]
 fn udp_has_two_timeouts_and_no_resets() {
-    assert_eq!(
-        fate(flow(Protocol::Udp, 0, 30_000), Mode::Nat),
-        Decision::Forget
-    );
-    assert_eq!(
-        fate(flow(Protocol::Udp, ANSWERED, 30_000), Mode::Nat),
-        Decision::Keep
-    );
-    assert_eq!(
-        fate(flow(Protocol::Udp, ANSWERED, 180_000), Mode::Nat),
-        Decision::Forget
-    );
+    let unanswered = Facts {
+        stage: Stage::HalfOpen,
+        ..flow(Protocol::Udp, 0, 30_000)
+    };
+    assert_eq!(fate(unanswered, Mode::Nat), Decision::Forget);
+    // As the kernel program leaves it when a backend has answered.
+    let answered = |silent_ms| flow(Protocol::Udp, NAT, silent_ms);
+    assert_eq!(fate(answered(30_000), Mode::Nat), Decision::Keep);
+    assert_eq!(fate(answered(180_000), Mode::Nat), Decision::Forget);
 }
 
 #[test]
