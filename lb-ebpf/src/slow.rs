@@ -504,9 +504,8 @@ fn admit<A: Family>(
     let lb = maps::LBS
         .get(listener.lb as u32)
         .ok_or(Verdict::DropInternal)?;
-    let mode = rewrite::mode(lb.mode)?;
     let adopted = packet.is_tcp() && !packet.opens();
-    if adopted && (mode.sees_both_sides() || packet.has(tcp::RST | tcp::SYN)) {
+    if adopted && (rewrite::mode(lb.mode)?.sees_both_sides() || packet.has(tcp::RST | tcp::SYN)) {
         return Err(answer_tcp(cursor, packet, Verdict::ResetNoFlow));
     }
     let Some((index, backend)) = select::backend(&packet.key, listener.lb, lb) else {
@@ -517,6 +516,7 @@ fn admit<A: Family>(
             Verdict::UnreachableNoBackend,
         ));
     };
+    let mode = rewrite::mode(backend.mode)?;
     if !rewrite::fits(packet, backend, mode) {
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
