@@ -1,4 +1,17 @@
 //! The agent of ebb, as a library that its binary and the tests use.
+//!
+//! The house has floors, and nothing imports a folder above its own. From the
+//! ground up:
+//!
+//! 1. leaves that know nothing of ebb: [`clock`], [`suggest`], [`lock`],
+//!    [`logging`], [`object`], `notify`, `packet_socket`;
+//! 2. [`model`], the words of everything above; [`wire`], the same as JSON;
+//! 3. [`netlink`] and `announce`, [`outbound`]: the host, and other hosts;
+//! 4. [`dataplane`], the packet path; [`config`], what the file says;
+//!    [`health`], what the checks find;
+//! 5. [`store`] and [`control`]: the state, its one writer, and the disk;
+//! 6. [`hooks`], [`api`], [`doctor`]: the doors and what is told outside;
+//! 7. [`agent`] and [`decap`], which are run; [`cli`], which runs them.
 
 pub mod agent;
 mod announce;
@@ -14,6 +27,7 @@ pub mod health;
 pub mod hooks;
 pub mod lock;
 pub mod logging;
+pub mod model;
 pub mod netlink;
 mod notify;
 pub mod object;
@@ -23,3 +37,4 @@ mod seldom;
 pub mod store;
 pub mod suggest;
 pub mod tables;
+pub mod wire;

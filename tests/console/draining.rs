@@ -83,7 +83,7 @@ fn a_drain_is_seen_to_start_run_down_and_end() -> Result<()> {
         let gone = scene.ebb.backend("web-2")?;
         assert_eq!(
             gone.drain.context("it drained")?.outcome,
-            Some(lb_userspace::api::types::DrainOutcome::Ended)
+            Some(lb_userspace::wire::DrainOutcome::Ended)
         );
         staying.iter().try_for_each(Conversation::talk_on)?;
         assert_eq!(browser.complaints()?, [""; 0]);

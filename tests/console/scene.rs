@@ -3,7 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use anyhow::{Context as _, Result};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     agent::{Ebb, Settings},
     site::Site,

@@ -11,10 +11,10 @@ use std::{
 
 use lb_userspace::{
     dataplane::{
-        BackendView, Change, Event, LbView, ListenerKey, ListenerView, Member, Mode, Protocol,
-        View,
+        BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, UdpTimeouts, XdpMode, unload},
     },
+    model::{ListenerKey, Mode, Protocol},
     object,
     tables::TableSizes,
 };

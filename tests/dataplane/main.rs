@@ -20,9 +20,12 @@ use self::lab::{
     Agent, BACKENDS, Lab, PATIENCE, accept, assert_reset, members, out_of_service, talk, view,
     wait_until,
 };
-use lb_userspace::dataplane::{
-    Change, Dataplane, DataplaneError, Event, ListenerKey, ListenerView, Mode, Protocol, Ties,
-    bpf::{LoadError, SchemaError, StartError},
+use lb_userspace::{
+    dataplane::{
+        Change, Dataplane, DataplaneError, Event, ListenerView, Ties,
+        bpf::{LoadError, SchemaError, StartError},
+    },
+    model::{ListenerKey, Mode, Protocol},
 };
 
 /// A flow to the first server, both ends of it.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::interrupt;
 
 /// Shows a drain that nobody notices.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use lb_userspace::{
-    api::types::{Backend, DrainOutcome, State},
-    dataplane::Mode,
+    model::Mode,
+    wire::{Backend, DrainOutcome, State},
 };
 use tests::lab::{
     agent::{Ebb, LB, Settings},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{agent::Ebb, host::Host, site::Site};
 
 /// Where the API listens when only the balancer itself may ask.

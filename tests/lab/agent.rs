@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use lb_userspace::{
-    api::types::{Backend, HealthByHand, LoadBalancer, Status},
-    dataplane::Mode,
+    model::Mode,
+    wire::{Backend, HealthByHand, LoadBalancer, Status},
 };
 use serde::de::DeserializeOwned;
 

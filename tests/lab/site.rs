@@ -31,7 +31,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 
 use super::{
     host::Host,

@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lb_userspace::{
-    api::types::HealthByHand,
-    control::{drain::Drain, state::State},
-    dataplane::{BackendIndex, View, memory::FlowId},
+    control::state::State,
+    dataplane::{View, memory::FlowId},
+    model::{BackendIndex, Drain},
+    wire::HealthByHand,
 };
 use proptest::prelude::*;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lb_userspace::{
-    api::types::{Applied, Apply, StepAction},
     config::{Document, Purpose},
     control::Error,
+    wire::{Applied, Apply, StepAction},
 };
 
 use crate::rig::{LB, Rig, new_lb};

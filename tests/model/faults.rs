@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lb_userspace::{api::types::HealthByHand, dataplane::memory::NoFlow};
+use lb_userspace::{dataplane::memory::NoFlow, wire::HealthByHand};
 
 use crate::rig::{LB, Rig, new_lb};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lb_userspace::{
-    api::types::{HealthByHand, HealthCheck, State},
-    control::{Error, HealthReport, Kind, event::What},
-    health::Standing,
+    control::{Error, Kind},
+    model::{HealthReport, Standing},
+    wire::{HealthByHand, HealthCheck, State, What},
 };
 
 use crate::rig::{LB, Rig, VIP, new_lb};

@@ -14,11 +14,11 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{AttributesPatch, Deregister},
     clock::{Clock as _, HostClock},
     control::{self, Control, Parts, state::State},
     dataplane::memory::World,
     store::{Store as _, file::FileStore},
+    wire::{AttributesPatch, Deregister},
 };
 
 use tests::report;

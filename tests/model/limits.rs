@@ -3,9 +3,9 @@
 //! setting; what fits, fits to the last; and a restart with more room has it.
 
 use lb_userspace::{
-    api::types::Apply,
     control::{Error, Kind},
     tables::{Counted, Full, TableSizes},
+    wire::Apply,
 };
 
 use crate::rig::{LB, Rig, VIP, declare, key, new_lb};

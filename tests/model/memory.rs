@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_userspace::api::types::{DrainOutcome, HealthByHand};
+use lb_userspace::wire::{DrainOutcome, HealthByHand};
 
 use crate::rig::{LB, Rig};
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use lb_userspace::{
-    api::types::{DrainOutcome, HealthByHand, State},
-    control::event::What,
     dataplane::{Change, memory::NoFlow},
+    wire::{DrainOutcome, HealthByHand, State, What},
 };
 
 use crate::rig::{LB, Rig, key, listener, new_lb, now};

@@ -14,25 +14,22 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{
-        AttributesPatch, Backend, ConnectionDrainingPatch, Deleted, Deregister, HealthByHand,
-        LoadBalancer, NewBackend, NewLoadBalancer,
-    },
     clock::{Clock, Moment, Now, Wall},
     config::{Document, Purpose},
     control::{
-        self, Control, Error, Event, Handle, Parts,
-        event::What,
+        self, Control, Error, Handle, Parts,
         handle::Declare,
         merge::Reading,
         vip::{VipError, VipKeeper},
     },
-    dataplane::{
-        BackendIndex, ListenerKey, Protocol,
-        memory::{FlowId, NoFlow, World},
-    },
+    dataplane::memory::{FlowId, NoFlow, World},
+    model::{BackendIndex, ListenerKey, Protocol},
     store::memory::MemoryStore,
     tables::TableSizes,
+    wire::{
+        AttributesPatch, Backend, ConnectionDrainingPatch, Deleted, Deregister, Event,
+        HealthByHand, LoadBalancer, NewBackend, NewLoadBalancer, What,
+    },
 };
 use tokio::sync::broadcast;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_userspace::{api::types::HealthByHand, dataplane::Mode};
+use lb_userspace::{model::Mode, wire::HealthByHand};
 use rustix::process::Signal;
 use tests::lab::{
     agent::{Ebb, LB, Settings},

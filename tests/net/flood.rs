@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use rustix::net::sockopt;
 use tests::lab::{agent::Settings, host::Host, process::Process, wait};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lb_userspace::{api::types::State, dataplane::Mode};
+use lb_userspace::{model::Mode, wire::State};
 use rustix::process::Signal;
 use tests::lab::{
     agent::{Ebb, LB, Settings},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::{api::types::LoadBalancer, dataplane::Mode};
+use lb_userspace::{model::Mode, wire::LoadBalancer};
 use tests::{
     lab::{
         agent::{Ebb, Settings},

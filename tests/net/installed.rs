@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     agent::{Ebb, Settings},
     conversation::{Conversation, How},

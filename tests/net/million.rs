@@ -16,7 +16,7 @@ use lb_common::abi::{
     counter::BackendCounters,
     flow::{Flow, FlowKey, Ports},
 };
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::{
     lab::{
         agent::{Ebb, LB, Settings},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{agent::Settings, conversation::Conversation, curl, load::Load};
 
 use crate::scene::{SOON, in_each_mode, play};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lb_userspace::{api::types::HealthByHand, dataplane::Mode};
+use lb_userspace::{model::Mode, wire::HealthByHand};
 use rustix::process::Signal;
 use tests::lab::{
     agent::Settings,

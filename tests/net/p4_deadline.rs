@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lb_userspace::{api::types::DrainOutcome, dataplane::Mode};
+use lb_userspace::{model::Mode, wire::DrainOutcome};
 use tests::lab::{
     agent::{LB, Settings},
     conversation::{Conversation, How},

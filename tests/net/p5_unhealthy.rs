@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_userspace::{
-    api::types::{HealthByHand, State},
-    dataplane::Mode,
+    model::Mode,
+    wire::{HealthByHand, State},
 };
 use tests::lab::{
     agent::Settings,

@@ -2,7 +2,7 @@
 //! table refuses new flows, and never drops old ones.
 
 use anyhow::Result;
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{agent::Settings, conversation::Conversation};
 
 use crate::{

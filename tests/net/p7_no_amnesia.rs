@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     agent::Settings,
     conversation::{Conversation, How},
@@ -61,7 +61,7 @@ fn a_deadline_that_passed_meanwhile_is_enforced_on_return(mode: Mode) -> Result<
 }
 
 fn what_was_set_by_hand_stays_set(mode: Mode) -> Result<()> {
-    use lb_userspace::api::types::{Attributes, HealthByHand};
+    use lb_userspace::wire::{Attributes, HealthByHand};
     use tests::lab::agent::LB;
 
     play(mode, &Settings::default(), |_, ebb| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{agent::Settings, host::Host, site::VIP_V4};
 
 use crate::scene::{SOON, in_each_mode, play};

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use lb_common::{abi::counter::BackendCounters, tcp::SETTLES_MS};
-use lb_userspace::api::types::Flows;
-use lb_userspace::dataplane::Mode;
+use lb_userspace::{model::Mode, wire::Flows};
 use tests::lab::{
     agent::{Ebb, LB, Settings},
     conversation::Conversation,

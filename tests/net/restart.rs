@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::{
     lab::{
         agent::{Ebb, LB, Settings},

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     agent::{LB, Settings},
     curl::Download,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     agent::{Ebb, Settings},
     site::Site,
@@ -69,7 +69,7 @@ macro_rules! in_each_mode {
     ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {$(
         $(#[doc = $doc])*
         mod $name {
-            use lb_userspace::dataplane::Mode;
+            use lb_userspace::model::Mode;
 
             #[test]
             #[ignore = "needs root: cargo xtask test"]

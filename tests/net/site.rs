@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_userspace::dataplane::Mode;
+use lb_userspace::model::Mode;
 use tests::lab::{
     conversation::{Conversation, How},
     curl::{self, Download},

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_userspace::{
-    api::types::{Flows, LoadBalancer},
-    dataplane::Mode,
+    model::Mode,
+    wire::{Flows, LoadBalancer},
 };
 use tests::lab::{
     agent::Ebb,

@@ -30,7 +30,7 @@ use crate::{
     clock::{Clock as _, HostClock, boot_id},
     config::{Diagnostic, Settings},
     control::{
-        self, Control, Event, Handle, Parts,
+        self, Control, Handle, Parts,
         handle::Declare,
         merge::Reading,
         vip::{NetlinkKeeper, VipError, VipKeeper},
@@ -44,6 +44,7 @@ use crate::{
     lock::{Lock, LockError},
     notify, object,
     store::{Store as _, StoreError, file::FileStore},
+    wire::Event,
 };
 
 #[derive(Debug, thiserror::Error)]

@@ -18,12 +18,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinSet};
 
-use super::types::{
+use crate::wire::{
     Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister, Error,
-    ErrorBody, Events, FlowSort, Flows, HealthByHand, HealthCheck, HealthCheckSetting,
+    ErrorBody, Event, Events, FlowSort, Flows, HealthByHand, HealthCheck, HealthCheckSetting,
     LoadBalancer, LoadBalancers, NewBackends, NewLoadBalancer, SetHealth, Status,
 };
-use crate::control::Event;
 
 /// No answer is longer; an agent that sends more is broken.
 const ANSWER_LIMIT: usize = 256 << 20;

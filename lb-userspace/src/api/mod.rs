@@ -1,7 +1,7 @@
-//! The doors into the control task: the admin API with its shapes and its
-//! client, the Classic ELB's Query API, and the console.
+//! The doors into the control task: the admin API and its client, the Classic
+//! ELB's Query API, and the console.
 //!
-//! - [`admin`], [`client`], [`types`]: JSON over a Unix socket;
+//! - [`admin`], [`client`]: JSON over a Unix socket;
 //! - [`elb`]: what the original's clients speak;
 //! - [`metrics`]: for Prometheus; [`console`]: a web page;
 //! - [`listening`], [`connections`], [`seats`], [`party`], [`attended`],
@@ -22,4 +22,3 @@ mod listening;
 pub mod metrics;
 mod party;
 mod seats;
-pub mod types;

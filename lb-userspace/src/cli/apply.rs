@@ -7,9 +7,9 @@ use super::{
     error::CliError,
     ui::{BAD, CAUTION, GOOD, Ui},
 };
-use crate::api::{
-    client::Client,
-    types::{Applied, Apply, StepAction},
+use crate::{
+    api::client::Client,
+    wire::{Applied, Apply, StepAction},
 };
 
 #[derive(Debug, clap::Args)]
@@ -81,7 +81,7 @@ fn render(applied: &Applied) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::types::Step, cli::samples};
+    use crate::{cli::samples, wire::Step};
 
     #[test]
     fn a_plan_is_read_from_its_signs() {

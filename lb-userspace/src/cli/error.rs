@@ -3,11 +3,8 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    agent::AgentError,
-    api::{client::ClientError, types::ErrorBody},
-    config::Diagnostic,
-    decap::DecapError,
-    logging::LoggingError,
+    agent::AgentError, api::client::ClientError, config::Diagnostic, decap::DecapError,
+    logging::LoggingError, wire::ErrorBody,
 };
 
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use super::{
     ui::{FAINT, Ui},
 };
 use crate::{
-    api::{client::Client, types::Events},
-    control::Event,
+    api::client::Client,
+    wire::{Event, Events},
 };
 
 /// How long to wait before the agent is asked again, as while it is restarted.
@@ -109,7 +109,7 @@ fn line(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::samples, control::event::What};
+    use crate::{cli::samples, wire::What};
 
     #[test]
     fn an_event_is_a_line() {

@@ -3,9 +3,9 @@
 use clap::ValueEnum;
 
 use super::{Exit, error::CliError, lb, table::Table, ui::Ui, words};
-use crate::api::{
-    client::Client,
-    types::{FlowSort, Flows},
+use crate::{
+    api::client::Client,
+    wire::{FlowSort, Flows},
 };
 
 #[derive(Debug, clap::Args)]

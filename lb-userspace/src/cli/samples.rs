@@ -1,11 +1,11 @@
 //! Answers of an agent, for the tests of what is printed.
 
 use crate::{
-    api::types::{
+    model::{BackendCounters, Mode, NextHop, Protocol},
+    wire::{
         Attributes, Backend, BackendTally, ConnectionDraining, Drain, Flow, Flows, InterfaceStatus,
         Listener, LoadBalancer, State, Status, Table,
     },
-    dataplane::{BackendCounters, Mode, NextHop, Protocol},
 };
 
 /// The text without its colours.

@@ -7,9 +7,9 @@ use super::{
     ui::{CAUTION, STRONG, Ui},
     words,
 };
-use crate::api::{
-    client::Client,
-    types::{Status, Table},
+use crate::{
+    api::client::Client,
+    wire::{Status, Table},
 };
 
 #[derive(Debug, clap::Args)]

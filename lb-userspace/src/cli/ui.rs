@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::error::CliError;
-use crate::api::types::{Error, ErrorBody};
+use crate::wire::{Error, ErrorBody};
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const CAUTION: Style = AnsiColor::Yellow.on_default();

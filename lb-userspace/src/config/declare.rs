@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     diagnostic::{At, Findings, Span},
     document::{address, one_of},
-    invalid::Invalid,
-    spec::{self, AttributesSpec, BackendSpec, Declaration, LbSpec, Listeners},
-    together::Together,
-    values::{BackendId, LbName, Weight},
     written::{WrittenAttributes, WrittenBackend, WrittenHealthCheck, WrittenLb, WrittenListener},
 };
 use crate::{
-    api::types::{self, Listener, NewBackend},
-    dataplane::{ListenerKey, Mode, Protocol},
-    health::{BadCheck, HealthCheck, Target},
+    model::{
+        AttributesSpec, BackendId, BackendSpec, BadCheck, Declaration, HealthCheck, Invalid,
+        LbName, LbSpec, ListenerKey, Listeners, Mode, Protocol, Target, Together, Weight, spec,
+    },
+    wire::{Listener, NewBackend, checked, types},
 };
 
 pub(super) fn declaration(
@@ -146,7 +144,7 @@ fn listener(
         port: port?,
         backend_port: backend_port?,
     };
-    findings.keep(span, spec::listener(mode, &listener))
+    findings.keep(span, checked::listener(mode, &listener))
 }
 
 fn port_of_backend(written: &At<i64>, findings: &mut Findings<'_>) -> Option<u16> {
@@ -189,7 +187,7 @@ fn backend(
         weight: weight.get(),
     };
     let span = written.id.as_ref().map_or(span, |at| &at.span);
-    findings.keep(span, spec::backend(new))
+    findings.keep(span, checked::backend(new))
 }
 
 fn attributes(written: &WrittenAttributes, findings: &mut Findings<'_>) -> AttributesSpec {

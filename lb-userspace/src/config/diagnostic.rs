@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range};
 
+use crate::model::Invalid;
+
 /// One thing that is wrong with a document, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -76,7 +78,7 @@ impl<'a> Findings<'a> {
     }
 
     /// The value, or a finding and nothing.
-    pub(super) fn keep<T>(&mut self, span: &Span, result: Result<T, super::Invalid>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, span: &Span, result: Result<T, Invalid>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(invalid) => {

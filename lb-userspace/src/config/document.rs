@@ -8,12 +8,13 @@ use super::{
     diagnostic::{At, Diagnostic, Findings, Span},
     host::Host,
     settings::Settings,
-    spec::{self, Declaration},
     understand::settings,
-    values::LbName,
     written,
 };
-use crate::suggest::nearest;
+use crate::{
+    model::{Declaration, LbName, spec},
+    suggest::nearest,
+};
 
 /// A valid document.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use super::{
     diagnostic::{At, Findings},
     document::address,
     entrance::{Entrance, entrance},
-    values::BackendId,
     written::WrittenElbApi,
 };
+use crate::model::BackendId;
 
 /// The Query API as it is to run. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,9 @@ use hyper::Uri;
 
 use super::{
     diagnostic::{At, Findings},
-    values::LbName,
     written::WrittenHook,
 };
-use crate::{control::event, suggest::nearest};
+use crate::{model::LbName, suggest::nearest, wire::event};
 
 /// A hook, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{
     state::State,
     writer::{Control, FLOWS_READ},
 };
-use crate::config::LbName;
+use crate::model::LbName;
 
 impl Control {
     /// Decides on which interface the addresses go that `next` wants beyond

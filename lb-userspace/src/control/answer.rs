@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use super::{
     backend::Health,
     describe::Beside,
-    drain::Leave,
     edit::Draft,
     error::Error,
-    event::What,
-    handle::{Declare, FlowQuery, HealthReport, Measured, Report, Request},
+    handle::{Declare, FlowQuery, Measured, Report, Request},
     merge::Edit,
     writer::{Control, FLOWS_READ, declared},
 };
 use crate::{
-    api::types::{self, FlowSort, HealthByHand},
-    config::{self, AttributesSpec, BackendId, DrainTimeout, spec},
-    dataplane::{BackendCounters, BackendIndex, Counters, FlowRecord, ListenerKey, Protocol},
-    health::HealthCheck,
+    dataplane::{Counters, FlowRecord},
+    model::{
+        AttributesSpec, BackendCounters, BackendId, BackendIndex, DrainTimeout, HealthCheck,
+        HealthReport, Invalid, Leave, ListenerKey, Protocol, spec,
+    },
+    wire::{FlowSort, HealthByHand, What, checked, types},
 };
 
 /// The most that are answered, and how many unless told.
@@ -195,7 +195,7 @@ impl Control {
         by: &str,
     ) -> Result<types::LoadBalancer, Error> {
         let elb = new.elb.clone();
-        let (name, spec) = spec::load_balancer(new)?;
+        let (name, spec) = checked::load_balancer(new)?;
         let mut draft = self.draft();
         draft.create(&name, &spec)?;
         draft.keep_elb(name.as_str(), elb)?;
@@ -242,7 +242,7 @@ impl Control {
         let mode = self.state().lb(lb)?.1.mode;
         let mut draft = self.draft();
         for listener in listeners {
-            let (key, backend_port) = spec::listener(mode, listener)?;
+            let (key, backend_port) = checked::listener(mode, listener)?;
             draft.add_listener(lb, key, backend_port)?;
         }
         self.commit(draft, by)?;
@@ -277,7 +277,7 @@ impl Control {
         let mut draft = self.draft();
         let mut ids = Vec::with_capacity(new.len());
         for new in new {
-            let (id, spec) = spec::backend(new)?;
+            let (id, spec) = checked::backend(new)?;
             draft.register(lb, &id, spec)?;
             ids.push(id);
         }
@@ -370,7 +370,7 @@ impl Control {
         by: &str,
     ) -> Result<Option<types::HealthCheck>, Error> {
         let check = check.map(HealthCheck::try_from).transpose();
-        let check = check.map_err(config::Invalid::from)?;
+        let check = check.map_err(Invalid::from)?;
         let mut draft = self.draft();
         draft.set_health_check(lb, check)?;
         self.commit(draft, by)?;
@@ -479,7 +479,7 @@ fn checked(draft: &mut Draft, lb: &str, id: &str, report: HealthReport) -> Resul
 fn leave(how: &types::Deregister) -> Result<Leave, Error> {
     match (how.now, how.timeout) {
         (true, None) => Ok(Leave::Now),
-        (true, Some(_)) => Err(config::Invalid::NowAndTimeout.into()),
+        (true, Some(_)) => Err(Invalid::NowAndTimeout.into()),
         (false, None) => Ok(Leave::ByAttributes),
         (false, Some(timeout)) => Ok(Leave::Within(spec::checked::<DrainTimeout>(timeout)?)),
     }

@@ -21,13 +21,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::drain::{Drain, Leave};
 use crate::{
-    api::types::State,
     clock::Moment,
-    config::DrainTimeout,
-    dataplane::{Epoch, Ties},
-    health::Standing,
+    dataplane::Ties,
+    model::{Drain, DrainTimeout, Epoch, Leave, Standing},
+    wire::State,
 };
 
 /// How long a backend that is gone can still be described.

@@ -2,15 +2,14 @@
 
 use super::{
     backend::{RECOVERING, Registration, UNHEALTHY},
-    drain::Drain,
     state::{Backend, LoadBalancer, Ways},
 };
 use crate::{
-    api::types,
     clock::Now,
-    config::{BackendId, LbName},
-    dataplane::{BackendCounters, Counters, ListenerKey},
+    dataplane::Counters,
     health::Board,
+    model::{BackendCounters, BackendId, Drain, LbName, ListenerKey},
+    wire::types,
 };
 
 /// What is read beside the state to describe it.
@@ -98,7 +97,7 @@ impl Beside<'_> {
             },
             flows_at_start: drain.flows_at_start.unwrap_or(flows),
             flows_left: if runs { flows } else { 0 },
-            outcome: drain.outcome.clone(),
+            outcome: drain.outcome.map(Into::into),
         }
     }
 }

@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use super::{
     backend::{Epochs, Health, Life, Step},
-    drain::Leave,
     error::Error,
-    event::What,
     state::{Backend, LoadBalancer, State},
 };
 use crate::{
-    api::types::DrainOutcome,
     clock::Now,
-    config::{Attributes, AttributesSpec, BackendId, BackendSpec, LbName, LbSpec},
-    dataplane::{BackendIndex, Epoch, LbIndex, ListenerKey, Ties},
-    health::HealthCheck,
+    dataplane::Ties,
+    model::{
+        Attributes, AttributesSpec, BackendId, BackendIndex, BackendSpec, DrainOutcome, Epoch,
+        HealthCheck, LbIndex, LbName, LbSpec, Leave, ListenerKey,
+    },
     tables::{Counted, TableSizes},
+    wire::What,
 };
 
 /// Something that will have happened when the draft is in force.
@@ -268,7 +268,13 @@ impl Draft {
         // It is not gone, so that its health is what it was.
         if backend.life.register(false, epochs) == Step::Cancelled {
             let outcome = DrainOutcome::Cancelled;
-            self.note(lb, Some(id), What::DrainEnded { outcome });
+            self.note(
+                lb,
+                Some(id),
+                What::DrainEnded {
+                    outcome: outcome.into(),
+                },
+            );
         }
         if from != spec.weight {
             let (from, to) = (from.get(), spec.weight.get());
@@ -479,12 +485,18 @@ impl Draft {
         let Some((backend, _)) = self.backend_mut(lb, id) else {
             return;
         };
-        let outcome = backend.life.drain().and_then(|drain| drain.outcome.clone());
+        let outcome = backend.life.drain().and_then(|drain| drain.outcome);
         if let Some(index) = backend.index.take() {
             self.state.retired.insert(index);
         }
         if let Some(outcome) = outcome {
-            self.note(lb, Some(id), What::DrainEnded { outcome });
+            self.note(
+                lb,
+                Some(id),
+                What::DrainEnded {
+                    outcome: outcome.into(),
+                },
+            );
         }
         self.note(lb, Some(id), What::Deregistered);
     }

@@ -1,10 +1,6 @@
 //! Why a command was not carried out: what happened, to what, and what to do.
 
-use crate::{
-    config::{Diagnostic, Invalid},
-    dataplane::DataplaneError,
-    tables::Full,
-};
+use crate::{config::Diagnostic, dataplane::DataplaneError, model::Invalid, tables::Full};
 
 /// An answer that is a refusal. Nothing has changed when one is given.
 #[derive(Debug, thiserror::Error)]

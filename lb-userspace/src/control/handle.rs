@@ -10,28 +10,23 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::{error::Error, event::Event, merge::Reading};
+use super::{
+    error::{Error, Kind},
+    hook_tally::{HookTally, Tallies},
+    merge::Reading,
+};
 use crate::{
-    api::types::{
-        Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, FlowSort, Flows,
-        HealthByHand, HealthCheck, Listener, LoadBalancer, NewBackend, NewLoadBalancer, Status,
-    },
     config::{Document, Purpose},
     dataplane,
-    health::{Board, Roster},
-    hooks::{HookTally, Tallies},
+    health::{Board, NotTaken, Reports},
+    model::{HealthReport, Key, Protocol, Roster},
     tables::Room,
+    wire::{
+        Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, Event, FlowSort,
+        Flows, HealthByHand, HealthCheck, Listener, LoadBalancer, NewBackend, NewLoadBalancer,
+        Status,
+    },
 };
-
-/// What a health check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HealthReport {
-    Healthy,
-    /// With the reason, for people.
-    Unhealthy(String),
-    /// Nothing is known any more, as before the first check.
-    Unknown,
-}
 
 /// Which flows, and how many of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,11 +52,7 @@ pub enum Request {
     CreateLoadBalancer(NewLoadBalancer, Reply<LoadBalancer>),
     DeleteLoadBalancer(String, Deregister, Reply<Deleted>),
     AddListeners(String, Vec<Listener>, Reply<LoadBalancer>),
-    RemoveListeners(
-        String,
-        Vec<(dataplane::Protocol, IpAddr, u16)>,
-        Reply<LoadBalancer>,
-    ),
+    RemoveListeners(String, Vec<(Protocol, IpAddr, u16)>, Reply<LoadBalancer>),
     Backends(String, Reply<Vec<Backend>>),
     Backend(String, String, Reply<Backend>),
     Register(String, Vec<NewBackend>, Reply<Vec<Backend>>),
@@ -304,7 +295,7 @@ impl Handle {
     pub async fn remove_listeners(
         &self,
         lb: &str,
-        listeners: Vec<(dataplane::Protocol, IpAddr, u16)>,
+        listeners: Vec<(Protocol, IpAddr, u16)>,
     ) -> Result<LoadBalancer, Error> {
         self.ask(|reply| Request::RemoveListeners(lb.to_owned(), listeners, reply))
             .await
@@ -507,5 +498,17 @@ impl Handle {
         };
         self.ask(|reply| Request::Declare(Box::new(declare), reply))
             .await
+    }
+}
+
+impl Reports for Handle {
+    async fn report(&self, key: &Key, report: HealthReport) -> Result<(), NotTaken> {
+        let (lb, backend) = (key.lb.as_str(), key.backend.as_str());
+        match self.report_health(lb, backend, report).await {
+            Ok(()) => Ok(()),
+            Err(Error::NotRegistered { .. }) => Err(NotTaken::Gone),
+            Err(error) if error.kind() == Kind::NotFound => Err(NotTaken::Gone),
+            Err(error) => Err(NotTaken::Refused(error.message())),
+        }
     }
 }

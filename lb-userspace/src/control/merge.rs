@@ -14,18 +14,16 @@
 //! are not its business.
 
 use super::{
-    drain::Leave,
     edit::Draft,
     error::Error,
     state::{LoadBalancer, State},
 };
 use crate::{
-    api::types::{Step, StepAction},
-    config::{
-        Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, LbName, LbSpec, Weight,
+    model::{
+        Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, HealthCheck, LbName,
+        LbSpec, Leave, ListenerKey, Weight,
     },
-    dataplane::ListenerKey,
-    health::HealthCheck,
+    wire::{Step, StepAction},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

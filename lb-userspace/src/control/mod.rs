@@ -5,20 +5,19 @@
 //!   for VIPs;
 //! - [`state`]: what it owns; [`edit`]: changes to a draft of it; [`merge`]:
 //!   from a document to such changes; all pure;
-//! - [`backend`], [`drain`]: a backend's life, and how it leaves; pure;
+//! - [`backend`]: a backend's life; pure;
 //! - [`plan`]: from the old view and the new one to the kernel's changes; pure;
-//! - [`describe`], [`event`]: the state, and what happens to it, for others;
+//! - [`describe`]: the state, for others; `hook_tally`: what hooks have done;
 //! - [`vip`]: who puts VIPs on interfaces.
 
 mod address;
 mod answer;
 pub mod backend;
 pub mod describe;
-pub mod drain;
 pub mod edit;
 pub mod error;
-pub mod event;
 pub mod handle;
+mod hook_tally;
 pub mod merge;
 pub mod plan;
 pub mod state;
@@ -26,6 +25,6 @@ pub mod vip;
 pub mod writer;
 
 pub use error::{Error, Kind};
-pub use event::Event;
-pub use handle::{FlowQuery, Handle, HealthReport, Inbox, Measured, channel};
+pub use handle::{FlowQuery, Handle, Inbox, Measured, channel};
+pub use hook_tally::{HookTally, Tallies};
 pub use writer::{Control, Parts};

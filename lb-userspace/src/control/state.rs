@@ -16,13 +16,11 @@ use super::{
 };
 use crate::{
     clock::{Moment, Wall},
-    config::{
-        Attributes, BackendId, Declaration, Invalid, LbName, Listeners, Together, Weight, spec,
+    dataplane::{BackendView, LbView, ListenerView, Member, View},
+    model::{
+        Attributes, BackendId, BackendIndex, Declaration, HealthCheck, Invalid, Key, LbIndex,
+        LbName, Listeners, Mode, NextHop, Roster, Subject, Together, Weight, spec,
     },
-    dataplane::{
-        BackendIndex, BackendView, LbIndex, LbView, ListenerView, Member, Mode, NextHop, View,
-    },
-    health::{HealthCheck, Key, Roster, Subject},
     suggest::nearest,
     tables::{Counted, Full, Room, TableSizes},
 };

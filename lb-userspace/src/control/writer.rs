@@ -16,7 +16,6 @@ use std::{
 use super::{
     edit::{Draft, Note},
     error::Error,
-    event::{Event, What},
     handle::{Declare, Inbox, Message, Report, Request},
     merge::{Edit, merge},
     plan::plan,
@@ -25,10 +24,11 @@ use super::{
 };
 use crate::{
     clock::{Clock, Moment, Now},
-    config::{BackendId, LbName},
-    dataplane::{self, BackendIndex, Change, Dataplane, Ties, View},
+    dataplane::{self, Change, Dataplane, Ties, View},
+    model::{BackendId, BackendIndex, LbName, NextHop},
     store::Store,
     tables::TableSizes,
+    wire::{Event, What},
 };
 
 /// How often a drain is looked at: well within P3's second.
@@ -557,7 +557,7 @@ impl Control {
         }
     }
 
-    fn hear_of_way(&mut self, index: BackendIndex, way: Result<dataplane::NextHop, String>) {
+    fn hear_of_way(&mut self, index: BackendIndex, way: Result<NextHop, String>) {
         let now = self.parts.clock.now();
         if self.ways.get(&index) == Some(&way) {
             return;

@@ -13,10 +13,13 @@ use std::{
 };
 
 use super::{
-    Attachment, BackendCounters, BackendIndex, Change, Counters, Dataplane, DataplaneError, Epoch,
-    Event, EventSink, FlowRecord, LbIndex, ListenerKey, NextHop, Ties, View,
+    Attachment, Change, Counters, Dataplane, DataplaneError, Event, EventSink, FlowRecord, Ties,
+    View,
 };
-use crate::tables::{Counted, Room, TableSizes};
+use crate::{
+    model::{BackendCounters, BackendIndex, Epoch, LbIndex, ListenerKey, NextHop},
+    tables::{Counted, Room, TableSizes},
+};
 
 /// Names a flow of the [`World`].
 pub type FlowId = u64;

@@ -11,83 +11,12 @@
 pub mod bpf;
 pub mod memory;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{
+    model::{BackendCounters, BackendIndex, Epoch, LbIndex, ListenerKey, Mode, NextHop, Protocol},
+    tables::{Full, TableSizes},
 };
-
-pub use lb_common::mode::Mode;
-use serde::{Deserialize, Serialize};
-
-use crate::tables::{Full, TableSizes};
-
-/// The index of a load balancer in the kernel's tables.
-pub type LbIndex = u16;
-/// The index of a backend in the kernel's tables. Not used again for another
-/// backend before the data plane says [`Event::Forgotten`].
-pub type BackendIndex = u16;
-/// A backend's generation. Raising it disowns all its flows at once.
-pub type Epoch = u32;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-/// What clients connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerKey {
-    pub protocol: Protocol,
-    pub address: IpAddr,
-    pub port: u16,
-}
-
-impl Protocol {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// `tcp 10.0.0.100:80`, `udp [fd00::1]:53`.
-impl fmt::Display for ListenerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let socket = SocketAddr::new(self.address, self.port);
-        write!(f, "{} {socket}", self.protocol.name())
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a listener is written like `tcp 10.0.0.100:80`")]
-pub struct NotAListener;
-
-impl FromStr for ListenerKey {
-    type Err = NotAListener;
-
-    fn from_str(text: &str) -> Result<Self, NotAListener> {
-        let (protocol, socket) = text.split_once(' ').ok_or(NotAListener)?;
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => return Err(NotAListener),
-        };
-        let socket: SocketAddr = socket.parse().map_err(|_| NotAListener)?;
-        Ok(Self {
-            protocol,
-            address: socket.ip(),
-            port: socket.port(),
-        })
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LbView {
@@ -201,33 +130,6 @@ pub struct Attachment {
 
 /// Where a data plane puts its events. It never blocks.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextHop {
-    pub interface: String,
-    pub mac: String,
-}
-
-/// Counters of one backend. They only go up while the index is in use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackendCounters {
-    /// From clients.
-    pub packets_in: u64,
-    pub bytes_in: u64,
-    /// From the backend; 0 in modes where answers bypass ebb.
-    pub packets_out: u64,
-    pub bytes_out: u64,
-    pub opened: u64,
-    pub closed: u64,
-}
-
-impl BackendCounters {
-    /// Flows in the table now.
-    #[must_use]
-    pub fn active(&self) -> u64 {
-        self.opened.saturating_sub(self.closed)
-    }
-}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{failure::Failure, roster::Key};
+use super::failure::Failure;
 use crate::{
-    api::types::LastCheck,
     clock::Wall,
-    config::{BackendId, LbName},
+    model::{BackendId, Key, LbName},
+    wire::LastCheck,
 };
 
 type Results = BTreeMap<LbName, BTreeMap<BackendId, Arc<Entry>>>;

@@ -19,16 +19,15 @@ use tokio::{
 
 use super::{
     board::{Board, Entry},
-    check::HealthCheck,
     failure::Failure,
     pace,
     probe::Probe,
-    roster::{Key, Roster, Subject},
-    thresholds::{Standing, Tally},
+    report::{NotTaken, Reports},
+    thresholds::Tally,
 };
 use crate::{
     clock::Wall,
-    control::{Error, Handle, HealthReport, Kind},
+    model::{HealthCheck, HealthReport, Key, Roster, Standing, Subject},
 };
 
 /// As many checks as are ever under way at once. A thousand servers that all
@@ -42,7 +41,7 @@ const COMPLAINT: Duration = Duration::from_secs(60);
 /// sender is gone.
 pub async fn run(
     mut roster: watch::Receiver<Arc<Roster>>,
-    control: Handle,
+    control: impl Reports,
     board: Board,
     prober: impl Probe,
     under_way: NonZeroUsize,
@@ -79,7 +78,7 @@ impl Drop for Round {
 }
 
 /// Makes `rounds` what `roster` wants.
-fn follow<P: Probe>(rounds: &mut Rounds, roster: &Roster, doctor: &Arc<Doctor<P>>) {
+fn follow<P: Probe, R: Reports>(rounds: &mut Rounds, roster: &Roster, doctor: &Arc<Doctor<P, R>>) {
     rounds.retain(|key, round| {
         let goes_on = roster
             .get(key)
@@ -117,16 +116,16 @@ impl Round {
 }
 
 /// What all rounds share.
-struct Doctor<P> {
+struct Doctor<P, R> {
     prober: P,
-    control: Handle,
+    control: R,
     board: Board,
     places: Semaphore,
     /// When it was last said that checks cannot be made.
     complained: Mutex<Option<Instant>>,
 }
 
-impl<P: Probe> Doctor<P> {
+impl<P: Probe, R: Reports> Doctor<P, R> {
     /// Checks one backend until the task is aborted.
     async fn attend(self: Arc<Self>, key: Key, subject: Subject, wait: Duration) {
         let Subject {
@@ -168,15 +167,11 @@ impl<P: Probe> Doctor<P> {
     }
 
     async fn report(&self, key: &Key, report: HealthReport) -> bool {
-        let (lb, backend) = (key.lb.as_str(), key.backend.as_str());
-        match self.control.report_health(lb, backend, report).await {
+        match self.control.report(key, report).await {
             Ok(()) => true,
-            // Gone in this moment; the roster will say so.
-            Err(Error::NotRegistered { .. }) => false,
-            Err(error) if error.kind() == Kind::NotFound => false,
-            Err(error) => {
-                let error = error.message();
-                tracing::warn!(load_balancer = lb, backend, %error, "a change of health was not taken in");
+            Err(NotTaken::Gone) => false,
+            Err(NotTaken::Refused(error)) => {
+                tracing::warn!(load_balancer = %key.lb, backend = %key.backend, %error, "a change of health was not taken in");
                 false
             }
         }

@@ -1,28 +1,6 @@
 //! When results of checks change what a backend is held for. Pure counting.
 
-use std::ops::RangeInclusive;
-
-/// How many checks in a row it may take to change a backend's health.
-pub const THRESHOLD: RangeInclusive<u8> = 2..=10;
-
-/// How many results in a row it takes to change what a backend is held for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Failures, from healthy (or new) to unhealthy.
-    pub unhealthy: u8,
-    /// Passes, from unhealthy to healthy.
-    pub healthy: u8,
-}
-
-/// What the checks hold a backend for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Standing {
-    /// Not decided yet: the first pass puts it into service.
-    #[default]
-    New,
-    Healthy,
-    Unhealthy,
-}
+use crate::model::{Standing, Thresholds};
 
 /// The results of one backend's checks, as far as they still matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::THRESHOLD;
 
     const THREE_UP_TWO_DOWN: Thresholds = Thresholds {
         unhealthy: 2,

@@ -13,12 +13,12 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::time
 
 use crate::{
     config::{Hook, HookDoes},
-    control::Event,
     outbound::{
         clean,
         http::exchange,
         tls::{Tls, TlsError},
     },
+    wire::Event,
 };
 
 /// A receiver's log can tell hooks by this.

@@ -5,11 +5,9 @@
 //! more slowly, a few times. Nothing here is ever waited for by the agent: a
 //! hook that is too slow loses events, and says how many.
 //!
-//! - [`deliver`]: one event, to a command or by HTTP;
-//! - [`tally`]: what became of the events.
+//! [`deliver`] is one event, to a command or by HTTP.
 
 mod deliver;
-mod tally;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +18,7 @@ use tokio::{
 };
 
 use self::deliver::Deliverer;
-pub use self::tally::{HookTally, Tallies};
-use crate::{config::Hook, control::Event};
+use crate::{config::Hook, control::Tallies, wire::Event};
 
 /// Events that may wait for one hook.
 const WAITING: usize = 1000;

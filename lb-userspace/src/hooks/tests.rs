@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{config::HookDoes, control::event::What};
+use crate::{config::HookDoes, control::HookTally, wire::What};
 
 fn event(number: u64, what: What) -> Arc<Event> {
     Arc::new(Event {

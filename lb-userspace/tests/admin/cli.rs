@@ -6,8 +6,8 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{Deleted, ErrorBody, Flows, LoadBalancers},
     control::handle::Request,
+    wire::{Deleted, ErrorBody, Flows, LoadBalancers},
 };
 
 use crate::fake::{
@@ -184,7 +184,7 @@ fn an_unknown_name_is_refused_with_the_nearest_one() {
     let output = agent.ebb(&["lb", "show", "wbe", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output), "");
-    let error: lb_userspace::api::types::Error = serde_json::from_slice(&output.stderr).unwrap();
+    let error: lb_userspace::wire::Error = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(
         error.error,
         ErrorBody {
@@ -281,8 +281,7 @@ fn wrong_usage_ends_with_two_and_asks_nothing() {
 
         let output = agent.ebb(&[args, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        let error: lb_userspace::api::types::Error =
-            serde_json::from_slice(&output.stderr).unwrap();
+        let error: lb_userspace::wire::Error = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(error.error.code, "usage");
     }
     assert!(seen.lock().unwrap().is_empty());

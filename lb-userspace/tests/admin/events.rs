@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lb_userspace::{
-    api::types::Events,
-    control::{Event, event::What},
-};
+use lb_userspace::wire::{Event, Events, What};
 
 use crate::fake::{self, Agent, ebb, stdout};
 

@@ -9,20 +9,19 @@ use std::{
 };
 
 use lb_userspace::{
-    api::{
-        admin::{Admin, Socket},
-        types::{
-            Attributes, Backend, BackendTally, ConnectionDraining, Drain, DrainOutcome, Listener,
-            LoadBalancer, State, Status,
-        },
-    },
+    api::admin::{Admin, Socket},
     clock::HostClock,
     control::{
-        self, Control, Error, Event, Parts,
+        self, Control, Error, Parts,
         handle::{Message, Request},
     },
-    dataplane::{BackendCounters, Mode, NextHop, Protocol, memory::World},
+    dataplane::memory::World,
+    model::{BackendCounters, Mode, NextHop, Protocol},
     store::memory::MemoryStore,
+    wire::{
+        Attributes, Backend, BackendTally, ConnectionDraining, Drain, DrainOutcome, Event,
+        Listener, LoadBalancer, State, Status,
+    },
 };
 use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot};

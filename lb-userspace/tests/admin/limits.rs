@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_userspace::{api::types::Error, control::handle::Request};
+use lb_userspace::{control::handle::Request, wire::Error};
 
 use crate::fake::{self, Agent, stderr};
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{Applied, Error, Flows},
     control::handle::Request,
+    wire::{Applied, Error, Flows},
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn error(&self) -> lb_userspace::api::types::ErrorBody {
+    pub(crate) fn error(&self) -> lb_userspace::wire::ErrorBody {
         serde_json::from_slice::<Error>(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
             .error
@@ -246,11 +246,10 @@ fn one_backend_or_several_are_registered_and_answered_in_kind() {
     let path = "/v1/load-balancers/web/backends";
     let one = ask(&agent.socket, "POST", path, br#"{"address":"10.0.1.1"}"#);
     assert_eq!(one.status, 200);
-    serde_json::from_slice::<lb_userspace::api::types::Backend>(&one.body).unwrap();
+    serde_json::from_slice::<lb_userspace::wire::Backend>(&one.body).unwrap();
     let several = br#"{"backends":[{"address":"10.0.1.1"},{"address":"fd00::1"}]}"#;
     let several = ask(&agent.socket, "POST", path, several);
-    let several: lb_userspace::api::types::Backends =
-        serde_json::from_slice(&several.body).unwrap();
+    let several: lb_userspace::wire::Backends = serde_json::from_slice(&several.body).unwrap();
     assert_eq!(several.backends.len(), 2);
 }
 

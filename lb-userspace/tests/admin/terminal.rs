@@ -12,8 +12,8 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{Backend, DrainOutcome},
     control::handle::Request,
+    wire::{Backend, DrainOutcome},
 };
 use nix::{
     pty::{Winsize, openpty},

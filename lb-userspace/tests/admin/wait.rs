@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use lb_userspace::{
-    api::types::{Backend, DrainOutcome},
     control::{Error, handle::Request},
+    wire::{Backend, DrainOutcome},
 };
 
 use crate::fake::{self, Agent, backend, draining, ebb, gone, stderr, stdout};

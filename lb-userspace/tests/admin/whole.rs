@@ -4,8 +4,9 @@
 use std::{path::PathBuf, process::Stdio};
 
 use lb_userspace::{
-    api::types::{Applied, Attributes, Backend, Backends, Deleted, DrainOutcome, Error, Flows},
-    dataplane::{ListenerKey, Protocol, memory::World},
+    dataplane::memory::World,
+    model::{ListenerKey, Protocol},
+    wire::{Applied, Attributes, Backend, Backends, Deleted, DrainOutcome, Error, Flows},
 };
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -52,7 +53,7 @@ fn json<T: DeserializeOwned>(agent: &Agent, args: &[&str]) -> T {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn refused(agent: &Agent, args: &[&str]) -> lb_userspace::api::types::ErrorBody {
+fn refused(agent: &Agent, args: &[&str]) -> lb_userspace::wire::ErrorBody {
     let output = agent.ebb(&[&["--json"], args].concat());
     assert_eq!(
         output.status.code(),

@@ -462,8 +462,8 @@ fn the_quotas_are_the_tables() {
 #[test]
 fn what_came_by_another_way_in_is_shown_too() {
     use lb_userspace::{
-        api::types::{AttributesPatch, Listener, NewBackend, NewLoadBalancer},
-        dataplane::{Mode, Protocol},
+        model::{Mode, Protocol},
+        wire::{AttributesPatch, Listener, NewBackend, NewLoadBalancer},
     };
 
     let agent = Agent::start();

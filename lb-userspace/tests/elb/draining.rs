@@ -6,8 +6,9 @@ use std::{
 };
 
 use lb_userspace::{
-    api::types::{Attributes, ConnectionDraining, DrainOutcome, HealthByHand},
-    control::{Handle, HealthReport, event::What},
+    control::Handle,
+    model::HealthReport,
+    wire::{Attributes, ConnectionDraining, DrainOutcome, HealthByHand, What},
 };
 
 use crate::world::{Agent, ask};
@@ -179,7 +180,7 @@ fn what_it_does_shows_elsewhere_and_the_other_way_round() {
         }
     );
     let by_hand: Handle = agent.handle.by("uid 0 pid 1");
-    let how = lb_userspace::api::types::Deregister::default();
+    let how = lb_userspace::wire::Deregister::default();
     let backend = ask(by_hand.deregister("web", "web-1", how)).unwrap();
     assert_eq!(backend.drain.unwrap().outcome, Some(DrainOutcome::Ended));
     assert_eq!(agent.health("web", "web-1"), GONE);

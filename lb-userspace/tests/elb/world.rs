@@ -14,10 +14,8 @@ use lb_userspace::{
     clock::HostClock,
     config::{Document, ElbApi, Purpose},
     control::{self, Control, Handle, Parts},
-    dataplane::{
-        ListenerKey, Protocol,
-        memory::{FlowId, World},
-    },
+    dataplane::memory::{FlowId, World},
+    model::{ListenerKey, Protocol},
     store::memory::MemoryStore,
     tables::TableSizes,
 };

@@ -25,8 +25,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{body::Asked, refusal::Refusal};
 use crate::{
-    api::{seats::Seat, types::Events},
-    control::Event,
+    api::seats::Seat,
+    wire::{Event, Events},
 };
 
 /// Some hours of a quiet host, some minutes of a busy one.
@@ -191,7 +191,7 @@ fn told(event: &Event) -> sse::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::event::What;
+    use crate::wire::What;
 
     fn event(number: u64) -> Arc<Event> {
         Arc::new(Event {

@@ -7,12 +7,9 @@ use axum::{
 };
 
 use crate::{
-    api::{
-        body::BodyError,
-        seats::NoPlace,
-        types::{Error, ErrorBody},
-    },
+    api::{body::BodyError, seats::NoPlace},
     control::{self, Kind},
+    wire::{Error, ErrorBody},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

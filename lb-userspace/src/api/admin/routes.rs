@@ -18,12 +18,12 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    api::types::{
+    control::{FlowQuery, Handle},
+    wire::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Backends, Deleted, Deregister,
         FlowSort, Flows, HealthCheckSetting, LoadBalancer, LoadBalancers, NewBackend, NewBackends,
         NewLoadBalancer, SetHealth, Status,
     },
-    control::{FlowQuery, Handle},
 };
 
 type Answer<T> = Result<Json<T>, Refusal>;

@@ -19,7 +19,8 @@ use crate::{
         party::Party,
         seats::{Limits, NoPlace},
     },
-    control::{Event, Handle},
+    control::Handle,
+    wire::Event,
 };
 
 impl Door for Socket {

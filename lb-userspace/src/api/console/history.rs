@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::api::types::LoadBalancer;
+use crate::wire::LoadBalancer;
 
 /// How far back the chart goes.
 const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -65,7 +65,7 @@ mod tests {
                 "registration": "registered", "health": "healthy", "health_by_hand": false,
                 "takes_new": true, "flows": n, "next_hop": null, "next_hop_error": null,
                 "drain": null,
-                "counters": crate::dataplane::BackendCounters::default(),
+                "counters": crate::model::BackendCounters::default(),
             })
         };
         let backends: Vec<_> = (0..backends).map(backend).collect();

@@ -24,12 +24,9 @@ use tokio::{
 
 use super::history::History;
 use crate::{
-    api::{
-        admin::Refusal,
-        seats::Seat,
-        types::{Listener, LoadBalancer, State},
-    },
+    api::{admin::Refusal, seats::Seat},
     control::Handle,
+    wire::{Listener, LoadBalancer, State},
 };
 
 /// From one look to the next while somebody watches,
@@ -138,7 +135,7 @@ struct Summary<'l> {
 impl<'l> Summary<'l> {
     fn of(lb: &'l LoadBalancer) -> Self {
         let draining = |registration: &str| registration != "registered";
-        let count = |wanted: &dyn Fn(&crate::api::types::Backend) -> bool| {
+        let count = |wanted: &dyn Fn(&crate::wire::Backend) -> bool| {
             lb.backends.iter().filter(|backend| wanted(backend)).count()
         };
         Self {

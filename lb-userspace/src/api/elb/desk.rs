@@ -10,9 +10,9 @@ use super::{
     extras::Extras,
 };
 use crate::{
-    api::types::{Backend, LoadBalancer},
     config::ElbApi,
     control::Handle,
+    wire::{Backend, LoadBalancer},
 };
 
 /// What all callers share.

@@ -7,8 +7,8 @@ use hyper::StatusCode;
 
 use crate::{
     api::body::BodyError,
-    config::Invalid,
     control,
+    model::Invalid,
     tables::{Counted, Full},
 };
 

@@ -6,9 +6,9 @@ use prometheus::{
 };
 
 use crate::{
-    api::types::{Backend, Drain, LoadBalancer, State},
     control::Measured,
     tables::Counted,
+    wire::{Backend, Drain, LoadBalancer, State},
 };
 
 /// The content type of [`page`].

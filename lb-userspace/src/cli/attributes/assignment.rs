@@ -3,9 +3,9 @@
 use std::{ops::RangeInclusive, str::FromStr};
 
 use crate::{
-    api::types::AttributesPatch,
-    config::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    model::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
     suggest::nearest,
+    wire::AttributesPatch,
 };
 
 const KEYS: [&str; 4] = [
@@ -117,7 +117,7 @@ pub(in crate::cli) fn patch(assignments: &[Assignment]) -> AttributesPatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::ConnectionDrainingPatch;
+    use crate::wire::ConnectionDrainingPatch;
 
     #[test]
     fn assignments_become_one_patch() {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 pub(super) use self::assignment::{Assignment, patch};
 use super::{Exit, error::CliError, table, ui::Ui};
-use crate::api::{client::Client, types::Attributes};
+use crate::{api::client::Client, wire::Attributes};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -2,12 +2,10 @@
 
 use super::{state, wait};
 use crate::{
-    api::{
-        client::Client,
-        types::{Backend, Deregister, DrainOutcome},
-    },
+    api::client::Client,
     cli::{Exit, error::CliError, ui::Ui, words},
-    config::DRAIN_TIMEOUT,
+    model::DRAIN_TIMEOUT,
+    wire::{Backend, Deregister, DrainOutcome},
 };
 
 #[derive(Debug, clap::Args)]

@@ -3,8 +3,9 @@
 use clap::ValueEnum;
 
 use crate::{
-    api::{client::Client, types::HealthByHand},
+    api::client::Client,
     cli::{Exit, error::CliError, ui::Ui},
+    wire::HealthByHand,
 };
 
 #[derive(Debug, clap::Args)]

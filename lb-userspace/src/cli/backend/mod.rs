@@ -21,9 +21,9 @@ use super::{
     ui::{BAD, CAUTION, FAINT, GOOD, Ui},
     words,
 };
-use crate::api::{
-    client::Client,
-    types::{Backend, Drain, DrainOutcome, LastCheck, State},
+use crate::{
+    api::client::Client,
+    wire::{Backend, Drain, DrainOutcome, LastCheck, State},
 };
 
 #[derive(Debug, Subcommand)]

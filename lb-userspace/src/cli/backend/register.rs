@@ -2,8 +2,9 @@
 
 use super::spec::BackendSpec;
 use crate::{
-    api::{client::Client, types::NewBackends},
+    api::client::Client,
     cli::{Exit, error::CliError, ui::Ui},
+    wire::NewBackends,
 };
 
 #[derive(Debug, clap::Args)]

@@ -2,10 +2,7 @@
 
 use super::{progress, state};
 use crate::{
-    api::{
-        client::Client,
-        types::{Backend, State},
-    },
+    api::client::Client,
     cli::{
         Exit,
         error::CliError,
@@ -13,6 +10,7 @@ use crate::{
         ui::{STRONG, Ui},
         words,
     },
+    wire::{Backend, State},
 };
 
 #[derive(Debug, clap::Args)]

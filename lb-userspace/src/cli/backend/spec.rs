@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr};
 
-use crate::{api::types::NewBackend, config::WEIGHT};
+use crate::{model::WEIGHT, wire::NewBackend};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct BackendSpec {

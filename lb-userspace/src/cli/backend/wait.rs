@@ -6,8 +6,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress;
 use crate::{
-    api::{client::Client, types::Backend},
+    api::client::Client,
     cli::{error::CliError, ui::Ui},
+    wire::Backend,
 };
 
 /// How often the agent is asked.

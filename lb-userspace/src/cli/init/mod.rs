@@ -24,8 +24,8 @@ use super::{
     ui::Ui,
 };
 use crate::{
-    api::types::NewBackend,
     config::{Document, Host, Purpose},
+    wire::NewBackend,
 };
 
 /// Where the package has it.

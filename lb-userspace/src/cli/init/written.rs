@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::host::Found;
 use crate::{
-    api::types::{Listener, NewBackend},
-    dataplane::Mode,
+    model::Mode,
+    wire::{Listener, NewBackend},
 };
 
 /// The load balancer that was asked for.
@@ -155,7 +155,7 @@ mod tests {
     use crate::{
         cli::init::host::Interface,
         config::{Document, Purpose},
-        dataplane::Protocol,
+        model::Protocol,
     };
 
     fn found() -> Found {

@@ -8,10 +8,7 @@ use std::{
 use clap::ValueEnum;
 
 use crate::{
-    api::{
-        client::Client,
-        types::{Listener, NewBackend, NewLoadBalancer},
-    },
+    api::client::Client,
     cli::{
         Exit,
         attributes::{self, Assignment},
@@ -19,7 +16,8 @@ use crate::{
         error::CliError,
         ui::Ui,
     },
-    dataplane::{Mode, Protocol},
+    model::{Mode, Protocol},
+    wire::{Listener, NewBackend, NewLoadBalancer},
 };
 
 #[derive(Debug, clap::Args)]

@@ -1,11 +1,9 @@
 //! `ebb lb delete`.
 
 use crate::{
-    api::{
-        client::Client,
-        types::{Deleted, Deregister},
-    },
+    api::client::Client,
     cli::{Exit, backend, error::CliError, ui::Ui, words},
+    wire::{Deleted, Deregister},
 };
 
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,9 @@
 //! `ebb lb health-check`: shows how backends are checked, or sets it.
 
 use crate::{
-    api::{client::Client, types::HealthCheck},
+    api::client::Client,
     cli::{Exit, error::CliError, table, ui::Ui},
+    wire::HealthCheck,
 };
 
 #[derive(Debug, clap::Args)]

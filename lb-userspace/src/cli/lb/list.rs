@@ -2,8 +2,9 @@
 
 use super::listener;
 use crate::{
-    api::{client::Client, types::LoadBalancers},
+    api::client::Client,
     cli::{Exit, error::CliError, table::Table, ui::Ui, words},
+    wire::LoadBalancers,
 };
 
 #[derive(Debug, clap::Args)]

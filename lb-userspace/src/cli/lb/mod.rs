@@ -11,10 +11,7 @@ use clap::Subcommand;
 pub(super) use self::create::{ListenerSpec, ModeArg};
 
 use super::{Exit, error::CliError, ui::Ui};
-use crate::{
-    api::{client::Client, types::Listener},
-    dataplane::Protocol,
-};
+use crate::{api::client::Client, model::Protocol, wire::Listener};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -2,13 +2,14 @@
 
 use super::{health_check, listener};
 use crate::{
-    api::{client::Client, types::LoadBalancer},
+    api::client::Client,
     cli::{
         Exit, attributes, backend,
         error::CliError,
         table,
         ui::{STRONG, Ui},
     },
+    wire::LoadBalancer,
 };
 
 #[derive(Debug, clap::Args)]

@@ -8,11 +8,9 @@ use tokio::{
 };
 
 use crate::{
-    api::{
-        client::{Client, ClientError},
-        types::{LoadBalancer, Status},
-    },
+    api::client::{Client, ClientError},
     cli::error::CliError,
+    wire::{LoadBalancer, Status},
 };
 
 pub(super) type Sample = (Status, Vec<LoadBalancer>);

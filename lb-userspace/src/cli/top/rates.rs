@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use crate::{api::types::LoadBalancer, dataplane::BackendCounters};
+use crate::{model::BackendCounters, wire::LoadBalancer};
 
 /// A second's worth.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -12,11 +12,9 @@ use ratatui::{
 
 use super::rates::{Rate, Rates};
 use crate::{
-    api::{
-        client::ClientError,
-        types::{Backend, Drain, LoadBalancer, Status},
-    },
+    api::client::ClientError,
     cli::{backend, lb, words},
+    wire::{Backend, Drain, LoadBalancer, Status},
 };
 
 /// Cells of one bar.

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{Attributes, BackendId, HostInterface, Weight},
+    config::HostInterface,
     dataplane::bpf::XdpMode,
+    model::{Attributes, BackendId, Weight},
     tables::TableSizes,
 };
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::types::DrainOutcome;
+use crate::model::DrainOutcome;
 
 const START: Moment = Moment(1_000_000);
 const NO_TIES: Ties = Ties {
@@ -391,7 +391,7 @@ proptest! {
                 prop_assert_eq!(world.disowned, 0);
                 prop_assert_eq!(life.closing(), None);
                 let drain = life.drain().unwrap();
-                prop_assert_eq!(drain.outcome.clone(), Some(match drain.cut {
+                prop_assert_eq!(drain.outcome, Some(match drain.cut {
                     0 => DrainOutcome::Ended,
                     flows => DrainOutcome::Cut { flows },
                 }));

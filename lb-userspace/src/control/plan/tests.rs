@@ -3,8 +3,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::{
-    Dataplane, LbView, ListenerKey, ListenerView, Member, Mode, Protocol, memory::World,
+use crate::{
+    dataplane::{Dataplane, LbView, ListenerView, Member, memory::World},
+    model::{ListenerKey, Mode, Protocol},
 };
 
 fn listener(lb: u16, port: u16, backend_port: u16) -> ListenerView {

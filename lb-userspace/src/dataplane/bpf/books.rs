@@ -3,7 +3,7 @@
 use lb_common::abi::counter::{BackendCounters as Row, Verdict};
 
 use super::{maps::Maps, table::TableError};
-use crate::dataplane::{BackendCounters, BackendIndex};
+use crate::model::{BackendCounters, BackendIndex};
 
 /// The counters of one backend, over all CPUs.
 pub(super) fn row(maps: &Maps, backend: BackendIndex) -> Result<Row, TableError> {

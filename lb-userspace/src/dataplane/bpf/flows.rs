@@ -19,7 +19,10 @@ use super::{
     table::{BATCH, TableError, Walk},
     vips::protocol_of,
 };
-use crate::dataplane::{BackendIndex, FlowRecord, LbIndex, Protocol, Ties};
+use crate::{
+    dataplane::{FlowRecord, Ties},
+    model::{BackendIndex, LbIndex, Protocol},
+};
 
 /// A handshake that began longer ago than this is not waited for.
 const HANDSHAKE: u32 = ticks(3000);

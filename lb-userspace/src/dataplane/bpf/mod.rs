@@ -71,10 +71,13 @@ use self::{
     state::{Disowned, Found, Pace, State},
 };
 use super::{
-    Attachment, BackendIndex, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
-    FlowRecord, Gauges, LbIndex, TableFill, Ties, View,
+    Attachment, Change, Counters, Dataplane, DataplaneError, Event, EventSink, FlowRecord, Gauges,
+    TableFill, Ties, View,
 };
-use crate::tables::TableSizes;
+use crate::{
+    model::{BackendIndex, LbIndex},
+    tables::TableSizes,
+};
 
 /// What all threads share.
 struct Shared {

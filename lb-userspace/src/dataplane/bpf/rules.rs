@@ -11,7 +11,10 @@ use std::{
 use lb_common::abi::flow;
 
 use super::{clock, config::UdpTimeouts, vips::ListenerId};
-use crate::dataplane::{BackendIndex, Epoch, LbIndex, LbView, Mode};
+use crate::{
+    dataplane::LbView,
+    model::{BackendIndex, Epoch, LbIndex, Mode},
+};
 
 /// Of one load balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

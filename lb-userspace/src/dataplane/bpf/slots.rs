@@ -15,7 +15,10 @@ use lb_common::{
 };
 
 use super::maps::Tables;
-use crate::dataplane::{DataplaneError, LbIndex, Member};
+use crate::{
+    dataplane::{DataplaneError, Member},
+    model::LbIndex,
+};
 
 type Inner = Array<MapData, Slots>;
 

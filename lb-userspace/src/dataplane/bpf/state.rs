@@ -34,10 +34,8 @@ use super::{
     way::{self, Way},
 };
 use crate::{
-    dataplane::{
-        Attachment, BackendIndex, BackendView, Change, DataplaneError, Epoch, LbIndex, LbView,
-        ListenerKey, ListenerView, Member, Mode,
-    },
+    dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
+    model::{BackendIndex, Epoch, LbIndex, ListenerKey, Mode},
     tables::{Counted, Room, TableSizes},
 };
 

@@ -25,7 +25,8 @@ use super::{
     table::TableError,
 };
 use crate::{
-    dataplane::{DataplaneError, ListenerKey, ListenerView, Protocol},
+    dataplane::{DataplaneError, ListenerView},
+    model::{ListenerKey, Protocol},
     tables::{Counted, Full},
 };
 

@@ -11,7 +11,8 @@ use hyper::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    health::{check::HealthCheck, failure::Failure, target::Path},
+    health::failure::Failure,
+    model::{HealthCheck, Path},
     outbound::http::exchange,
 };
 

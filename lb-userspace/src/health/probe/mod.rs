@@ -15,12 +15,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    check::HealthCheck,
-    failure::{Failure, Stage},
-    target::Ask,
+use super::failure::{Failure, Stage};
+use crate::{
+    model::{Ask, HealthCheck},
+    outbound::tls::{self, Tls, TlsError},
 };
-use crate::outbound::tls::{self, Tls, TlsError};
 
 /// Something that can check backends; tests bring their own.
 pub trait Probe: Send + Sync + 'static {

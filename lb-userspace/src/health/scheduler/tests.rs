@@ -7,9 +7,9 @@ use std::{
 
 use super::*;
 use crate::{
-    api::types,
-    config::{BackendId, LbName},
     control::{self, handle},
+    model::{BackendId, LbName},
+    wire::types,
 };
 
 /// What a check of the player's finds.
@@ -171,7 +171,7 @@ fn answer(message: handle::Message, told: &Told, refuses: &Mutex<u32>) {
     let mut refuses = refuses.lock().unwrap();
     let answer = if *refuses > 0 {
         *refuses -= 1;
-        Err(Error::Stopping)
+        Err(control::Error::Stopping)
     } else {
         Ok(())
     };

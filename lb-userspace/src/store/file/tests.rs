@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
-    config::{BackendId, LbName, spec},
-    control::{backend::Registration, drain::Leave, edit::Draft},
+    control::{backend::Registration, edit::Draft},
     dataplane::Ties,
+    model::{BackendId, LbName, Leave},
     tables::TableSizes,
+    wire::checked,
 };
 
 const NOW: Now = Now {
@@ -16,7 +17,7 @@ fn state() -> State {
     let text = r#"{"name": "web", "mode": "nat",
         "listeners": [{"protocol": "tcp", "address": "10.0.0.100", "port": 80}],
         "backends": [{"id": "web-1", "address": "10.0.1.11"}, {"address": "10.0.1.12"}]}"#;
-    let (name, spec) = spec::load_balancer(serde_json::from_str(text).unwrap()).unwrap();
+    let (name, spec) = checked::load_balancer(serde_json::from_str(text).unwrap()).unwrap();
     let mut draft = Draft::new(&State::default(), NOW, TableSizes::default());
     draft.create(&name, &spec).unwrap();
     draft

@@ -7,11 +7,9 @@ use std::ops::RangeInclusive;
 
 use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened};
 use crate::{
-    api::{
-        elb::extras::{AccessLog, Extras},
-        types::{Attributes, AttributesPatch, ConnectionDrainingPatch},
-    },
-    config::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    api::elb::extras::{AccessLog, Extras},
+    model::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    wire::{Attributes, AttributesPatch, ConnectionDrainingPatch},
 };
 
 /// The one key that `AdditionalAttributes` is known to have, and its values.

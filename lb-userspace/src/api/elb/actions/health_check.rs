@@ -1,7 +1,7 @@
 //! `ConfigureHealthCheck`.
 
 use super::{Action, Desk, Params, Refusal, Xml, describe, lb_name};
-use crate::{api::types::HealthCheck, health::Target};
+use crate::{model::Target, wire::HealthCheck};
 
 #[derive(Debug)]
 pub(super) struct Configure {
@@ -18,7 +18,7 @@ impl Action for Configure {
             let target: Target = check
                 .required_text("Target")?
                 .parse()
-                .map_err(|e: crate::health::BadTarget| Refusal::validation(e.to_string()))?;
+                .map_err(|e: crate::model::BadTarget| Refusal::validation(e.to_string()))?;
             Ok(HealthCheck {
                 // From here on the protocol is in capitals.
                 target: target.to_string(),

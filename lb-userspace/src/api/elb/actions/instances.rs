@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened, tags};
 use crate::{
-    api::{
-        elb::desk::Known,
-        types::{Backend, Deregister as How, NewBackend, State},
-    },
+    api::elb::desk::Known,
     control::{
         self,
         backend::{REGISTERING, UNHEALTHY},
     },
+    wire::{Backend, Deregister as How, NewBackend, State},
 };
 
 /// `Instances.member.N.InstanceId`, each once, in the order sent.

@@ -1,10 +1,7 @@
 //! Listeners: TCP, and HTTP forwarded as TCP. ebb ends no TLS, and says so.
 
 use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened};
-use crate::{
-    api::{elb::desk::Known, types},
-    dataplane::Protocol,
-};
+use crate::{api::elb::desk::Known, model::Protocol, wire::types};
 
 const PORTS: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
 

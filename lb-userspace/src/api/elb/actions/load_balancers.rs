@@ -7,16 +7,13 @@ use super::{
     shortened, tags,
 };
 use crate::{
-    api::{
-        elb::{
-            desk::Known,
-            extras::{Extras, Scheme},
-        },
-        types::{AttributesPatch, ConnectionDrainingPatch, NewLoadBalancer},
+    api::elb::{
+        desk::Known,
+        extras::{Extras, Scheme},
     },
-    config::NAME_MAX,
     control,
-    dataplane::Mode,
+    model::{Mode, NAME_MAX},
+    wire::{AttributesPatch, ConnectionDrainingPatch, NewLoadBalancer},
 };
 
 /// What the original begins with: draining off, and a minute of silence.
@@ -158,7 +155,7 @@ fn new_name(params: &mut Params) -> Result<String, Refusal> {
             "LoadBalancer name cannot be longer than {NAME_MAX} characters"
         )));
     }
-    crate::config::LbName::try_from(name)
+    crate::model::LbName::try_from(name)
         .map(String::from)
         .map_err(|_| {
             Refusal::validation(
@@ -186,7 +183,7 @@ impl Action for Delete {
     /// delete. Instances drain as the attributes say.
     async fn run(self, desk: &Desk) -> Result<Xml, Refusal> {
         let _writing = desk.writing().await;
-        let how = crate::api::types::Deregister::default();
+        let how = crate::wire::Deregister::default();
         match desk.control.delete_load_balancer(&self.name, how).await {
             Ok(_)
             | Err(

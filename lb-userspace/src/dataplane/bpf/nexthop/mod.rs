@@ -27,7 +27,10 @@ use super::{
     netlink::{Link, Netlink, Notice, Notices},
     way::{self, Way},
 };
-use crate::dataplane::{BackendIndex, Event, NextHop};
+use crate::{
+    dataplane::Event,
+    model::{BackendIndex, NextHop},
+};
 
 enum Command {
     Watch(BackendIndex, IpAddr),

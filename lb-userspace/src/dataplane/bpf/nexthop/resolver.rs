@@ -12,7 +12,7 @@ use super::super::{
     netlink::{Link, Neighbour, NeighbourIs, Netlink, Route, RouteKind},
     way::{Mac, Way},
 };
-use crate::dataplane::BackendIndex;
+use crate::model::BackendIndex;
 
 /// Whom to ask about routes and neighbours.
 pub(super) trait Kernel {

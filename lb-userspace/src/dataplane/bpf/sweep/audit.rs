@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::counter::BackendCounters;
 
-use crate::dataplane::BackendIndex;
+use crate::model::BackendIndex;
 
 #[derive(Debug, Default)]
 pub(super) struct Audit {

@@ -17,7 +17,7 @@ use super::{
     decide::Stage,
     farewell::{Farewells, Taken},
 };
-use crate::dataplane::{BackendIndex, Epoch};
+use crate::model::{BackendIndex, Epoch};
 use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},

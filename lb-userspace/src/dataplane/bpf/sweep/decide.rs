@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use super::super::rules::LbRule;
-use crate::dataplane::{Mode, Protocol};
+use crate::model::{Mode, Protocol};
 
 const LINGER: u32 = ticks(LINGER_MS);
 const QUIET: u32 = ticks(QUIET_MS);

@@ -12,8 +12,7 @@ use std::{
 use tracing::{debug, warn};
 
 use super::super::{maps::Maps, reset::Frame, table::TableError};
-use crate::dataplane::BackendIndex;
-use crate::packet_socket::PacketSocket;
+use crate::{model::BackendIndex, packet_socket::PacketSocket};
 
 /// What was taken out of the table.
 #[derive(Default)]

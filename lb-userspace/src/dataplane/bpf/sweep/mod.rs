@@ -46,7 +46,10 @@ use super::{
     state::{Disowned, Pace},
     table::TableError,
 };
-use crate::dataplane::{BackendIndex, DataplaneError, Epoch, Event};
+use crate::{
+    dataplane::{DataplaneError, Event},
+    model::{BackendIndex, Epoch},
+};
 
 enum Command {
     /// The kernel refuses these flows already: take them out, and tell when they

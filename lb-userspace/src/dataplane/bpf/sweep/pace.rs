@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::super::{maps::AnyKey, state::Pace};
-use crate::dataplane::{BackendIndex, LbIndex};
+use crate::model::{BackendIndex, LbIndex};
 
 /// How far the pace may be caught up with after a pause.
 const CATCH_UP: Duration = Duration::from_millis(100);

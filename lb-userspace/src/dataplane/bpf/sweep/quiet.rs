@@ -26,7 +26,7 @@ use super::{
     decide::{self, Decision, Facts, Stage, decide},
     round::each_open,
 };
-use crate::dataplane::{BackendIndex, Protocol};
+use crate::model::{BackendIndex, Protocol};
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(200);

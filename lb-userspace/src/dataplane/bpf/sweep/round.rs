@@ -32,7 +32,7 @@ use super::{
     closer::{Closer, Farewell, entries, same},
     decide::{self, Decision, Facts, Stage, decide},
 };
-use crate::dataplane::{BackendIndex, Protocol};
+use crate::model::{BackendIndex, Protocol};
 
 pub(super) struct Round {
     pub(super) number: u64,

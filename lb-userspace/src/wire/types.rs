@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    control::Event,
-    dataplane::{Mode, NextHop, Protocol},
+    model::{Mode, NextHop, Protocol},
+    wire::Event,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,7 +217,7 @@ pub struct Backend {
     pub next_hop: Option<NextHop>,
     pub next_hop_error: Option<String>,
     pub drain: Option<Drain>,
-    pub counters: crate::dataplane::BackendCounters,
+    pub counters: crate::model::BackendCounters,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::types;
 
 fn asked(target: &str) -> types::HealthCheck {
     types::HealthCheck::new(target.to_owned())

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::types::{Attributes, DrainOutcome, HealthCheck};
+use crate::wire::{Attributes, DrainOutcome, HealthCheck};
 
 /// One thing that happened to a load balancer or to a backend of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{api::types::DrainOutcome, clock::Moment, config::DrainTimeout};
+use super::values::DrainTimeout;
+use crate::clock::Moment;
 
 /// How a backend is asked to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,18 @@ pub enum Leave {
     Within(DrainTimeout),
     /// What is open is closed.
     Now,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DrainOutcome {
+    /// Every flow ended by itself.
+    Ended,
+    /// The deadline, or `--now`, cut that many.
+    Cut { flows: u64 },
+    /// Registered again before the end.
+    Cancelled,
 }
 
 /// The record of a drain, kept after it is over.

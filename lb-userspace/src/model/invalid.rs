@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::health::BadCheck;
+use super::health_check::BadCheck;
 
 /// The seconds that a drain may take.
 pub const DRAIN_TIMEOUT: std::ops::RangeInclusive<u32> = 1..=3600;

@@ -6,7 +6,7 @@ use super::{
     invalid::Invalid,
     values::{BackendId, LbName},
 };
-use crate::dataplane::{ListenerKey, Mode};
+use crate::model::{ListenerKey, Mode};
 
 /// What has been seen so far. Everything goes in one by one, so that whoever
 /// asks knows which item was one too many.

@@ -6,19 +6,33 @@ use rustls::pki_types::{DnsName, ServerName};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    standing::{THRESHOLD, Thresholds},
     target::{BadTarget, Target},
-    thresholds::{THRESHOLD, Thresholds},
 };
-use crate::api::types;
 
 /// Seconds from one check to the next. The Classic ELB's API begins at 5.
 pub const INTERVAL: RangeInclusive<u32> = 1..=300;
 /// Seconds that a check may take. The Classic ELB's API begins at 2.
 pub const TIMEOUT: RangeInclusive<u32> = 1..=60;
 
+/// A health check as somebody asks for it: nothing is checked yet. Times are
+/// seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedCheck {
+    pub target: String,
+    pub interval: u32,
+    /// 5, or what fits into the interval, where it is left out.
+    pub timeout: Option<u32>,
+    pub unhealthy_threshold: u32,
+    pub healthy_threshold: u32,
+    pub verify_certificate: bool,
+    pub server_name: Option<String>,
+}
+
 /// What is asked of every backend of a load balancer, and how often.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "types::HealthCheck", into = "types::HealthCheck")]
+#[serde(try_from = "AskedCheck", into = "AskedCheck")]
 pub struct HealthCheck {
     target: Target,
     interval: u32,
@@ -98,10 +112,10 @@ impl HealthCheck {
     }
 }
 
-impl TryFrom<types::HealthCheck> for HealthCheck {
+impl TryFrom<AskedCheck> for HealthCheck {
     type Error = BadCheck;
 
-    fn try_from(asked: types::HealthCheck) -> Result<Self, BadCheck> {
+    fn try_from(asked: AskedCheck) -> Result<Self, BadCheck> {
         let target: Target = asked.target.parse()?;
         let interval = asked.interval;
         if !INTERVAL.contains(&interval) {
@@ -164,7 +178,7 @@ fn default_timeout(interval: u32) -> u32 {
     interval.saturating_sub(1).clamp(1, 5)
 }
 
-impl From<HealthCheck> for types::HealthCheck {
+impl From<HealthCheck> for AskedCheck {
     fn from(check: HealthCheck) -> Self {
         Self {
             target: check.target.to_string(),

@@ -27,15 +27,15 @@ impl Tallies {
         self.lock().values().cloned().collect()
     }
 
-    pub(super) fn delivered(&self, hook: &str) {
+    pub(crate) fn delivered(&self, hook: &str) {
         self.count(hook, |tally| tally.delivered += 1);
     }
 
-    pub(super) fn failed(&self, hook: &str) {
+    pub(crate) fn failed(&self, hook: &str) {
         self.count(hook, |tally| tally.failed += 1);
     }
 
-    pub(super) fn dropped(&self, hook: &str) {
+    pub(crate) fn dropped(&self, hook: &str) {
         self.count(hook, |tally| tally.dropped += 1);
     }
 

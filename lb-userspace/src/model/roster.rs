@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use super::{check::HealthCheck, thresholds::Standing};
-use crate::config::{BackendId, LbName};
+use super::{
+    health_check::HealthCheck,
+    standing::Standing,
+    values::{BackendId, LbName},
+};
 
 /// A backend, by its names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,3 +27,13 @@ pub struct Subject {
 
 /// Every backend that is to be checked. One that is not in it, is not.
 pub type Roster = BTreeMap<Key, Subject>;
+
+/// What a backend's checks add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthReport {
+    Healthy,
+    /// With the reason, for people.
+    Unhealthy(String),
+    /// Nothing is known any more, as before the first check.
+    Unknown,
+}

@@ -1,0 +1,58 @@
+//! The attributes of a load balancer: in force, and as asked for.
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{DrainTimeout, IdleTimeout};
+
+/// What is left out is not asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributesSpec {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<DrainTimeout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<IdleTimeout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close_rate: Option<u32>,
+}
+
+/// The attributes in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    pub draining: bool,
+    pub drain_timeout: DrainTimeout,
+    pub idle_timeout: IdleTimeout,
+    /// Forced closes per second; 0 is no limit.
+    pub close_rate: u32,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            draining: true,
+            drain_timeout: DrainTimeout::DEFAULT,
+            idle_timeout: IdleTimeout::DEFAULT,
+            close_rate: 0,
+        }
+    }
+}
+
+impl Attributes {
+    /// With what `spec` asks for, the rest as it is.
+    #[must_use]
+    pub fn with(self, spec: AttributesSpec) -> Self {
+        Self {
+            draining: spec.draining.unwrap_or(self.draining),
+            drain_timeout: spec.drain_timeout.unwrap_or(self.drain_timeout),
+            idle_timeout: spec.idle_timeout.unwrap_or(self.idle_timeout),
+            close_rate: spec.close_rate.unwrap_or(self.close_rate),
+        }
+    }
+
+    /// How long a drain that begins now may take; `None`: draining is off.
+    #[must_use]
+    pub fn drain(&self) -> Option<DrainTimeout> {
+        self.draining.then_some(self.drain_timeout)
+    }
+}

@@ -1,0 +1,42 @@
+//! The words that everything above uses: names, values, states. Nothing in here
+//! imports anything of the crate but clocks and spelling suggestions.
+//!
+//! - [`values`]: checked numbers and names; [`invalid`]: why one was refused;
+//! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
+//!   connect to, and the kernel's numbers for all of it;
+//! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
+//! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
+//!   load balancer can be checked against alone;
+//! - [`standing`], [`roster`]: whom health checks look at, and what they found;
+//! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`]: facts of one.
+
+mod attributes;
+mod counters;
+mod drain;
+mod health_check;
+mod index;
+mod invalid;
+mod listener;
+mod next_hop;
+mod roster;
+pub mod spec;
+mod standing;
+mod target;
+mod together;
+mod values;
+
+pub use attributes::{Attributes, AttributesSpec};
+pub use counters::BackendCounters;
+pub use drain::{Drain, DrainOutcome, Leave};
+pub use health_check::{AskedCheck, BadCheck, HealthCheck, INTERVAL, TIMEOUT};
+pub use index::{BackendIndex, Epoch, LbIndex};
+pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
+pub use lb_common::mode::Mode;
+pub use listener::{ListenerKey, NotAListener, Protocol};
+pub use next_hop::NextHop;
+pub use roster::{HealthReport, Key, Roster, Subject};
+pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};
+pub use standing::{Standing, THRESHOLD, Thresholds};
+pub use target::{Ask, BadTarget, PATH_MAX, Path, Target};
+pub use together::Together;
+pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};

@@ -1,0 +1,106 @@
+//! What someone wants a load balancer to be, validated. It comes from the file
+//! or from the API, and the store keeps what a file said last.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use lb_common::mode::Mode;
+
+use super::{
+    attributes::AttributesSpec,
+    health_check::HealthCheck,
+    invalid::Invalid,
+    listener::ListenerKey,
+    values::{BackendId, LbName, Weight},
+};
+
+/// The listeners of a load balancer and the ports that its backends listen on.
+pub type Listeners = BTreeMap<ListenerKey, u16>;
+
+/// Load balancers by name, as one source declares them.
+pub type Declaration = BTreeMap<LbName, LbSpec>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LbSpec {
+    pub mode: Mode,
+    #[serde(with = "by_text")]
+    pub listeners: Listeners,
+    pub backends: BTreeMap<BackendId, BackendSpec>,
+    #[serde(default)]
+    pub attributes: AttributesSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendSpec {
+    pub address: IpAddr,
+    pub weight: Weight,
+}
+
+/// A number from the border as the value that it should be.
+///
+/// # Errors
+/// When it is out of the value's range.
+pub fn checked<T: TryFrom<i64, Error = Invalid>>(number: impl Into<i64>) -> Result<T, Invalid> {
+    T::try_from(number.into())
+}
+
+/// The address, if it can be that of one host.
+///
+/// # Errors
+/// When it is anything else; `what` it should have been.
+pub fn unicast(address: IpAddr, what: &'static str) -> Result<IpAddr, Invalid> {
+    let why = match address {
+        a if a.is_unspecified() => Some("unspecified"),
+        a if a.is_loopback() => Some("a loopback address"),
+        a if a.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
+        IpAddr::V4(a) if a.octets()[0] == 0 => Some("of \"this network\", 0.0.0.0/8"),
+        IpAddr::V6(a) if a.to_ipv4_mapped().is_some() => {
+            Some("an IPv4 address in IPv6's clothes; write it as IPv4")
+        }
+        IpAddr::V6(a) if a.is_unicast_link_local() => Some("a link-local address"),
+        _ => None,
+    };
+    match why {
+        Some(why) => Err(Invalid::Address { address, what, why }),
+        None => Ok(address),
+    }
+}
+
+/// A map whose keys are written as text.
+pub mod by_text {
+    use serde::{Deserializer, Serializer, de::Error as _};
+
+    use super::{BTreeMap, Deserialize, Display, FromStr, Serialize};
+
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<K: Display, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(key, value)| (key.to_string(), value)))
+    }
+
+    /// # Errors
+    /// When a key is not one.
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: FromStr<Err: Display> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        BTreeMap::<String, V>::deserialize(deserializer)?
+            .into_iter()
+            .map(|(key, value)| Ok((key.parse().map_err(D::Error::custom)?, value)))
+            .collect()
+    }
+}
