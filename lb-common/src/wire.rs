@@ -8,6 +8,8 @@ use crate::{checksum, unaligned};
 pub const ETHERNET_LEN: usize = 14;
 /// A VLAN tag (IEEE 802.1Q).
 pub const VLAN_LEN: usize = 4;
+/// How many tags are read before a packet is left to the host.
+pub const MAX_TAGS: usize = 2;
 
 /// EtherTypes as they are read from a packet on this host (IEEE registry).
 pub const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
@@ -341,6 +343,36 @@ header! {
         4 length set_length: u16,
         6 checksum set_checksum: u16,
     }
+}
+
+/// A header of layer 4 with the checksum of what follows the IP header.
+pub trait Checksummed: Pod {
+    /// Zero says that there is none (RFC 768); a sum of zero is sent as all ones.
+    const OPTIONAL: bool;
+    fn checksum(&self) -> u16;
+    fn set_checksum(&mut self, checksum: u16);
+}
+
+macro_rules! checksummed {
+    ($($header:ident $optional:literal,)*) => {$(
+        impl Checksummed for $header {
+            const OPTIONAL: bool = $optional;
+            #[inline(always)]
+            fn checksum(&self) -> u16 {
+                self.checksum()
+            }
+            #[inline(always)]
+            fn set_checksum(&mut self, checksum: u16) {
+                self.set_checksum(checksum);
+            }
+        }
+    )*};
+}
+
+checksummed! {
+    Tcp false,
+    Udp true,
+    Icmp false,
 }
 
 header! {

@@ -1,12 +1,13 @@
 //! Is it for a VIP, and for which listener of it?
 
 use lb_common::abi::{
+    address::Address,
     counter::Verdict,
     flow::FlowKey,
-    vip::{Listener, NAT_SOURCE, VIP_ITSELF, VipKey},
+    vip::{FILTER_BITS, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
 
-use crate::family::Family;
+use crate::{family::Family, maps};
 
 /// What an address is to us.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,16 @@ pub(crate) enum Ours {
     No,
     Vip,
     NatSource,
+}
+
+/// False if no VIP and no nat source can have this address.
+#[inline(always)]
+pub(crate) fn maybe_ours<A: Address>(address: A) -> bool {
+    let bit = filter_bit(address) & (FILTER_BITS - 1);
+    maps::FILTER
+        .get(0)
+        .and_then(|filter| filter.get((bit / 64) as usize))
+        .is_some_and(|word| word >> (bit % 64) & 1 != 0)
 }
 
 /// What `address` is, whatever the port.

@@ -2,22 +2,19 @@
 //! One hash look-up, one backend entry, one row of counters.
 
 use lb_common::{
-    abi::{
-        counter::Verdict,
-        flow::DISOWNED,
-        vip::{FILTER_BITS, filter_bit},
-    },
+    abi::{counter::Verdict, flow::DISOWNED},
     mode::Mode,
     tcp, wire,
 };
 
+use lb_ebpf::{cursor::Cursor, hook::Hook, ip::IpHeader};
+
 use crate::{
-    clock,
-    cursor::Cursor,
-    family::{Family, IpHeader},
+    classify, clock,
+    family::Family,
     flow::{self, Entry},
     maps,
-    parse::{self, Packet},
+    packet::{self, Packet},
     rewrite,
 };
 
@@ -31,10 +28,10 @@ pub(crate) enum Fast {
     Miss,
 }
 
-/// The fast way of one family. `Err` without a closer look only for what is
+/// The hit path of one family. `Err` without a closer look only for what is
 /// surely not ours, or malformed.
 #[inline(always)]
-pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
+pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Verdict> {
     const L3: usize = wire::ETHERNET_LEN;
     let ip: &A::Header = cursor.read(L3)?;
     if !ip.is_plain() {
@@ -43,8 +40,8 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     let l4 = L3 + A::HEADER_LEN;
     let mut packet = Packet::default();
     let place = (L3 as u8, l4 as u8, ip.payload_protocol());
-    if !parse::transport::<A>(&cursor, ip, place, true, &mut packet)? {
-        return if maybe_ours(ip.to()) {
+    if !packet::transport::<H, A>(&cursor, ip, place, true, &mut packet)? {
+        return if classify::maybe_ours(ip.to()) {
             Ok(Fast::Look)
         } else {
             Err(Verdict::NotOurs)
@@ -54,7 +51,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     // stay in registers.
     let key = packet.key;
     let Some(entry) = Entry::established(&key) else {
-        return if maybe_ours(ip.to()) {
+        return if classify::maybe_ours(ip.to()) {
             Ok(Fast::Miss)
         } else {
             Err(Verdict::NotOurs)
@@ -78,7 +75,7 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
         return Ok(Fast::Done(action));
     }
     let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(&packet, backend, mode) {
+    if !rewrite::fits(&cursor, &packet, backend, mode) {
         return Ok(Fast::Look);
     }
     match mode {
@@ -95,14 +92,4 @@ pub(crate) fn way<A: Family>(mut cursor: Cursor) -> Result<Fast, Verdict> {
     entry.note(&packet, clock::now());
     flow::count_in(index, packet.len);
     Ok(Fast::Done(action))
-}
-
-/// False if no VIP and no nat source can have this address.
-#[inline(always)]
-pub(crate) fn maybe_ours<A: Family>(address: A) -> bool {
-    let bit = filter_bit(address) & (FILTER_BITS - 1);
-    maps::FILTER
-        .get(0)
-        .and_then(|filter| filter.get((bit / 64) as usize))
-        .is_some_and(|word| word >> (bit % 64) & 1 != 0)
 }

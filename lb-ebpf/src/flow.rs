@@ -10,7 +10,7 @@ use lb_common::{
     tcp,
 };
 
-use crate::{atomic, family::Family, maps, parse::Packet};
+use crate::{atomic, family::Family, maps, packet::Packet};
 
 /// An entry of a flow table, in place.
 ///
@@ -54,6 +54,20 @@ impl<A: Family> Entry<A> {
     #[inline(always)]
     pub(crate) fn is_reply(self) -> bool {
         self.state() & flow::REPLY != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn backend(self) -> Result<&'static Backend, Verdict> {
+        maps::BACKENDS
+            .get(self.get(|f| f.backend) as u32)
+            .ok_or(Verdict::DropInternal)
+    }
+
+    /// The flow was taken from its backend: all at once by a new epoch, or by
+    /// itself.
+    #[inline(always)]
+    pub(crate) fn is_disowned(self, backend: &Backend) -> bool {
+        self.get(|f| f.epoch) != backend.epoch || self.state() & flow::DISOWNED != 0
     }
 
     /// Notes a packet of this direction.

@@ -10,18 +10,24 @@ use lb_common::{
         flow::{Flow, FlowKey, HALF_OPEN_TICKS},
         half_open::{self, Bucket, Mark, WAYS, WHOLE, Way},
     },
-    hash, limits,
+    hash,
 };
 
 use crate::{atomic, family::Family, flow::Entry, maps};
 
-/// The buckets of each table, unless the agent says another number.
-pub(crate) const BUCKETS: u32 = half_open::buckets(limits::HALF_OPEN);
-
 /// The buckets of each table. The agent sets it together with the size of the
 /// maps, when it loads the program.
 #[unsafe(no_mangle)]
-static HALF_OPEN_BUCKETS: u32 = BUCKETS;
+static HALF_OPEN_BUCKETS: u32 = maps::BUCKETS;
+
+/// A family whose table can be searched, by the functions at the end of this file: all
+/// return 0 for no.
+pub(crate) trait HalfOpen: Family {
+    /// One more than the entry's number.
+    fn find(key: &FlowKey<Self>, now: u32) -> u32;
+    fn remove(key: &FlowKey<Self>, now: u32) -> u32;
+    fn put(key: &FlowKey<Self>, entry: &Flow<Self>, now: u32, only_new: u32) -> u32;
+}
 
 /// How often another CPU may be faster.
 const TRIES: usize = 3;
@@ -29,8 +35,8 @@ const TRIES: usize = 3;
 /// The entry of a half-open flow, in place. Under a flood another flow may take it
 /// over at any time; so nothing that lasts is made of it, but of what [`read`] says.
 #[inline(always)]
-pub(crate) fn entry<A: Family>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
-    let (_, way) = place(A::find_half_open(key, now))?;
+pub(crate) fn entry<A: HalfOpen>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
+    let (_, way) = place(A::find(key, now))?;
     // SAFETY: `place` gives a way of the table.
     Some(Entry::new(unsafe { &raw mut (*way).flow }))
 }
@@ -38,8 +44,8 @@ pub(crate) fn entry<A: Family>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
 /// Copies the entry of a half-open flow; false if there is none, or another took
 /// its place while it was read.
 #[inline(always)]
-pub(crate) fn read<A: Family>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>) -> bool {
-    let Some((word, way)) = place(A::find_half_open(key, now)) else {
+pub(crate) fn read<A: HalfOpen>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>) -> bool {
+    let Some((word, way)) = place(A::find(key, now)) else {
         return false;
     };
     let before = mark(word);
@@ -54,23 +60,23 @@ pub(crate) fn read<A: Family>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>) -
 
 /// Takes a half-open flow out of its table, if it is there.
 #[inline(always)]
-pub(crate) fn remove<A: Family>(key: &FlowKey<A>, now: u32) {
+pub(crate) fn remove<A: HalfOpen>(key: &FlowKey<A>, now: u32) {
     // Not there, or taken out by somebody else, is as good.
-    A::remove_half_open(key, now);
+    A::remove(key, now);
 }
 
 /// Puts an entry into the table, over what is there. False if other CPUs were faster
 /// to take the way that was chosen, again and again.
 #[inline(always)]
-pub(crate) fn put<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
-    (0..TRIES).any(|_| A::put_half_open(key, entry, now, 0) != 0)
+pub(crate) fn put<A: HalfOpen>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
+    (0..TRIES).any(|_| A::put(key, entry, now, 0) != 0)
 }
 
 /// As above, but only where nothing is, or what nobody has looked up for so long that
 /// its ports are free again. False if the key is taken, or just being taken.
 #[inline(always)]
-pub(crate) fn put_new<A: Family>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
-    A::put_half_open(key, entry, now, 1) != 0
+pub(crate) fn put_new<A: HalfOpen>(key: &FlowKey<A>, entry: &Flow<A>, now: u32) -> bool {
+    A::put(key, entry, now, 1) != 0
 }
 
 /// Where a key may lie, and what its mark has of it.
@@ -252,7 +258,7 @@ macro_rules! functions {
     ($address:ty, $find:ident, $put:ident, $remove:ident) => {
         #[inline(never)]
         #[unsafe(no_mangle)]
-        pub(crate) extern "C" fn $find(key: *const FlowKey<$address>, now: u32) -> u32 {
+        extern "C" fn $find(key: *const FlowKey<$address>, now: u32) -> u32 {
             // SAFETY: callers pass a reference; the verifier has seen that.
             match unsafe { key.as_ref() } {
                 Some(key) => find(key, now),
@@ -262,7 +268,7 @@ macro_rules! functions {
 
         #[inline(never)]
         #[unsafe(no_mangle)]
-        pub(crate) extern "C" fn $remove(key: *const FlowKey<$address>, now: u32) -> u32 {
+        extern "C" fn $remove(key: *const FlowKey<$address>, now: u32) -> u32 {
             // SAFETY: as above.
             match unsafe { key.as_ref() } {
                 Some(key) => take_out(key, now) as u32,
@@ -272,7 +278,7 @@ macro_rules! functions {
 
         #[inline(never)]
         #[unsafe(no_mangle)]
-        pub(crate) extern "C" fn $put(
+        extern "C" fn $put(
             key: *const FlowKey<$address>,
             entry: *const Flow<$address>,
             now: u32,
@@ -282,6 +288,21 @@ macro_rules! functions {
             match unsafe { (key.as_ref(), entry.as_ref()) } {
                 (Some(key), Some(entry)) => write(key, entry, now, only_new != 0) as u32,
                 _ => 0,
+            }
+        }
+
+        impl HalfOpen for $address {
+            #[inline(always)]
+            fn find(key: &FlowKey<Self>, now: u32) -> u32 {
+                $find(key, now)
+            }
+            #[inline(always)]
+            fn remove(key: &FlowKey<Self>, now: u32) -> u32 {
+                $remove(key, now)
+            }
+            #[inline(always)]
+            fn put(key: &FlowKey<Self>, entry: &Flow<Self>, now: u32, only_new: u32) -> u32 {
+                $put(key, entry, now, only_new)
             }
         }
     };

@@ -10,21 +10,27 @@ use lb_common::{
     checksum, wire,
 };
 
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::Hook,
+    ip::{Datagram, Fragment, Ip, IpHeader},
+};
+
 use crate::{
     classify::{self, Ours},
     clock,
-    cursor::Cursor,
-    family::{Family, IpHeader},
+    family::Family,
     flow::{self, Entry},
-    half_open, maps,
-    parse::{Datagram, Fragment, Packet},
-    rewrite, slow,
+    half_open::{self, HalfOpen},
+    maps,
+    packet::Packet,
+    rewrite,
 };
 
 /// An ICMP message.
 #[inline(always)]
-pub(crate) fn way<A: Family>(
-    cursor: Cursor,
+pub(crate) fn message<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     datagram: &Datagram<A>,
     embedded: &mut Datagram<A>,
     packet: &mut Packet<A>,
@@ -50,7 +56,7 @@ pub(crate) fn way<A: Family>(
 }
 
 #[inline(always)]
-fn is_error<A: Family>(kind: u8) -> bool {
+fn is_error<A: Ip>(kind: u8) -> bool {
     if A::V6 {
         matches!(
             kind,
@@ -69,7 +75,10 @@ fn is_error<A: Family>(kind: u8) -> bool {
 
 /// Turns an echo request into its reply.
 #[inline(always)]
-fn answer_echo<A: Family>(mut cursor: Cursor, datagram: &Datagram<A>) -> Result<Verdict, Verdict> {
+fn answer_echo<H: Hook, A: Ip>(
+    mut cursor: Cursor<H>,
+    datagram: &Datagram<A>,
+) -> Result<Verdict, Verdict> {
     cursor.header::<wire::Ethernet>(0)?.turn();
     // The two addresses change places, which no sum notices.
     let ip = cursor.header::<A::Header>(datagram.l3 as usize)?;
@@ -79,15 +88,16 @@ fn answer_echo<A: Family>(mut cursor: Cursor, datagram: &Datagram<A>) -> Result<
     } else {
         wire::ICMP_ECHO_REPLY
     };
-    let header = cursor.header::<wire::Icmp>(datagram.l4 as usize)?;
+    let l4 = datagram.l4 as usize;
+    let header = cursor.header::<wire::Icmp>(l4)?;
     let (old, new) = ([header.kind(), 0], [reply, 0]);
-    let difference = checksum::difference(
+    header.set_kind(reply);
+    let own = checksum::difference(
         u16::from_ne_bytes(old) as u64,
         u16::from_ne_bytes(new) as u64,
         1,
     );
-    header.set_checksum(checksum::updated(header.checksum(), difference));
-    header.set_kind(reply);
+    cursor.mend::<wire::Icmp>(l4, 0, own)?;
     Ok(Verdict::Echo)
 }
 
@@ -97,8 +107,8 @@ fn answer_echo<A: Family>(mut cursor: Cursor, datagram: &Datagram<A>) -> Result<
 /// A checksum of layer 4 in there is left as it is: who gets the error has only
 /// the beginning of what it covers.
 #[inline(always)]
-fn follow<A: Family>(
-    mut cursor: Cursor,
+fn follow<H: Hook, A: HalfOpen>(
+    mut cursor: Cursor<H>,
     datagram: &Datagram<A>,
     embedded: &mut Datagram<A>,
     packet: &mut Packet<A>,
@@ -131,8 +141,8 @@ fn follow<A: Family>(
     let entry = Entry::established(&packet.key)
         .or_else(|| half_open::entry(&packet.key, clock::now()))
         .ok_or(Verdict::IcmpNoFlow)?;
-    let backend = slow::backend_of(entry)?;
-    if slow::is_disowned(entry, backend) {
+    let backend = entry.backend()?;
+    if entry.is_disowned(backend) {
         return Err(Verdict::IcmpNoFlow);
     }
     let index = entry.get(|f| f.backend);
@@ -146,7 +156,7 @@ fn follow<A: Family>(
         return Ok(action);
     }
     let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(packet, backend, mode) {
+    if !rewrite::fits(&cursor, packet, backend, mode) {
         return Err(Verdict::DropTooBig);
     }
     let action = rewrite::to_backend(cursor, packet, entry.target(), backend, mode)?;
@@ -157,8 +167,8 @@ fn follow<A: Family>(
 /// Undoes the translation in the packet that an error embeds, and mends the
 /// error's own checksum.
 #[inline(always)]
-fn translate_back<A: Family>(
-    cursor: &mut Cursor,
+fn translate_back<H: Hook, A: Family>(
+    cursor: &mut Cursor<H>,
     datagram: &Datagram<A>,
     embedded: &Datagram<A>,
     entry: Entry<A>,
@@ -178,28 +188,32 @@ fn translate_back<A: Family>(
     let word = cursor.header::<wire::Word>(embedded.l4 as usize)?;
     let old = word.value();
     word.set_value(ports.swapped().0);
-    let mut difference = checksum::difference(old as u64, ports.swapped().0 as u64, 1);
+    let mut own = checksum::difference(old as u64, ports.swapped().0 as u64, 1);
+    let mut pseudo = 0;
     if !<A::Header as IpHeader>::HAS_CHECKSUM {
         // IPv6: the embedded addresses count as they are, and so do the outer
         // ones, by the pseudo-header. (An IPv4 header's own checksum makes up
         // for its addresses.)
         let outer = datagram.source.sum() + datagram.destination.sum();
-        difference += addresses + checksum::difference(outer, source.sum() + destination.sum(), 8);
+        own += addresses;
+        pseudo = checksum::difference(outer, source.sum() + destination.sum(), 8);
     }
-    let header = cursor.header::<wire::Icmp>(datagram.l4 as usize)?;
-    header.set_checksum(checksum::updated(header.checksum(), difference));
-    Ok(())
+    cursor.mend::<wire::Icmp>(datagram.l4 as usize, pseudo, own)
 }
 
 /// Tells the sender that its packet is too big for the way to the backend.
 #[inline(always)]
-pub(crate) fn too_big<A: Family>(
-    cursor: Cursor,
+pub(crate) fn too_big<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     backend: &Backend,
     now: u32,
 ) -> Verdict {
-    if !may_send(now) {
+    let Some(rate) = maps::ICMP_RATE.get_ptr_mut(0) else {
+        return Verdict::DropInternal;
+    };
+    // SAFETY: this CPU's own value; the program is not preempted by itself.
+    if !unsafe { &mut *rate }.allows(now) {
         return Verdict::DropTooBig;
     }
     let room = rewrite::room(backend);
@@ -214,8 +228,8 @@ pub(crate) fn too_big<A: Family>(
 
 /// Tells the sender that nobody takes its datagram.
 #[inline(always)]
-pub(crate) fn unreachable<A: Family>(
-    cursor: Cursor,
+pub(crate) fn unreachable<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     verdict: Verdict,
 ) -> Verdict {
@@ -230,8 +244,8 @@ pub(crate) fn unreachable<A: Family>(
 /// Turns the packet into the error about it, and returns `verdict`. A later
 /// fragment is never answered (RFC 1122, section 3.2.2).
 #[inline(always)]
-fn answer<A: Family>(
-    cursor: Cursor,
+fn answer<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     kind: u8,
     code: u8,
@@ -251,8 +265,8 @@ fn answer<A: Family>(
 const MOST_WORDS: u32 = 48;
 
 #[inline(always)]
-fn build<A: Family>(
-    cursor: Cursor,
+fn build<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     kind: u8,
     code: u8,
@@ -263,75 +277,33 @@ fn build<A: Family>(
     // The headers and eight bytes of what follows.
     let embedded = packet.l4 as usize - l3 + wire::ICMP_EMBEDDED_LEN;
     let cursor = cursor.cut(l3 + embedded)?;
-    let mut cursor = cursor.grow_front(grow as i32)?;
-
-    let old: &wire::Ethernet = cursor.read(grow)?;
-    let (macs, type_of) = ([old.macs_0(), old.macs_1(), old.macs_2()], old.kind());
-    let ethernet = cursor.header::<wire::Ethernet>(0)?;
-    ethernet.set_mac_words(macs);
-    ethernet.set_kind(type_of);
-    ethernet.turn();
-    let mut at = wire::ETHERNET_LEN;
-    for _ in 0..2 {
-        if at >= l3 {
-            break;
-        }
-        let tag = cursor.read::<wire::Word>(grow + at)?.value();
-        cursor.header::<wire::Word>(at)?.set_value(tag);
-        at += wire::VLAN_LEN;
-    }
+    let mut cursor = cursor.make_room(l3, grow)?;
+    cursor.header::<wire::Ethernet>(0)?.turn();
 
     let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
     let len = (wire::ICMP_LEN + embedded) as u16;
     let (from, to) = (packet.key.destination, packet.key.source);
-    A::begin(&mut cursor, l3, icmp, len, from, to)?;
+    cursor.header::<A::Header>(l3)?.write(icmp, len, from, to);
     let l4 = l3 + A::HEADER_LEN;
     let header = cursor.header::<wire::Icmp>(l4)?;
     header.set_kind(kind);
     header.set_code(code);
     header.set_rest(rest);
-    let mut sum = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
+    let mut pseudo = 0;
     if A::V6 {
-        sum += from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
+        pseudo = from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
     }
+    let mut own = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
     for word in 0..MOST_WORDS {
         let offset = word as usize * 4;
         if offset >= embedded {
             break;
         }
-        sum += cursor
+        own += cursor
             .read::<wire::Word>(l4 + wire::ICMP_LEN + offset)?
             .value() as u64;
     }
-    cursor
-        .header::<wire::Icmp>(l4)?
-        .set_checksum(!checksum::fold(sum));
+    let sum = cursor.checksum(pseudo, own);
+    cursor.header::<wire::Icmp>(l4)?.set_checksum(sum);
     Ok(())
-}
-
-/// How many errors about too big packets a CPU sends in a second or so.
-const MOST_PER_WINDOW: u32 = 1000;
-/// The window in ticks, as a power of two: 2^10 ticks are 1.07 s.
-const WINDOW_SHIFT: u32 = 10;
-
-/// The errors sent in a window.
-#[repr(C)]
-pub(crate) struct Rate {
-    window: u32,
-    sent: u32,
-}
-
-#[inline(always)]
-fn may_send(now: u32) -> bool {
-    let Some(rate) = maps::ICMP_RATE.get_ptr_mut(0) else {
-        return false;
-    };
-    // SAFETY: this CPU's own value; XDP is not preempted by itself.
-    let rate = unsafe { &mut *rate };
-    let window = now >> WINDOW_SHIFT;
-    if rate.window != window {
-        *rate = Rate { window, sent: 0 };
-    }
-    rate.sent += 1;
-    rate.sent <= MOST_PER_WINDOW
 }

@@ -1,16 +1,20 @@
 //! The kernel program of ebb: one straight way for a packet.
 //!
-//! - [`cursor`]: bounds-checked access; all pointer arithmetic is there.
-//! - [`fast`]: the hit path, and what is not ours.
-//! - [`slow`]: everything else, in order: [`parse`], [`flow`], [`classify`],
-//!   [`select`].
-//! - [`rewrite`], [`emit`]: what is done to a packet, and out it goes.
-//! - [`reset`], [`icmp`]: answers made of the packet itself.
-//! - [`half_open`]: the table of flows that are not yet established.
-//! - [`atomic`]: atomic operations. [`clock`]: the time.
+//! How it gets at a packet, at whichever hook, is in the [library](lb_ebpf) of this
+//! crate. The modules here, from the bottom up; each imports only what stands before
+//! it:
+//!
+//! - [`atomic`]: atomic operations. [`rate`]: a limit to what we send ourselves.
+//! - [`packet`]: a TCP or UDP packet, read.
 //! - [`scratch`]: room for what the stack has not.
-//! - [`decap`]: a program of its own, for the other end of a tunnel.
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
+//! - [`clock`]: the time.
+//! - [`flow`], [`half_open`]: the flows, established and not yet.
+//! - [`classify`], [`select`]: whose packet it is, and which backend's.
+//! - [`parse`]: packets of any shape.
+//! - [`rewrite`]: what is done to a packet, and out it goes.
+//! - [`reset`], [`icmp`]: answers made of the packet itself.
+//! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
 //!
 //! A step returns what it found, or the [`Verdict`] that ends the way.
 #![no_std]
@@ -29,16 +33,15 @@ extern crate std;
 mod atomic;
 mod classify;
 mod clock;
-mod cursor;
-mod decap;
-mod emit;
 mod family;
 mod fast;
 mod flow;
 mod half_open;
 mod icmp;
 mod maps;
+mod packet;
 mod parse;
+mod rate;
 mod reset;
 mod rewrite;
 mod scratch;
@@ -53,12 +56,18 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        counter::{Verdict, What},
+        counter::Verdict,
     },
     wire,
 };
 
-use crate::{cursor::Cursor, family::Family, fast::Fast};
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::{Hook as _, xdp::Xdp},
+    ip,
+};
+
+use crate::{fast::Fast, half_open::HalfOpen};
 
 /// The kernel grants its GPL-only helpers to programs that name this licence.
 #[unsafe(no_mangle)]
@@ -70,30 +79,31 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn ebb(context: XdpContext) -> u32 {
     // SAFETY: this is the context that the kernel passed.
-    let cursor = unsafe { Cursor::new(context.ctx) };
+    let hook = unsafe { Xdp::new(context.ctx) };
+    let cursor = Cursor::new(hook);
     let Ok(ethernet) = cursor.read::<wire::Ethernet>(0) else {
-        return end(Verdict::Malformed);
+        return end(hook, Verdict::Malformed);
     };
     match ethernet.kind() {
-        wire::ETHERTYPE_IPV4 => match fast::way::<Addr4>(cursor) {
+        wire::ETHERTYPE_IPV4 => match fast::path::<_, Addr4>(cursor) {
             Ok(Fast::Done(action)) => action,
             Ok(Fast::Look) => watched(context.ctx, slow_v4(context.ctx, 0)),
             Ok(Fast::Miss) => watched(context.ctx, slow_v4(context.ctx, 1)),
-            Err(verdict) => end(verdict),
+            Err(verdict) => end(hook, verdict),
         },
-        wire::ETHERTYPE_IPV6 => match fast::way::<Addr6>(cursor) {
+        wire::ETHERTYPE_IPV6 => match fast::path::<_, Addr6>(cursor) {
             Ok(Fast::Done(action)) => action,
             Ok(Fast::Look) => watched(context.ctx, slow_v6(context.ctx, 0)),
             Ok(Fast::Miss) => watched(context.ctx, slow_v6(context.ctx, 1)),
-            Err(verdict) => end(verdict),
+            Err(verdict) => end(hook, verdict),
         },
-        wire::ETHERTYPE_VLAN | wire::ETHERTYPE_QINQ => match parse::link(&cursor) {
+        wire::ETHERTYPE_VLAN | wire::ETHERTYPE_QINQ => match ip::link(&cursor) {
             Ok((_, wire::ETHERTYPE_IPV4)) => slow_v4(context.ctx, 0),
             Ok((_, wire::ETHERTYPE_IPV6)) => slow_v6(context.ctx, 0),
-            Ok(_) => end(Verdict::NotOurs),
-            Err(verdict) => end(verdict),
+            Ok(_) => end(hook, Verdict::NotOurs),
+            Err(verdict) => end(hook, verdict),
         },
-        _ => end(Verdict::NotOurs),
+        _ => end(hook, Verdict::NotOurs),
     }
 }
 
@@ -115,13 +125,13 @@ extern "C" fn slow_v6(context: *mut xdp_md, missed: u32) -> u32 {
 }
 
 #[inline(always)]
-fn slow<A: Family>(context: *mut xdp_md, missed: bool) -> u32 {
+fn slow<A: HalfOpen>(context: *mut xdp_md, missed: bool) -> u32 {
     if context.is_null() {
         return xdp_action::XDP_ABORTED;
     }
     // SAFETY: `ebb` passes its own context on.
-    let cursor = unsafe { Cursor::new(context) };
-    slow::way::<A>(cursor, missed).unwrap_or_else(end)
+    let hook = unsafe { Xdp::new(context) };
+    slow::path::<_, A>(Cursor::new(hook), missed).unwrap_or_else(|verdict| end(hook, verdict))
 }
 
 /// Logs the packet that should not have happened, if the agent asked for that.
@@ -149,17 +159,12 @@ fn log_internal(context: *mut xdp_md) {
 
 /// Counts a verdict and gives the action that it stands for.
 #[inline(always)]
-fn end(verdict: Verdict) -> u32 {
+fn end(hook: Xdp, verdict: Verdict) -> u32 {
     if let Some(counter) = maps::VERDICT_COUNTERS.get_ptr_mut(verdict as u32) {
         // SAFETY: this CPU's own counter; XDP is not preempted by itself.
         unsafe { *counter += 1 };
     }
-    match verdict.what() {
-        What::Pass => xdp_action::XDP_PASS,
-        What::Drop => xdp_action::XDP_DROP,
-        What::Abort => xdp_action::XDP_ABORTED,
-        What::Answer => xdp_action::XDP_TX,
-    }
+    hook.end(verdict.what())
 }
 
 #[cfg(target_arch = "bpf")]

@@ -4,6 +4,7 @@
 //! otherwise; nothing in the program goes by them.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
@@ -15,12 +16,21 @@ use lb_common::{
         counter::{BackendCounters, VERDICTS},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
+        half_open::{self, Bucket},
         vip::{Filter, Listener, ListenerIndex, VipKey},
     },
     limits,
 };
 
-use crate::{family::HalfOpenTable, icmp::Rate, scratch::Room};
+use crate::{rate::Rate, scratch::Room};
+
+/// Established flows of a family.
+pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
+/// Half-open flows of a family.
+pub(crate) type HalfOpenTable<A> =
+    Array<Bucket<A>, { BUCKETS as usize }, { BPF_F_MMAPABLE as usize }>;
+/// The buckets of each table of half-open flows.
+pub(crate) const BUCKETS: u32 = half_open::buckets(limits::HALF_OPEN);
 
 /// What a packet to one of our addresses is looked up in.
 pub(crate) type Vips<A> =
@@ -31,11 +41,9 @@ pub(crate) type Listeners<A> =
 
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
-pub(crate) static FLOWS_V4: HashMap<FlowKey<Addr4>, Flow<Addr4>, { limits::FLOWS as usize }> =
-    HashMap::new();
+pub(crate) static FLOWS_V4: FlowTable<Addr4> = HashMap::new();
 #[btf_map]
-pub(crate) static FLOWS_V6: HashMap<FlowKey<Addr6>, Flow<Addr6>, { limits::FLOWS as usize }> =
-    HashMap::new();
+pub(crate) static FLOWS_V6: FlowTable<Addr6> = HashMap::new();
 
 /// Half-open and unanswered flows, in buckets: see [`crate::half_open`]. They
 /// evict, and only each other.

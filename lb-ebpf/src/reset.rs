@@ -1,14 +1,24 @@
 //! Answers with a TCP RST, made of the packet itself, so that its numbers are
 //! exact (RFC 9293, section 3.10.7.1).
 
-use lb_common::{abi::counter::Verdict, checksum, tcp, wire};
+use lb_common::{abi::counter::Verdict, tcp, wire};
 
-use crate::{cursor::Cursor, family::Family, parse::Packet};
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::Hook,
+    ip::{Ip, IpHeader as _},
+};
+
+use crate::packet::Packet;
 
 /// Turns the packet into the RST that answers it, and returns `verdict`, which
 /// says why. A RST is never answered: it is dropped.
 #[inline(always)]
-pub(crate) fn answer<A: Family>(cursor: Cursor, packet: &Packet<A>, verdict: Verdict) -> Verdict {
+pub(crate) fn answer<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    verdict: Verdict,
+) -> Verdict {
     if packet.has(tcp::RST) {
         return Verdict::DropNoFlow;
     }
@@ -19,13 +29,15 @@ pub(crate) fn answer<A: Family>(cursor: Cursor, packet: &Packet<A>, verdict: Ver
 }
 
 #[inline(always)]
-fn build<A: Family>(cursor: Cursor, packet: &Packet<A>) -> Result<(), Verdict> {
+fn build<H: Hook, A: Ip>(cursor: Cursor<H>, packet: &Packet<A>) -> Result<(), Verdict> {
     let l3 = packet.l3 as usize;
     let l4 = l3 + A::HEADER_LEN;
     let (from, to) = (packet.key.destination, packet.key.source);
     let mut cursor = cursor.cut(l4 + wire::TCP_LEN)?;
     cursor.header::<wire::Ethernet>(0)?.turn();
-    A::begin(&mut cursor, l3, wire::TCP, wire::TCP_LEN as u16, from, to)?;
+    cursor
+        .header::<A::Header>(l3)?
+        .write(wire::TCP, wire::TCP_LEN as u16, from, to);
 
     // With an acknowledgement the RST takes its number and says nothing more;
     // without one it acknowledges all that came.
@@ -42,15 +54,16 @@ fn build<A: Family>(cursor: Cursor, packet: &Packet<A>) -> Result<(), Verdict> {
     header.set_flags(flags);
     header.set_window(0);
     header.set_urgent(0);
-    let sum = from.sum()
+    let pseudo = from.sum()
         + to.sum()
         + (wire::TCP as u16).to_be() as u64
-        + (wire::TCP_LEN as u16).to_be() as u64
-        + packet.key.ports.0 as u64
+        + (wire::TCP_LEN as u16).to_be() as u64;
+    let own = packet.key.ports.0 as u64
         + seq.to_be() as u64
         + ack.to_be() as u64
         + u16::from_ne_bytes([OFFSET, flags]) as u64;
-    header.set_checksum(!checksum::fold(sum));
+    let sum = cursor.checksum(pseudo, own);
+    cursor.header::<wire::Tcp>(l4)?.set_checksum(sum);
     Ok(())
 }
 

@@ -8,14 +8,13 @@ use lb_common::{
     wire,
 };
 
-use crate::{
+use lb_ebpf::{
     cursor::Cursor,
-    emit,
-    family::{Family, IpHeader},
-    flow::Entry,
-    maps,
-    parse::Packet,
+    hook::Hook,
+    ip::{Ip, IpHeader},
 };
+
+use crate::{family::Family, flow::Entry, maps, packet::Packet};
 
 /// The forwarding mode that a map names by its byte.
 #[inline(always)]
@@ -26,8 +25,8 @@ pub(crate) fn mode(byte: u8) -> Result<Mode, Verdict> {
 /// A client's packet, on to its backend; nat makes it come from `source` and
 /// `ports`. Under ipip `ports` is what [`varied`] gave.
 #[inline(always)]
-pub(crate) fn to_backend<A: Family>(
-    mut cursor: Cursor,
+pub(crate) fn to_backend<H: Hook, A: Family>(
+    mut cursor: Cursor<H>,
     packet: &Packet<A>,
     (source, ports): (A, Ports),
     backend: &Backend,
@@ -47,13 +46,13 @@ pub(crate) fn to_backend<A: Family>(
     cursor
         .header::<wire::Ethernet>(0)?
         .set_mac_words(backend.macs);
-    Ok(emit::out(&cursor, backend.ifindex))
+    Ok(cursor.send(backend.ifindex))
 }
 
 /// A backend's packet, back to the client (nat only).
 #[inline(always)]
-pub(crate) fn to_client<A: Family>(
-    mut cursor: Cursor,
+pub(crate) fn to_client<H: Hook, A: Family>(
+    mut cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: Entry<A>,
 ) -> Result<u32, Verdict> {
@@ -73,14 +72,14 @@ pub(crate) fn to_client<A: Family>(
     cursor
         .header::<wire::Ethernet>(0)?
         .set_macs(entry.get(|f| f.client_mac), interface.mac);
-    Ok(emit::out(&cursor, interface.ifindex))
+    Ok(cursor.send(interface.ifindex))
 }
 
 /// Writes new addresses and ports; the checksums follow by difference, so that
 /// one that was wrong stays wrong and the receiver finds it.
 #[inline(always)]
-fn translate<A: Family>(
-    cursor: &mut Cursor,
+fn translate<H: Hook, A: Ip>(
+    cursor: &mut Cursor<H>,
     packet: &Packet<A>,
     source: A,
     destination: A,
@@ -94,21 +93,15 @@ fn translate<A: Family>(
     if !packet.has_l4 {
         return Ok(());
     }
-    let difference = addresses + checksum::difference(packet.key.ports.0 as u64, ports.0 as u64, 1);
+    let own = checksum::difference(packet.key.ports.0 as u64, ports.0 as u64, 1);
+    let l4 = packet.l4 as usize;
     if packet.is_tcp() {
-        let header = cursor.header::<wire::Tcp>(packet.l4 as usize)?;
-        header.set_ports(ports.0);
-        header.set_checksum(checksum::updated(header.checksum(), difference));
+        cursor.header::<wire::Tcp>(l4)?.set_ports(ports.0);
+        cursor.mend::<wire::Tcp>(l4, addresses, own)
     } else {
-        let header = cursor.header::<wire::Udp>(packet.l4 as usize)?;
-        header.set_ports(ports.0);
-        // Zero says that there is none (RFC 768), and is sent as all ones.
-        if header.checksum() != 0 {
-            let sum = checksum::updated(header.checksum(), difference);
-            header.set_checksum(if sum == 0 { 0xFFFF } else { sum });
-        }
+        cursor.header::<wire::Udp>(l4)?.set_ports(ports.0);
+        cursor.mend::<wire::Udp>(l4, addresses, own)
     }
-    Ok(())
 }
 
 /// How long a datagram to this backend may be; only an outer header makes one
@@ -118,19 +111,27 @@ pub(crate) fn room(backend: &Backend) -> u32 {
     (backend.mtu as u32).saturating_sub(Outer::to(backend).header_len() as u32)
 }
 
-/// Whether the packet fits the way to its backend.
+/// Whether the packet fits the way to its backend, cut into segments if it will be.
 #[inline(always)]
-pub(crate) fn fits<A: Family>(packet: &Packet<A>, backend: &Backend, mode: Mode) -> bool {
+pub(crate) fn fits<H: Hook, A: Ip>(
+    cursor: &Cursor<H>,
+    packet: &Packet<A>,
+    backend: &Backend,
+    mode: Mode,
+) -> bool {
     match mode {
         Mode::Nat | Mode::Dsr => true,
-        Mode::Ipip => packet.len + Outer::to(backend).header_len() as u32 <= backend.mtu as u32,
+        Mode::Ipip => {
+            let len = cursor.segment_len(packet.len) + Outer::to(backend).header_len() as u32;
+            len <= backend.mtu as u32
+        }
     }
 }
 
 /// What varies in the outer source address of a flow's packets, as on the wire:
 /// the receiver spreads them over its queues by it.
 #[inline(always)]
-pub(crate) fn varied<A: Family>(packet: &Packet<A>, backend: &Backend) -> Result<Ports, Verdict> {
+pub(crate) fn varied<A: Ip>(packet: &Packet<A>, backend: &Backend) -> Result<Ports, Verdict> {
     let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
     let bits = match Outer::to(backend) {
         Outer::V4 => settings.tunnel_bits_v4,
@@ -142,12 +143,12 @@ pub(crate) fn varied<A: Family>(packet: &Packet<A>, backend: &Backend) -> Result
 
 /// Puts an outer header before the packet.
 #[inline(always)]
-fn encapsulate<A: Family>(
-    cursor: Cursor,
+fn encapsulate<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     varied: u32,
     backend: &Backend,
-) -> Result<Cursor, Verdict> {
+) -> Result<Cursor<H>, Verdict> {
     let outer = Outer::to(backend);
     let inner = Inner {
         v6: A::V6,
@@ -156,8 +157,7 @@ fn encapsulate<A: Family>(
     };
     // A tag of the client's side stays behind: the way to the backend is
     // untagged.
-    let grow = outer.header_len() as i32 + wire::ETHERNET_LEN as i32 - packet.l3 as i32;
-    let mut cursor = cursor.grow_front(grow)?;
+    let mut cursor = cursor.encapsulate(packet.l3 as usize, outer.header_len())?;
     cursor
         .header::<wire::Ethernet>(0)?
         .set_kind(outer.ethertype());

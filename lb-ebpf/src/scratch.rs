@@ -2,15 +2,13 @@
 
 use lb_common::abi::{
     address::Address,
-    counter::Verdict,
     flow::{Flow, FlowKey},
     fragment::FragmentKey,
 };
 
-use crate::{
-    family::Family,
-    parse::{Datagram, Packet},
-};
+use lb_ebpf::ip::Datagram;
+
+use crate::packet::Packet;
 
 /// All of it.
 pub(crate) struct Room<A: Address> {
@@ -30,13 +28,4 @@ pub(crate) struct Scratch<A: Address> {
     pub(crate) reply: Flow<A>,
     /// The key of the flow's other direction.
     pub(crate) other: FlowKey<A>,
-}
-
-/// This CPU's room. To be asked for once per packet.
-#[inline(always)]
-pub(crate) fn room<A: Family>() -> Result<&'static mut Room<A>, Verdict> {
-    let room = A::room().get_ptr_mut(0).ok_or(Verdict::DropInternal)?;
-    // SAFETY: this CPU's own value; a packet's way is not interrupted by
-    // another packet's, and `slow` asks once.
-    Ok(unsafe { &mut *room })
 }

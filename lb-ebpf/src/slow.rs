@@ -8,7 +8,7 @@ use lb_common::{
     abi::{
         backend::{Backend, LoadBalancer},
         counter::Verdict,
-        flow::{ADOPTED, ANSWERED, DISOWNED, Flow, HALF_OPEN, NAT, Ports, REPLY, SETTLES},
+        flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, Ports, REPLY, SETTLES},
         vip::Listener,
     },
     hash,
@@ -16,32 +16,34 @@ use lb_common::{
     tcp, wire,
 };
 
+use lb_ebpf::{cursor::Cursor, hook::Hook};
+
 use crate::{
-    classify, clock,
-    cursor::Cursor,
-    family::Family,
+    classify, clock, family,
     flow::{self, Entry},
-    half_open, icmp, maps,
-    parse::{self, Found, Packet},
+    half_open::{self, HalfOpen},
+    icmp, maps,
+    packet::Packet,
+    parse::{self, Found},
     reset, rewrite,
-    scratch::{self, Room, Scratch},
+    scratch::{Room, Scratch},
     select,
 };
 
 /// The whole way of one family, for packets of any shape. `missed`: the hit path
 /// found no established flow.
 #[inline(always)]
-pub(crate) fn way<A: Family>(cursor: Cursor, missed: bool) -> Result<u32, Verdict> {
+pub(crate) fn path<H: Hook, A: HalfOpen>(cursor: Cursor<H>, missed: bool) -> Result<u32, Verdict> {
     let Room {
         datagram,
         embedded,
         packet,
         fragment,
         scratch,
-    } = scratch::room::<A>()?;
+    } = family::room::<A>()?;
     match parse::datagram(&cursor, datagram, packet, fragment)? {
         Found::Transport => connection(cursor, packet, scratch, missed),
-        Found::Icmp => icmp::way(cursor, datagram, embedded, packet),
+        Found::Icmp => icmp::message(cursor, datagram, embedded, packet),
         Found::Other => Err(match classify::address(datagram.destination) {
             classify::Ours::Vip => Verdict::NoListener,
             _ => Verdict::NotOurs,
@@ -51,8 +53,8 @@ pub(crate) fn way<A: Family>(cursor: Cursor, missed: bool) -> Result<u32, Verdic
 
 /// A TCP or UDP packet.
 #[inline(always)]
-fn connection<A: Family>(
-    cursor: Cursor,
+fn connection<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     scratch: &mut Scratch<A>,
     missed: bool,
@@ -69,8 +71,8 @@ fn connection<A: Family>(
         established = Entry::established(&packet.key);
     }
     if let Some(entry) = established {
-        let backend = backend_of(entry)?;
-        if is_disowned(entry, backend) {
+        let backend = entry.backend()?;
+        if entry.is_disowned(backend) {
             if packet.is_tcp() && !packet.opens() {
                 return Err(answer_tcp(cursor, packet, Verdict::ResetDisowned));
             }
@@ -85,8 +87,8 @@ fn connection<A: Family>(
         half = half_open::entry(&packet.key, now);
     }
     if let Some(entry) = half {
-        let backend = backend_of(entry)?;
-        if !is_disowned(entry, backend) {
+        let backend = entry.backend()?;
+        if !entry.is_disowned(backend) {
             return opening(cursor, packet, entry, backend, scratch, now);
         }
         forget(entry, packet, backend, scratch, now)?;
@@ -96,29 +98,15 @@ fn connection<A: Family>(
 
 /// A SYN from the client of this flow is not of it: it has ended.
 #[inline(always)]
-fn begins_anew<A: Family>(entry: Entry<A>) -> bool {
+fn begins_anew<A: HalfOpen>(entry: Entry<A>) -> bool {
     let state = entry.state();
     state & REPLY == 0 && tcp::may_begin_anew(state, state & NAT != 0)
 }
 
-#[inline(always)]
-pub(crate) fn backend_of<A: Family>(entry: Entry<A>) -> Result<&'static Backend, Verdict> {
-    maps::BACKENDS
-        .get(entry.get(|f| f.backend) as u32)
-        .ok_or(Verdict::DropInternal)
-}
-
-/// The flow was taken from its backend: all at once by a new epoch, or by
-/// itself.
-#[inline(always)]
-pub(crate) fn is_disowned<A: Family>(entry: Entry<A>, backend: &Backend) -> bool {
-    entry.get(|f| f.epoch) != backend.epoch || entry.state() & DISOWNED != 0
-}
-
 /// A packet of an established flow (or of one that lingers).
 #[inline(always)]
-fn live<A: Family>(
-    cursor: Cursor,
+fn live<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -133,7 +121,7 @@ fn live<A: Family>(
 
 /// Takes the flow's state on by what the packet's flags say.
 #[inline(always)]
-fn step<A: Family>(
+fn step<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -191,8 +179,8 @@ fn step<A: Family>(
 
 /// On its way, in the entry's direction; counts it.
 #[inline(always)]
-fn forward<A: Family>(
-    cursor: Cursor,
+fn forward<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -207,7 +195,7 @@ fn forward<A: Family>(
         return Ok(action);
     }
     let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(packet, backend, mode) {
+    if !rewrite::fits(&cursor, packet, backend, mode) {
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
     if entry.state() & NAT != 0 {
@@ -222,8 +210,8 @@ fn forward<A: Family>(
 /// The client, or the router before it, may have moved to another MAC address
 /// or interface: answers follow.
 #[inline(always)]
-fn follow_client<A: Family>(
-    cursor: &Cursor,
+fn follow_client<H: Hook, A: HalfOpen>(
+    cursor: &Cursor<H>,
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -248,7 +236,7 @@ fn follow_client<A: Family>(
 
 /// Our index of the interface that the packet came in by.
 #[inline(always)]
-fn interface_of(cursor: &Cursor) -> Result<u16, Verdict> {
+fn interface_of<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> {
     let ifindex = cursor.ifindex();
     // Most hosts have one interface, and need no look-up.
     if maps::INTERFACES
@@ -267,7 +255,7 @@ fn interface_of(cursor: &Cursor) -> Result<u16, Verdict> {
 /// Takes an ended or disowned flow out of the table, so that its tuple may
 /// begin anew. Whoever removes the forward entry counts.
 #[inline(always)]
-fn retire<A: Family>(
+fn retire<A: HalfOpen>(
     entry: Entry<A>,
     packet: &Packet<A>,
     backend: &Backend,
@@ -292,7 +280,7 @@ fn retire<A: Family>(
 
 /// Takes a half-open flow out of its table.
 #[inline(always)]
-fn forget<A: Family>(
+fn forget<A: HalfOpen>(
     entry: Entry<A>,
     packet: &Packet<A>,
     backend: &Backend,
@@ -309,8 +297,8 @@ fn forget<A: Family>(
 
 /// A packet of a handshake, or of a conversation not yet answered.
 #[inline(always)]
-fn opening<A: Family>(
-    cursor: Cursor,
+fn opening<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -350,7 +338,7 @@ enum Step {
 }
 
 #[inline(always)]
-fn handshake<A: Family>(
+fn handshake<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -395,14 +383,14 @@ fn handshake<A: Family>(
 }
 
 #[inline(always)]
-fn settled<A: Family>(entry: Entry<A>, now: u32) -> bool {
+fn settled<A: HalfOpen>(entry: Entry<A>, now: u32) -> bool {
     now.wrapping_sub(entry.get(|f| f.born)) >= SETTLES
 }
 
 /// The client's ACK proves that it has seen the backend's SYN-ACK: a forged one
 /// has to guess the number.
 #[inline(always)]
-fn acknowledges_answer<A: Family>(
+fn acknowledges_answer<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -419,7 +407,7 @@ fn acknowledges_answer<A: Family>(
 /// The two halves of a half-open nat flow are evicted apart; a packet of the
 /// client brings a lost reply entry back.
 #[inline(always)]
-fn mend_reply<A: Family>(
+fn mend_reply<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -438,7 +426,7 @@ fn mend_reply<A: Family>(
 
 /// Writes the reply entry that belongs to a forward one.
 #[inline(always)]
-fn write_reply<A: Family>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flow<A>) {
+fn write_reply<A: HalfOpen>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flow<A>) {
     *reply = *forward;
     reply.peer = packet.key.source;
     reply.ports = packet.key.ports.swapped();
@@ -453,7 +441,7 @@ fn write_reply<A: Family>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flo
 /// What goes over are copies that nobody else wrote to meanwhile: under a flood, an
 /// entry may be taken over by another flow at any time.
 #[inline(always)]
-fn promote<A: Family>(
+fn promote<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
@@ -491,8 +479,8 @@ fn promote<A: Family>(
 
 /// A packet that no flow knows.
 #[inline(always)]
-fn admit<A: Family>(
-    cursor: Cursor,
+fn admit<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
     packet: &Packet<A>,
     scratch: &mut Scratch<A>,
     now: u32,
@@ -517,7 +505,7 @@ fn admit<A: Family>(
         ));
     };
     let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(packet, backend, mode) {
+    if !rewrite::fits(&cursor, packet, backend, mode) {
         return Err(icmp::too_big(cursor, packet, backend, now));
     }
     let value = &mut scratch.value;
@@ -569,7 +557,7 @@ const PORT_TRIES: u32 = 48;
 /// Finds a free source port towards the backend, and binds it by the reply
 /// entry. Writes the new source into the forward entry.
 #[inline(always)]
-fn bind<A: Family>(
+fn bind<A: HalfOpen>(
     packet: &Packet<A>,
     scratch: &mut Scratch<A>,
     listener: &Listener<A>,
@@ -615,7 +603,12 @@ fn bind<A: Family>(
 
 /// Refuses a new flow so that the client learns at once.
 #[inline(always)]
-fn refuse<A: Family>(cursor: Cursor, packet: &Packet<A>, tcp: Verdict, udp: Verdict) -> Verdict {
+fn refuse<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    tcp: Verdict,
+    udp: Verdict,
+) -> Verdict {
     if packet.is_tcp() {
         answer_tcp(cursor, packet, tcp)
     } else {
@@ -625,7 +618,11 @@ fn refuse<A: Family>(cursor: Cursor, packet: &Packet<A>, tcp: Verdict, udp: Verd
 
 /// A RST, if there is a TCP header to make it of.
 #[inline(always)]
-fn answer_tcp<A: Family>(cursor: Cursor, packet: &Packet<A>, verdict: Verdict) -> Verdict {
+fn answer_tcp<H: Hook, A: HalfOpen>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    verdict: Verdict,
+) -> Verdict {
     if packet.has_l4 {
         reset::answer(cursor, packet, verdict)
     } else {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{HashMap, MapError, PerCpuArray},
     programs::{ProgramError, Xdp, XdpMode, xdp::XdpLinkId},
 };
@@ -33,23 +33,6 @@ pub struct Decap {
     ebpf: Ebpf,
 }
 
-/// The tables of the balancer are in the same object and take no part here.
-const UNUSED: &[&str] = &[
-    "FLOWS_V4",
-    "FLOWS_V6",
-    "HALF_V4",
-    "HALF_V6",
-    "FRAGMENTS_V4",
-    "FRAGMENTS_V6",
-    "VIPS_V4",
-    "VIPS_V6",
-    "LISTENERS_V4",
-    "LISTENERS_V6",
-    "BACKENDS",
-    "BACKEND_COUNTERS",
-    "CLOSED_BY_AGENT",
-];
-
 impl Decap {
     /// Opens packets to `vips` that come in by `interfaces`, and says for each
     /// interface whether its driver runs the program itself.
@@ -60,18 +43,14 @@ impl Decap {
         if !crate::object::is_embedded() {
             return Err(DecapError::NotEmbedded);
         }
-        let mut loader = EbpfLoader::new();
-        for name in UNUSED {
-            loader.map_max_entries(name, 1);
-        }
-        let mut ebpf = loader.load(crate::object::OBJECT)?;
+        let mut ebpf = Ebpf::load(crate::object::DECAP)?;
         for vip in vips {
             match vip {
                 IpAddr::V4(vip) => {
-                    table(&mut ebpf, "DECAP_VIPS_V4")?.insert(Addr4::from(*vip), 1, 0)?;
+                    table(&mut ebpf, "VIPS_V4")?.insert(Addr4::from(*vip), 1, 0)?;
                 }
                 IpAddr::V6(vip) => {
-                    table(&mut ebpf, "DECAP_VIPS_V6")?.insert(Addr6::from(*vip), 1, 0)?;
+                    table(&mut ebpf, "VIPS_V6")?.insert(Addr6::from(*vip), 1, 0)?;
                 }
             }
         }
@@ -97,10 +76,7 @@ impl Decap {
     /// # Errors
     /// If the counter cannot be read.
     pub fn opened(&self) -> Result<u64, DecapError> {
-        let map = self
-            .ebpf
-            .map("DECAP_COUNT")
-            .ok_or(DecapError::NotEmbedded)?;
+        let map = self.ebpf.map("OPENED").ok_or(DecapError::NotEmbedded)?;
         let counts: PerCpuArray<_, u64> = map.try_into()?;
         Ok(counts.get(&0, 0)?.iter().sum())
     }

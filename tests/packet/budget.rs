@@ -25,16 +25,15 @@ struct Loaded {
     jited: u32,
 }
 
-/// The agent's program as it is embedded, and all that was built beside it.
+/// The programs as they are embedded, and all that was built beside them.
 fn objects() -> Vec<(String, Vec<u8>)> {
     assert!(
         lb_userspace::object::is_embedded(),
         "built without the kernel program: run `cargo xtask test`"
     );
-    let mut objects = vec![(
-        "(embedded)".to_owned(),
-        lb_userspace::object::OBJECT.to_vec(),
-    )];
+    let mut objects = [lb_userspace::object::OBJECT, lb_userspace::object::DECAP]
+        .map(|object| ("(embedded)".to_owned(), object.to_vec()))
+        .to_vec();
     let Some(dir) = env::var_os("EBB_BPF_DIR").map(PathBuf::from) else {
         return objects;
     };

@@ -1,15 +1,46 @@
 //! The backend's end of a tunnel gives back what the client sent.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use aya::{Ebpf, maps::HashMap, programs::Xdp};
+use lb_common::abi::address::{Addr4, Addr6};
+
 use crate::{
     frame::{SYN, Segment, tagged, tcp, udp, with_options},
     udp::client,
-    world::{CLIENT_MAC, Mode, OUR_MAC, PASS, World},
+    world::{self, CLIENT_MAC, Mode, OUR_MAC, Out, PASS, VIP4, VIP6, World},
 };
 
 const MACS: ([u8; 6], [u8; 6]) = (CLIENT_MAC, OUR_MAC);
 
+/// The program of a backend; it opens packets to the VIPs.
+struct Opener(Ebpf);
+
+impl Opener {
+    fn new() -> Self {
+        let mut ebpf = Ebpf::load(lb_userspace::object::DECAP).expect("a sound object");
+        let vip4: Ipv4Addr = VIP4.parse().unwrap();
+        let map = ebpf.map_mut("VIPS_V4").expect("a table of VIPs");
+        let mut vips: HashMap<_, Addr4, u32> = map.try_into().expect("a hash table");
+        vips.insert(Addr4::from(vip4), 1, 0).unwrap();
+        let vip6: Ipv6Addr = VIP6.parse().unwrap();
+        let map = ebpf.map_mut("VIPS_V6").expect("a table of VIPs");
+        let mut vips: HashMap<_, Addr6, u32> = map.try_into().expect("a hash table");
+        vips.insert(Addr6::from(vip6), 1, 0).unwrap();
+        let program: &mut Xdp = ebpf.program_mut("decap").unwrap().try_into().unwrap();
+        program.load().expect("the kernel takes decap");
+        Self(ebpf)
+    }
+
+    fn open(&self, frame: &[u8]) -> Out {
+        let program = self.0.program("decap").unwrap();
+        world::run(program.try_into().unwrap(), frame)
+    }
+}
+
 #[test]
 fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
+    let opener = Opener::new();
     for (inner_v6, outer_v6) in [(false, false), (true, true), (false, true)] {
         let mut world = World::new(Mode::Ipip, 4);
         if outer_v6 && !inner_v6 {
@@ -35,13 +66,13 @@ fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
         let wrapped = world.run(&sent);
         let outer = if outer_v6 { 40 } else { 20 };
         assert_eq!(wrapped.frame.len(), sent.len() + outer);
-        let opened = world.decap(&wrapped.frame);
+        let opened = opener.open(&wrapped.frame);
         assert_eq!(opened.action, PASS);
         assert_eq!(opened.frame[..12], wrapped.frame[..12], "the MAC addresses");
         assert_eq!(opened.frame[12..], sent[12..], "the packet");
 
         let tag = tagged(&wrapped.frame, &[[0x81, 0, 0, 9]]);
-        assert_eq!(world.decap(&tag).frame, opened.frame, "behind a tag");
+        assert_eq!(opener.open(&tag).frame, opened.frame, "behind a tag");
     }
 }
 
@@ -49,27 +80,24 @@ fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
 fn what_is_not_for_a_vip_stays_closed() {
     let mut world = World::new(Mode::Ipip, 1);
     let wrapped = world.run(&udp(MACS, client(false), b"hello")).frame;
-    let untouched = |world: &mut World, what: &str, frame: &[u8]| {
-        let out = world.decap(frame);
+    let opener = Opener::new();
+    let untouched = |what: &str, frame: &[u8]| {
+        let out = opener.open(frame);
         assert_eq!(out.action, PASS, "{what}");
         assert!(out.frame == frame, "{what} was changed");
     };
     let mut other = wrapped.clone();
     other[14 + 20 + 19] = 99;
-    untouched(&mut world, "a tunnelled packet to another address", &other);
-    untouched(
-        &mut world,
-        "a packet without a tunnel",
-        &udp(MACS, client(false), b"x"),
-    );
+    untouched("a tunnelled packet to another address", &other);
+    untouched("a packet without a tunnel", &udp(MACS, client(false), b"x"));
     let mut fragment = wrapped.clone();
     fragment[14 + 6] = 0x20;
-    untouched(&mut world, "a fragment of a tunnelled packet", &fragment);
+    untouched("a fragment of a tunnelled packet", &fragment);
     for len in 14..14 + 20 + 20 {
-        untouched(&mut world, "a truncated packet", &wrapped[..len]);
+        untouched("a truncated packet", &wrapped[..len]);
     }
     let options = with_options(&wrapped, &[1, 1, 1, 1]);
-    let opened = world.decap(&options);
+    let opened = opener.open(&options);
     assert_eq!(
         opened.frame[14..],
         wrapped[34..],

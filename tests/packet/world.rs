@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     maps::{Array, HashMap, MapData},
-    programs::{TestRun as _, TestRunOptions},
+    programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     abi::{
@@ -97,9 +97,8 @@ impl World {
             mtu: 1500,
         };
         let room = Room { flows, half_open };
-        let mut filled = Filled::load(lb_userspace::object::OBJECT, room, interface)
+        let filled = Filled::load(lb_userspace::object::OBJECT, room, interface)
             .expect("the kernel takes the program");
-        filled.verify("decap").expect("the kernel takes decap");
         let mut world = Self {
             filled,
             mode,
@@ -254,42 +253,7 @@ impl World {
 
     /// As [`Self::run`], while others run it too.
     pub(crate) fn run_beside(&self, frame: &[u8]) -> Out {
-        self.run_program("ebb", frame)
-    }
-
-    /// Runs the backend's end of a tunnel on a frame; it opens packets to the
-    /// VIPs.
-    pub(crate) fn decap(&mut self, frame: &[u8]) -> Out {
-        let (IpAddr::V4(vip4), IpAddr::V6(vip6)) = (VIP4.parse().unwrap(), VIP6.parse().unwrap())
-        else {
-            unreachable!("one VIP of each family")
-        };
-        let vip4 = Addr4::from(vip4);
-        self.hash::<_, u32>("DECAP_VIPS_V4")
-            .insert(vip4, 1, 0)
-            .unwrap();
-        let vip6 = Addr6::from(vip6);
-        self.hash::<_, u32>("DECAP_VIPS_V6")
-            .insert(vip6, 1, 0)
-            .unwrap();
-        self.run_program("decap", frame)
-    }
-
-    fn run_program(&self, name: &str, frame: &[u8]) -> Out {
-        let program = self.filled.program(name).expect("the program");
-        let mut out = vec![0; frame.len() + 256];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        let result = program
-            .test_run(options)
-            .expect("the kernel runs the program");
-        let len = result.data_size_out as usize;
-        out.truncate(len);
-        Out {
-            action: result.return_value,
-            frame: out,
-        }
+        run(self.filled.program("ebb").expect("the program"), frame)
     }
 
     /// A TCP segment from the client's side.
@@ -353,6 +317,23 @@ impl World {
             self.flows6("FLOWS_V6"),
             self.flows6("HALF_V6"),
         )
+    }
+}
+
+/// Runs a program on a frame.
+pub(crate) fn run(program: &Xdp, frame: &[u8]) -> Out {
+    let mut out = vec![0; frame.len() + 256];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    let result = program
+        .test_run(options)
+        .expect("the kernel runs the program");
+    let len = result.data_size_out as usize;
+    out.truncate(len);
+    Out {
+        action: result.return_value,
+        frame: out,
     }
 }
 

@@ -43,7 +43,6 @@ pub(crate) fn build(also: &[&str]) -> Result<Built> {
 pub(crate) fn cargo(verb: &str, objects: &Objects) -> Result<Command> {
     let mut cargo = command::cargo();
     cargo
-        .env("EBB_BPF_OBJECT", objects.agents()?)
         .env("EBB_BPF_DIR", objects.dir())
         .args([verb, "--target-dir"])
         .arg(workspace::target_dir());

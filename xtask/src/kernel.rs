@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::{
     command::{self, step},
@@ -29,11 +29,6 @@ impl Objects {
         &self.dir
     }
 
-    /// The program that the agent carries.
-    pub(crate) fn agents(&self) -> Result<PathBuf> {
-        self.path("ebb-bpf")
-    }
-
     /// Every object: what loads all that `lb-ebpf` has takes these.
     pub(crate) fn all(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.dir)
@@ -49,17 +44,6 @@ impl Objects {
             }
         }
         Ok(objects)
-    }
-
-    /// The object of the binary called `name`.
-    pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
-        let object = self.dir.join(name);
-        ensure!(
-            object.is_file(),
-            "lb-ebpf has no binary called {name}: {} was not built",
-            object.display()
-        );
-        Ok(object)
     }
 }
 

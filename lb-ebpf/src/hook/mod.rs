@@ -1,0 +1,81 @@
+//! The hook: where in the kernel the program runs, and what it can ask for there.
+//!
+//! Everything above the [cursor](crate::cursor) is written over [`Hook`] and
+//! compiled once for each. What is here is what hooks do differently:
+//!
+//! - Not the whole packet may be readable where the program finds it. A hook makes
+//!   the headers readable, and says where they then are ([`Hook::bounds`]); how long
+//!   the frame is, it says apart from that.
+//! - A packet may be one that a device cuts into segments later: what has to fit the
+//!   way is a segment ([`Hook::segment_len`]).
+//! - A checksum of layer 4 may be unfinished, the device's to finish. Whoever changes
+//!   what it covers says by how much and in which part, and the hook mends the field
+//!   ([`Hook::mend`]); whoever writes a header anew asks what to put there
+//!   ([`Hook::checksum`]).
+//! - Room for headers is made by what it is for ([`Hook::encapsulate`],
+//!   [`Hook::make_room`]): the kernel may have to know. A VLAN tag may lie beside the
+//!   frame instead of in it; only [`Hook::encapsulate`] has to take one off.
+//! - The numbers of the actions are the hook's own ([`Hook::send`], [`Hook::end`]).
+//!
+//! Whatever may move the packet takes its bounds and returns new ones.
+
+pub mod xdp;
+
+use lb_common::{
+    abi::counter::{Verdict, What},
+    wire::Checksummed,
+};
+
+use crate::bounds::Bounds;
+
+/// A packet as its hook has it.
+///
+/// # Safety
+/// The bounds that a hook returns are those of the packet at that moment.
+pub unsafe trait Hook: Copy {
+    /// Makes the headers readable.
+    fn bounds(self) -> Bounds;
+
+    /// The length of the frame, readable or not.
+    fn frame_len(self, bounds: Bounds) -> usize;
+
+    /// How long the longest IP datagram is that leaves for this one of `datagram`
+    /// bytes.
+    fn segment_len(self, datagram: u32) -> u32;
+
+    /// The kernel's index of the interface that the packet came in by.
+    fn ifindex(self) -> u32;
+
+    /// Mends the checksum in the header of layer 4 at `l4` by the difference (see
+    /// [`lb_common::checksum::difference`]) that a change has made: `pseudo` in the
+    /// addresses, which only the pseudo-header has, and `own` in what follows the
+    /// IP header.
+    fn mend<T: Checksummed>(
+        self,
+        bounds: Bounds,
+        l4: usize,
+        pseudo: u64,
+        own: u64,
+    ) -> Result<Bounds, Verdict>;
+
+    /// What the checksum field has to hold in a header of layer 4 that was written
+    /// anew, over a pseudo-header and a datagram with these sums.
+    fn checksum(self, pseudo: u64, own: u64) -> u16;
+
+    /// Puts `len` bytes for the IP header of a tunnel before the one at `l3`. What
+    /// the link header holds afterwards is for the caller to write; tags are gone.
+    fn encapsulate(self, bounds: Bounds, l3: usize, len: usize) -> Result<Bounds, Verdict>;
+
+    /// Puts `len` bytes before the IP header at `l3`; the link header and its tags
+    /// stay what they are.
+    fn make_room(self, bounds: Bounds, l3: usize, len: usize) -> Result<Bounds, Verdict>;
+
+    /// Cuts the frame to `len` bytes. A shorter one stays as it is.
+    fn cut(self, bounds: Bounds, len: usize) -> Result<Bounds, Verdict>;
+
+    /// Sends the frame as it is now out of the interface `ifindex`: the action.
+    fn send(self, ifindex: u32) -> u32;
+
+    /// The action that ends the way of a packet that is not sent on.
+    fn end(self, what: What) -> u32;
+}

@@ -1,0 +1,118 @@
+//! A TCP or UDP packet: what the rest of the way needs to know of it.
+
+use lb_common::{
+    abi::{
+        counter::Verdict,
+        flow::{FlowKey, Ports},
+    },
+    tcp, wire,
+};
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::Hook,
+    ip::{Ip, IpHeader},
+};
+
+/// A TCP or UDP packet, found whole.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Packet<A> {
+    /// Where the IP header and the header of layer 4 begin in the frame. Bytes,
+    /// because the verifier then sees that they are small wherever they are
+    /// used.
+    pub(crate) l3: u8,
+    pub(crate) l4: u8,
+    pub(crate) key: FlowKey<A>,
+    /// The length of the datagram with its IP header.
+    pub(crate) len: u32,
+    /// Time to live, or hop limit.
+    pub(crate) hops: u8,
+    /// The flags of a TCP header; 0 for UDP.
+    pub(crate) flags: u8,
+    /// False in a later fragment, which has no header of layer 4.
+    pub(crate) has_l4: bool,
+    /// TCP: the first sequence number of the segment, the one that follows its
+    /// last, and the acknowledgement number.
+    pub(crate) seq: u32,
+    pub(crate) next_seq: u32,
+    pub(crate) ack: u32,
+}
+
+impl<A> Packet<A> {
+    #[inline(always)]
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.key.protocol == wire::TCP as u32
+    }
+
+    /// Has this flag, or one of these.
+    #[inline(always)]
+    pub(crate) fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// A SYN that opens: without ACK.
+    #[inline(always)]
+    pub(crate) fn opens(&self) -> bool {
+        self.flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+    }
+}
+
+/// Reads the header of layer 4 at `l4` of a datagram whose IP header is `ip`.
+/// `whole` is false for a first fragment, whose payload goes on elsewhere.
+///
+/// False if it is neither TCP nor UDP.
+#[inline(always)]
+pub(crate) fn transport<H: Hook, A: Ip>(
+    cursor: &Cursor<H>,
+    ip: &A::Header,
+    (l3, l4, protocol): (u8, u8, u8),
+    whole: bool,
+    packet: &mut Packet<A>,
+) -> Result<bool, Verdict> {
+    let len = ip.datagram_len();
+    let end = l3 as usize + len;
+    if end > cursor.frame_len() || l4 as usize > end {
+        return Err(Verdict::Malformed);
+    }
+    let inside = end - l4 as usize;
+    packet.l3 = l3;
+    packet.l4 = l4;
+    packet.key.source = ip.from();
+    packet.key.destination = ip.to();
+    packet.key.protocol = protocol as u32;
+    packet.len = len as u32;
+    packet.hops = ip.hops_left();
+    packet.has_l4 = true;
+    match protocol {
+        wire::TCP => {
+            let header: &wire::Tcp = cursor.read(l4 as usize)?;
+            let header_len = (header.data_offset() >> 4) as usize * 4;
+            if header_len < wire::TCP_LEN || header_len > inside {
+                return Err(Verdict::Malformed);
+            }
+            packet.key.ports = Ports(header.ports());
+            packet.flags = header.flags();
+            packet.seq = u32::from_be(header.seq());
+            packet.ack = u32::from_be(header.ack());
+            // SYN and FIN take a sequence number each (RFC 9293, section 3.4).
+            let marks = packet.has(tcp::SYN) as u32 + packet.has(tcp::FIN) as u32;
+            packet.next_seq = packet
+                .seq
+                .wrapping_add((inside - header_len) as u32)
+                .wrapping_add(marks);
+        }
+        wire::UDP => {
+            let header: &wire::Udp = cursor.read(l4 as usize)?;
+            let udp_len = u16::from_be(header.length()) as usize;
+            if udp_len < wire::UDP_LEN || whole && udp_len > inside {
+                return Err(Verdict::Malformed);
+            }
+            packet.key.ports = Ports(header.ports());
+            packet.flags = 0;
+            packet.seq = 0;
+            packet.next_seq = 0;
+            packet.ack = 0;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
