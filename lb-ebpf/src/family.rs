@@ -82,7 +82,7 @@ family!(
     ROOM_V6
 );
 
-/// This CPU's room. To be asked for once per function of the slow way.
+/// This CPU's room. To be asked for once per function of the slow path.
 #[inline(always)]
 pub(crate) fn room<A: Family>() -> Result<&'static mut Room<A>, Verdict> {
     let room = A::room().get_ptr_mut(0).ok_or(Verdict::DropInternal)?;

@@ -69,7 +69,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         return Ok(Fast::Look);
     }
     if entry.is_reply() {
-        let action = rewrite::to_client(cursor, &packet, entry)?;
+        let action = entry.get(|f| rewrite::to_client(cursor, &packet, f))?;
         entry.note(&packet, clock::now());
         flow::count_out(index, packet.len);
         return Ok(Fast::Done(action));

@@ -73,7 +73,7 @@ pub trait IpHeader: Pod {
     fn payload_protocol(&self) -> u8;
     /// The length of the datagram with its header.
     fn datagram_len(&self) -> usize;
-    /// A header without options, not a fragment: what the fast way takes.
+    /// A header without options, not a fragment: what the hit path takes.
     fn is_plain(&self) -> bool;
     /// The header with all that may follow it before the payload: options, or
     /// extension headers.

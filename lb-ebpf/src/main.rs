@@ -13,7 +13,7 @@
 //! - [`classify`], [`select`]: whose packet it is, and which backend's.
 //! - [`parse`]: packets of any shape.
 //! - [`rewrite`]: what is done to a packet, and out it goes.
-//! - [`reset`], [`icmp`]: answers made of the packet itself.
+//! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
 //!
 //! A step returns what it found, or the [`Verdict`] that ends the way.
@@ -37,7 +37,7 @@ mod family;
 mod fast;
 mod flow;
 mod half_open;
-mod icmp;
+mod icmp_error;
 mod maps;
 mod packet;
 mod parse;
@@ -56,7 +56,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        counter::Verdict,
+        counter::{Verdict, What},
     },
     wire,
 };
@@ -67,7 +67,12 @@ use lb_ebpf::{
     ip,
 };
 
-use crate::{fast::Fast, half_open::HalfOpen};
+use crate::{
+    fast::Fast,
+    half_open::HalfOpen,
+    scratch::Room,
+    slow::step::{Next, Step},
+};
 
 /// The kernel grants its GPL-only helpers to programs that name this licence.
 #[unsafe(no_mangle)]
@@ -107,31 +112,123 @@ fn ebb(context: XdpContext) -> u32 {
     }
 }
 
-// The slow ways are functions of their own, verified by themselves: the hit
-// path stays small, and its stack too. `extern "C"` with the bare context is
-// the form that the verifier accepts. `missed` is not 0 if the hit path found
-// no established flow.
+// The slow path of a family is a chain of functions, each verified by itself: the hit
+// path stays small, and its stack too. `extern "C"` with the bare context is the form
+// that the verifier accepts, and it wants to see it compared with null. `missed` is not
+// 0 if the hit path found no established flow.
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn slow_v4(context: *mut xdp_md, missed: u32) -> u32 {
-    slow::<Addr4>(context, missed != 0)
+macro_rules! slow_path {
+    ($address:ty, $slow:ident, $read:ident, $connection:ident, $icmp:ident, $send:ident,
+     $answer:ident) => {
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $slow(context: *mut xdp_md, missed: u32) -> u32 {
+            const CONNECTION: u32 = Next::Connection.code();
+            const ICMP: u32 = Next::Icmp.code();
+            const SEND: u32 = Next::Send.code();
+            const ANSWER: u32 = Next::Answer.code();
+            let decided = match $read(context) {
+                CONNECTION => $connection(context, missed),
+                ICMP => $icmp(context),
+                action => return action,
+            };
+            match decided {
+                SEND => $send(context),
+                ANSWER => $answer(context),
+                action => action,
+            }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $read(context: *mut xdp_md) -> u32 {
+            step(context, |cursor, room: &mut Room<$address>| {
+                slow::read::read(&cursor, room)
+            })
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $connection(context: *mut xdp_md, missed: u32) -> u32 {
+            step(context, |cursor, room: &mut Room<$address>| {
+                slow::connection::connection(&cursor, room, missed != 0)
+            })
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $icmp(context: *mut xdp_md) -> u32 {
+            step(context, |cursor, room: &mut Room<$address>| {
+                slow::icmp::message(cursor, room)
+            })
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $send(context: *mut xdp_md) -> u32 {
+            act(context, |cursor, room: &mut Room<$address>| {
+                slow::act::send(cursor, room)
+            })
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $answer(context: *mut xdp_md) -> u32 {
+            act(context, |cursor, room: &mut Room<$address>| {
+                let Room {
+                    packet, scratch, ..
+                } = room;
+                slow::act::answer(cursor, packet, &scratch.answer)?;
+                count(scratch.answer.verdict);
+                // SAFETY: this is the context that the kernel passed.
+                Ok(unsafe { Xdp::new(context) }.end(What::Answer))
+            })
+        }
+    };
 }
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn slow_v6(context: *mut xdp_md, missed: u32) -> u32 {
-    slow::<Addr6>(context, missed != 0)
-}
+slow_path!(
+    Addr4,
+    slow_v4,
+    read_v4,
+    connection_v4,
+    icmp_v4,
+    send_v4,
+    answer_v4
+);
+slow_path!(
+    Addr6,
+    slow_v6,
+    read_v6,
+    connection_v6,
+    icmp_v6,
+    send_v6,
+    answer_v6
+);
 
+/// One function of the slow path, which finds who goes on.
 #[inline(always)]
-fn slow<A: HalfOpen>(context: *mut xdp_md, missed: bool) -> u32 {
+fn step<A: HalfOpen>(
+    context: *mut xdp_md,
+    decide: impl FnOnce(Cursor<Xdp>, &mut Room<A>) -> Step,
+) -> u32 {
+    act(context, |cursor, room| Ok(decide(cursor, room)?.code()))
+}
+
+/// One function of the slow path, whose result is returned.
+#[inline(always)]
+fn act<A: HalfOpen>(
+    context: *mut xdp_md,
+    act: impl FnOnce(Cursor<Xdp>, &mut Room<A>) -> Result<u32, Verdict>,
+) -> u32 {
     if context.is_null() {
         return xdp_action::XDP_ABORTED;
     }
     // SAFETY: `ebb` passes its own context on.
     let hook = unsafe { Xdp::new(context) };
-    slow::path::<_, A>(Cursor::new(hook), missed).unwrap_or_else(|verdict| end(hook, verdict))
+    family::room::<A>()
+        .and_then(|room| act(Cursor::new(hook), room))
+        .unwrap_or_else(|verdict| end(hook, verdict))
 }
 
 /// Logs the packet that should not have happened, if the agent asked for that.
@@ -160,11 +257,16 @@ fn log_internal(context: *mut xdp_md) {
 /// Counts a verdict and gives the action that it stands for.
 #[inline(always)]
 fn end(hook: Xdp, verdict: Verdict) -> u32 {
-    if let Some(counter) = maps::VERDICT_COUNTERS.get_ptr_mut(verdict as u32) {
+    count(verdict as u32);
+    hook.end(verdict.what())
+}
+
+#[inline(always)]
+fn count(verdict: u32) {
+    if let Some(counter) = maps::VERDICT_COUNTERS.get_ptr_mut(verdict) {
         // SAFETY: this CPU's own counter; XDP is not preempted by itself.
         unsafe { *counter += 1 };
     }
-    hook.end(verdict.what())
 }
 
 #[cfg(target_arch = "bpf")]

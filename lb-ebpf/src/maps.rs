@@ -130,7 +130,7 @@ pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::
 #[btf_map]
 pub(crate) static ICMP_RATE: PerCpuArray<Rate, 1> = PerCpuArray::new();
 
-/// Room for the slow way; nothing in it outlives a packet.
+/// Room for the slow path; nothing in it outlives a packet.
 #[btf_map]
 pub(crate) static ROOM_V4: PerCpuArray<Room<Addr4>, 1> = PerCpuArray::new();
 #[btf_map]

@@ -30,7 +30,7 @@ pub(crate) enum Found {
     Other,
 }
 
-/// Reads a packet of any shape that the fast way does not take.
+/// Reads a packet of any shape that the hit path does not take.
 #[inline(always)]
 pub(crate) fn datagram<H: Hook, A: Family>(
     cursor: &Cursor<H>,

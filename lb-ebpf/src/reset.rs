@@ -11,25 +11,9 @@ use lb_ebpf::{
 
 use crate::packet::Packet;
 
-/// Turns the packet into the RST that answers it, and returns `verdict`, which
-/// says why. A RST is never answered: it is dropped.
+/// Turns the packet into the RST that answers it.
 #[inline(always)]
-pub(crate) fn answer<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    verdict: Verdict,
-) -> Verdict {
-    if packet.has(tcp::RST) {
-        return Verdict::DropNoFlow;
-    }
-    match build(cursor, packet) {
-        Ok(()) => verdict,
-        Err(failure) => failure,
-    }
-}
-
-#[inline(always)]
-fn build<H: Hook, A: Ip>(cursor: Cursor<H>, packet: &Packet<A>) -> Result<(), Verdict> {
+pub(crate) fn build<H: Hook, A: Ip>(cursor: Cursor<H>, packet: &Packet<A>) -> Result<(), Verdict> {
     let l3 = packet.l3 as usize;
     let l4 = l3 + A::HEADER_LEN;
     let (from, to) = (packet.key.destination, packet.key.source);

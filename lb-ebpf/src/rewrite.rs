@@ -1,7 +1,11 @@
 //! What the flow says is done to the packet: nat, dsr, ipip.
 
 use lb_common::{
-    abi::{backend::Backend, counter::Verdict, flow::Ports},
+    abi::{
+        backend::Backend,
+        counter::Verdict,
+        flow::{Flow, Ports},
+    },
     checksum,
     mode::Mode,
     tunnel::{Inner, Outer},
@@ -14,7 +18,7 @@ use lb_ebpf::{
     ip::{Ip, IpHeader},
 };
 
-use crate::{family::Family, flow::Entry, maps, packet::Packet};
+use crate::{family::Family, maps, packet::Packet};
 
 /// The forwarding mode that a map names by its byte.
 #[inline(always)]
@@ -33,19 +37,17 @@ pub(crate) fn to_backend<H: Hook, A: Family>(
     mode: Mode,
 ) -> Result<u32, Verdict> {
     match mode {
-        Mode::Nat => translate(
-            &mut cursor,
-            packet,
-            source,
-            A::from_words(backend.address),
-            ports,
-        )?,
-        Mode::Dsr => {}
-        Mode::Ipip => cursor = encapsulate(cursor, packet, ports.0, backend)?,
+        Mode::Nat => {
+            set_macs(&mut cursor, backend)?;
+            let address = A::from_words(backend.address);
+            translate(&mut cursor, packet, source, address, ports)?;
+        }
+        Mode::Dsr => set_macs(&mut cursor, backend)?,
+        Mode::Ipip => {
+            cursor = encapsulate(cursor, packet, ports.0, backend)?;
+            set_macs(&mut cursor, backend)?;
+        }
     }
-    cursor
-        .header::<wire::Ethernet>(0)?
-        .set_mac_words(backend.macs);
     Ok(cursor.send(backend.ifindex))
 }
 
@@ -54,25 +56,41 @@ pub(crate) fn to_backend<H: Hook, A: Family>(
 pub(crate) fn to_client<H: Hook, A: Family>(
     mut cursor: Cursor<H>,
     packet: &Packet<A>,
-    entry: Entry<A>,
+    entry: &Flow<A>,
 ) -> Result<u32, Verdict> {
     let listener = A::listeners()
-        .get(entry.get(|f| f.listener) as u32)
+        .get(entry.listener as u32)
         .ok_or(Verdict::DropInternal)?;
     let interface = maps::INTERFACES
-        .get(entry.get(|f| f.interface) as u32)
+        .get(entry.interface as u32)
         .ok_or(Verdict::DropNoWay)?;
-    translate(
-        &mut cursor,
-        packet,
-        listener.address,
-        entry.get(|f| f.peer),
-        entry.get(|f| f.ports),
-    )?;
     cursor
         .header::<wire::Ethernet>(0)?
-        .set_macs(entry.get(|f| f.client_mac), interface.mac);
+        .set_macs(entry.client_mac, interface.mac);
+    let (client, ports) = (entry.peer, entry.ports);
+    translate(&mut cursor, packet, listener.address, client, ports)?;
     Ok(cursor.send(interface.ifindex))
+}
+
+/// The link header that leads to a backend.
+///
+/// Written before anything whose place varies: the compiler would know from that that
+/// the link header is there, and the verifier would not.
+#[inline(always)]
+fn set_macs<H: Hook>(cursor: &mut Cursor<H>, backend: &Backend) -> Result<(), Verdict> {
+    cursor
+        .header::<wire::Ethernet>(0)?
+        .set_mac_words(backend.macs);
+    Ok(())
+}
+
+/// What is translated goes through a router, and every router takes a hop.
+#[inline(always)]
+pub(crate) fn lives_on<A: Ip>(packet: &Packet<A>) -> Result<(), Verdict> {
+    if packet.hops <= 1 {
+        return Err(Verdict::DropTtl);
+    }
+    Ok(())
 }
 
 /// Writes new addresses and ports; the checksums follow by difference, so that
@@ -85,9 +103,7 @@ fn translate<H: Hook, A: Ip>(
     destination: A,
     ports: Ports,
 ) -> Result<(), Verdict> {
-    if packet.hops <= 1 {
-        return Err(Verdict::DropTtl);
-    }
+    lives_on(packet)?;
     let ip = cursor.header::<A::Header>(packet.l3 as usize)?;
     let addresses = ip.readdress(source, destination, packet.hops - 1);
     if !packet.has_l4 {
@@ -111,7 +127,7 @@ pub(crate) fn room(backend: &Backend) -> u32 {
     (backend.mtu as u32).saturating_sub(Outer::to(backend).header_len() as u32)
 }
 
-/// Whether the packet fits the way to its backend, cut into segments if it will be.
+/// Whether the packet fits the link to its backend, cut into segments if it will be.
 #[inline(always)]
 pub(crate) fn fits<H: Hook, A: Ip>(
     cursor: &Cursor<H>,
@@ -155,7 +171,7 @@ fn encapsulate<H: Hook, A: Ip>(
         len: packet.len as u16,
         varied,
     };
-    // A tag of the client's side stays behind: the way to the backend is
+    // A tag of the client's side stays behind: the link to the backend is
     // untagged.
     let mut cursor = cursor.encapsulate(packet.l3 as usize, outer.header_len())?;
     cursor

@@ -20,12 +20,22 @@ pub(crate) struct Room<A: Address> {
     pub(crate) scratch: Scratch<A>,
 }
 
-/// What the slow way builds before it goes into a table.
+/// What the slow path builds before it goes into a table.
 pub(crate) struct Scratch<A: Address> {
-    /// A new forward entry.
+    /// The entry that the packet goes by: a new one, or what the tables say.
     pub(crate) value: Flow<A>,
     /// A new reply entry.
     pub(crate) reply: Flow<A>,
     /// The key of the flow's other direction.
     pub(crate) other: FlowKey<A>,
+    pub(crate) answer: Answer,
+}
+
+/// What the packet is to be turned into: the refusal that its protocol has, unless
+/// it is too long.
+pub(crate) struct Answer {
+    /// The [verdict](lb_common::abi::counter::Verdict) that it is counted under.
+    pub(crate) verdict: u32,
+    /// How long a datagram may be, if this one is longer; else 0.
+    pub(crate) longest: u32,
 }

@@ -11,7 +11,7 @@ use std::{
 use aya::{EbpfLoader, programs::Program};
 
 /// Instructions that the verifier may walk through in one program.
-const BUDGET: u32 = 600_000;
+const BUDGET: u32 = 400_000;
 
 /// A program as the kernel took it.
 struct Loaded {

@@ -141,12 +141,12 @@ fn count_reset(context: &XdpContext) -> Option<u32> {
         return None;
     }
     let of_clients = |address: u32| address.to_ne_bytes()[0] == CLIENTS;
-    let way = match (of_clients(ip.source()), of_clients(ip.destination())) {
+    let direction = match (of_clients(ip.source()), of_clients(ip.destination())) {
         (true, false) => 0,
         (false, true) => 1,
         _ => return None,
     };
-    let counter = maps::RESETS.get_ptr_mut(way)?;
+    let counter = maps::RESETS.get_ptr_mut(direction)?;
     // SAFETY: this CPU's own counter.
     unsafe { *counter += 1 };
     Some(xdp_action::XDP_DROP)

@@ -6,8 +6,8 @@
 //! - Not the whole packet may be readable where the program finds it. A hook makes
 //!   the headers readable, and says where they then are ([`Hook::bounds`]); how long
 //!   the frame is, it says apart from that.
-//! - A packet may be one that a device cuts into segments later: what has to fit the
-//!   way is a segment ([`Hook::segment_len`]).
+//! - A packet may be one that a device cuts into segments later: what has to fit a
+//!   link is a segment ([`Hook::segment_len`]).
 //! - A checksum of layer 4 may be unfinished, the device's to finish. Whoever changes
 //!   what it covers says by how much and in which part, and the hook mends the field
 //!   ([`Hook::mend`]); whoever writes a header anew asks what to put there

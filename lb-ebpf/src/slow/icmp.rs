@@ -1,5 +1,4 @@
-//! ICMP and ICMPv6: errors that follow the flow they are about, echo to a VIP,
-//! and the errors that we send ourselves.
+//! ICMP and ICMPv6: errors that follow the flow they are about, and echo to a VIP.
 
 use lb_common::{
     abi::{
@@ -16,25 +15,22 @@ use lb_ebpf::{
     ip::{Datagram, Fragment, Ip, IpHeader},
 };
 
+use super::step::{Next, Step};
 use crate::{
     classify::{self, Ours},
     clock,
-    family::Family,
-    flow::{self, Entry},
+    flow::Entry,
     half_open::{self, HalfOpen},
-    maps,
     packet::Packet,
     rewrite,
+    scratch::Room,
 };
 
-/// An ICMP message.
+/// Decides about the message in the room. An error about a packet that was
+/// translated is translated here.
 #[inline(always)]
-pub(crate) fn message<H: Hook, A: HalfOpen>(
-    cursor: Cursor<H>,
-    datagram: &Datagram<A>,
-    embedded: &mut Datagram<A>,
-    packet: &mut Packet<A>,
-) -> Result<u32, Verdict> {
+pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A>) -> Step {
+    let datagram = &room.datagram;
     let header: &wire::Icmp = cursor.read(datagram.l4 as usize)?;
     let (kind, code) = (header.kind(), header.code());
     let ours = classify::address(datagram.destination);
@@ -50,7 +46,7 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(
         return Err(answer_echo(cursor, datagram)?);
     }
     if is_error::<A>(kind) {
-        return follow(cursor, datagram, embedded, packet);
+        return follow(cursor, room);
     }
     Err(Verdict::IcmpNoFlow)
 }
@@ -107,12 +103,14 @@ fn answer_echo<H: Hook, A: Ip>(
 /// A checksum of layer 4 in there is left as it is: who gets the error has only
 /// the beginning of what it covers.
 #[inline(always)]
-fn follow<H: Hook, A: HalfOpen>(
-    mut cursor: Cursor<H>,
-    datagram: &Datagram<A>,
-    embedded: &mut Datagram<A>,
-    packet: &mut Packet<A>,
-) -> Result<u32, Verdict> {
+fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> Step {
+    let Room {
+        datagram,
+        embedded,
+        packet,
+        scratch,
+        ..
+    } = room;
     let l3 = datagram.l4 + wire::ICMP_LEN as u8;
     let ip: &A::Header = cursor.read(l3 as usize)?;
     ip.walk(&cursor, l3, embedded)?;
@@ -145,29 +143,23 @@ fn follow<H: Hook, A: HalfOpen>(
     if entry.is_disowned(backend) {
         return Err(Verdict::IcmpNoFlow);
     }
-    let index = entry.get(|f| f.backend);
-    let len = packet.len;
+    if !entry.is_reply() {
+        let mode = rewrite::mode(backend.mode)?;
+        if !rewrite::fits(&cursor, packet, backend, mode) {
+            return Err(Verdict::DropTooBig);
+        }
+    }
     if entry.state() & NAT != 0 {
         translate_back(&mut cursor, datagram, embedded, entry, backend)?;
     }
-    if entry.is_reply() {
-        let action = rewrite::to_client(cursor, packet, entry)?;
-        flow::count_out(index, len);
-        return Ok(action);
-    }
-    let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(&cursor, packet, backend, mode) {
-        return Err(Verdict::DropTooBig);
-    }
-    let action = rewrite::to_backend(cursor, packet, entry.target(), backend, mode)?;
-    flow::count_in(index, len);
-    Ok(action)
+    scratch.value = entry.get(|f| *f);
+    Ok(Next::Send)
 }
 
 /// Undoes the translation in the packet that an error embeds, and mends the
 /// error's own checksum.
 #[inline(always)]
-fn translate_back<H: Hook, A: Family>(
+fn translate_back<H: Hook, A: HalfOpen>(
     cursor: &mut Cursor<H>,
     datagram: &Datagram<A>,
     embedded: &Datagram<A>,
@@ -199,111 +191,4 @@ fn translate_back<H: Hook, A: Family>(
         pseudo = checksum::difference(outer, source.sum() + destination.sum(), 8);
     }
     cursor.mend::<wire::Icmp>(datagram.l4 as usize, pseudo, own)
-}
-
-/// Tells the sender that its packet is too big for the way to the backend.
-#[inline(always)]
-pub(crate) fn too_big<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    backend: &Backend,
-    now: u32,
-) -> Verdict {
-    let Some(rate) = maps::ICMP_RATE.get_ptr_mut(0) else {
-        return Verdict::DropInternal;
-    };
-    // SAFETY: this CPU's own value; the program is not preempted by itself.
-    if !unsafe { &mut *rate }.allows(now) {
-        return Verdict::DropTooBig;
-    }
-    let room = rewrite::room(backend);
-    // IPv4 has the MTU in the lower half of the word (RFC 1191).
-    let (kind, code) = if A::V6 {
-        (wire::ICMPV6_TOO_BIG, 0)
-    } else {
-        (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_FRAGMENTATION_NEEDED)
-    };
-    answer(cursor, packet, kind, code, room.to_be(), Verdict::TooBig)
-}
-
-/// Tells the sender that nobody takes its datagram.
-#[inline(always)]
-pub(crate) fn unreachable<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    verdict: Verdict,
-) -> Verdict {
-    let (kind, code) = if A::V6 {
-        (wire::ICMPV6_UNREACHABLE, wire::ICMPV6_CODE_PORT)
-    } else {
-        (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_PORT)
-    };
-    answer(cursor, packet, kind, code, 0, verdict)
-}
-
-/// Turns the packet into the error about it, and returns `verdict`. A later
-/// fragment is never answered (RFC 1122, section 3.2.2).
-#[inline(always)]
-fn answer<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    kind: u8,
-    code: u8,
-    rest: u32,
-    verdict: Verdict,
-) -> Verdict {
-    if !packet.has_l4 {
-        return Verdict::DropFragment;
-    }
-    match build(cursor, packet, kind, code, rest) {
-        Ok(()) => verdict,
-        Err(failure) => failure,
-    }
-}
-
-/// The most words that an error of ours embeds.
-const MOST_WORDS: u32 = 48;
-
-#[inline(always)]
-fn build<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    kind: u8,
-    code: u8,
-    rest: u32,
-) -> Result<(), Verdict> {
-    let l3 = packet.l3 as usize;
-    let grow = A::HEADER_LEN + wire::ICMP_LEN;
-    // The headers and eight bytes of what follows.
-    let embedded = packet.l4 as usize - l3 + wire::ICMP_EMBEDDED_LEN;
-    let cursor = cursor.cut(l3 + embedded)?;
-    let mut cursor = cursor.make_room(l3, grow)?;
-    cursor.header::<wire::Ethernet>(0)?.turn();
-
-    let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
-    let len = (wire::ICMP_LEN + embedded) as u16;
-    let (from, to) = (packet.key.destination, packet.key.source);
-    cursor.header::<A::Header>(l3)?.write(icmp, len, from, to);
-    let l4 = l3 + A::HEADER_LEN;
-    let header = cursor.header::<wire::Icmp>(l4)?;
-    header.set_kind(kind);
-    header.set_code(code);
-    header.set_rest(rest);
-    let mut pseudo = 0;
-    if A::V6 {
-        pseudo = from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
-    }
-    let mut own = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
-    for word in 0..MOST_WORDS {
-        let offset = word as usize * 4;
-        if offset >= embedded {
-            break;
-        }
-        own += cursor
-            .read::<wire::Word>(l4 + wire::ICMP_LEN + offset)?
-            .value() as u64;
-    }
-    let sum = cursor.checksum(pseudo, own);
-    cursor.header::<wire::Icmp>(l4)?.set_checksum(sum);
-    Ok(())
 }

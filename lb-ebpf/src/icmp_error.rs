@@ -1,0 +1,87 @@
+//! ICMP and ICMPv6 errors of our own, made of the packet that they are about.
+
+use lb_common::{abi::counter::Verdict, wire};
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::Hook,
+    ip::{Ip, IpHeader as _},
+};
+
+use crate::packet::Packet;
+
+/// Tells the sender that its packet is longer than the next hop takes.
+#[inline(always)]
+pub(crate) fn too_big<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    longest: u32,
+) -> Result<(), Verdict> {
+    // IPv4 has the MTU in the lower half of the word (RFC 1191).
+    let (kind, code) = if A::V6 {
+        (wire::ICMPV6_TOO_BIG, 0)
+    } else {
+        (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_FRAGMENTATION_NEEDED)
+    };
+    build(cursor, packet, kind, code, longest.to_be())
+}
+
+/// Tells the sender that nobody takes its datagram.
+#[inline(always)]
+pub(crate) fn unreachable<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+) -> Result<(), Verdict> {
+    let (kind, code) = if A::V6 {
+        (wire::ICMPV6_UNREACHABLE, wire::ICMPV6_CODE_PORT)
+    } else {
+        (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_PORT)
+    };
+    build(cursor, packet, kind, code, 0)
+}
+
+/// The most words that an error of ours embeds.
+const MOST_WORDS: u32 = 48;
+
+#[inline(always)]
+fn build<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    kind: u8,
+    code: u8,
+    rest: u32,
+) -> Result<(), Verdict> {
+    let l3 = packet.l3 as usize;
+    let grow = A::HEADER_LEN + wire::ICMP_LEN;
+    // The headers and eight bytes of what follows.
+    let embedded = packet.l4 as usize - l3 + wire::ICMP_EMBEDDED_LEN;
+    let cursor = cursor.cut(l3 + embedded)?;
+    let mut cursor = cursor.make_room(l3, grow)?;
+    cursor.header::<wire::Ethernet>(0)?.turn();
+
+    let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
+    let len = (wire::ICMP_LEN + embedded) as u16;
+    let (from, to) = (packet.key.destination, packet.key.source);
+    cursor.header::<A::Header>(l3)?.write(icmp, len, from, to);
+    let l4 = l3 + A::HEADER_LEN;
+    let header = cursor.header::<wire::Icmp>(l4)?;
+    header.set_kind(kind);
+    header.set_code(code);
+    header.set_rest(rest);
+    let mut pseudo = 0;
+    if A::V6 {
+        pseudo = from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
+    }
+    let mut own = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
+    for word in 0..MOST_WORDS {
+        let offset = word as usize * 4;
+        if offset >= embedded {
+            break;
+        }
+        own += cursor
+            .read::<wire::Word>(l4 + wire::ICMP_LEN + offset)?
+            .value() as u64;
+    }
+    let sum = cursor.checksum(pseudo, own);
+    cursor.header::<wire::Icmp>(l4)?.set_checksum(sum);
+    Ok(())
+}

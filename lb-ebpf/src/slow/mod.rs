@@ -1,0 +1,26 @@
+//! Everything but the hit path: handshakes, ends, first packets, refusals.
+//!
+//!     read ──→ connection ──────────────────→ send
+//!        └───→ icmp ─────────────────────────↗
+//!              (either of them) ─────────────→ answer
+//!
+//! Each of these is a function by itself to the verifier, which so never multiplies
+//! what one of them can find by what the next one can do; see [`step`] for what goes
+//! from one to the next.
+//!
+//! - [`mod@read`]: a packet of any shape.
+//! - [`connection`]: a TCP or UDP packet, told what it is to its flow: to an
+//!   established one ([`live`]), to one that is not yet ([`opening`]), to none
+//!   ([`admit`], [`refuse`]).
+//! - [`icmp`]: echo to a VIP, and errors that follow the flow they are about.
+//! - [`act`]: sends the packet on, or the answer that it was turned into.
+
+pub(crate) mod act;
+mod admit;
+pub(crate) mod connection;
+pub(crate) mod icmp;
+mod live;
+mod opening;
+pub(crate) mod read;
+mod refuse;
+pub(crate) mod step;
