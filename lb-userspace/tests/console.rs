@@ -9,13 +9,17 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use lb_userspace::{
-    api::console::{self, Endpoint},
+    api::{
+        Operators,
+        console::{self, Endpoint},
+    },
     clock::HostClock,
     config::{Document, Entrance, Purpose},
     control::{self, Control, Handle, Parts},
@@ -60,7 +64,8 @@ impl Agent {
                                       { "id": "web-2", "address": "10.0.1.12" }] }"#,
                 );
                 asked.create_load_balancer(web.unwrap()).await.unwrap();
-                let endpoint = Endpoint::bind(&entrance).unwrap();
+                let endpoint =
+                    Endpoint::bind(&entrance, Operators::of(Path::new("/nonexistent"))).unwrap();
                 ready.send(endpoint.address()).unwrap();
                 console::serve(endpoint, asked, async { drop(stopped.await) }).await;
             });

@@ -24,6 +24,7 @@ use tokio::{
 use self::file::{ConfigFile, LONGEST_FILE};
 use crate::{
     api::{
+        Operators,
         admin::{Admin, Socket, SocketError},
         console, elb, metrics,
     },
@@ -185,10 +186,17 @@ impl Agent {
             Lock::take(&settings.bpffs_dir)?,
         ];
         let socket = Socket::bind(&settings.socket)?;
-        let elb = settings.elb_api.clone().map(elb::Endpoint::bind);
+        let operators = Operators::of(&settings.socket);
+        let elb = settings
+            .elb_api
+            .clone()
+            .map(|api| elb::Endpoint::bind(api, operators.clone()));
         let elb = elb.transpose()?;
         let metrics = settings.metrics.map(metrics::Endpoint::bind).transpose()?;
-        let console = settings.console.as_ref().map(console::Endpoint::bind);
+        let console = settings
+            .console
+            .as_ref()
+            .map(|entrance| console::Endpoint::bind(entrance, operators));
         let console = console.transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
         let store = FileStore::open(&settings.state_dir, &boot)?;

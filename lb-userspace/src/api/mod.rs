@@ -7,7 +7,9 @@
 //! - [`listening`], [`connections`], [`seats`], [`party`], [`attended`],
 //!   [`body`], [`deadline`]: what all doors do with connections: who gets a place, and how
 //!   slow they may be;
-//! - [`host`]: by which names this host is asked.
+//! - [`host`]: by which names this host is asked;
+//! - [`ends`], [`operators`]: who comes in by TCP, and whether they may change
+//!   something without an access key.
 
 pub mod admin;
 mod attended;
@@ -17,8 +19,12 @@ mod connections;
 pub mod console;
 mod deadline;
 pub mod elb;
+mod ends;
 mod host;
 mod listening;
 pub mod metrics;
+mod operators;
 mod party;
 mod seats;
+
+pub use operators::Operators;

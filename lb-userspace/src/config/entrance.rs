@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     diagnostic::{At, Findings, Span},
+    host_name::HostName,
     written::WrittenEntrance,
 };
 
@@ -17,6 +18,9 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entrance {
     pub listen: SocketAddr,
+    /// What it is called beside its address, as where something in front of it
+    /// speaks TLS.
+    pub names: Vec<HostName>,
     /// Without any, whoever reaches `listen` may use it, and it is a loopback
     /// address.
     pub access_keys: AccessKeys,
@@ -120,6 +124,17 @@ pub(super) fn entrance(
             Some(format!("as in {default:?} or \"[::1]:8089\"")),
         );
     }
+    let mut names = Vec::new();
+    for At { value, span } in written.names.map_or_else(Vec::new, |at| at.value) {
+        match HostName::parse(&value) {
+            Some(name) => names.push(name),
+            None => findings.add(
+                &span,
+                format!("{value:?} is not a name that clients ask by"),
+                Some("as in \"elb.example.com\" or \"192.0.2.1:8089\"".to_owned()),
+            ),
+        }
+    }
     let mut access_keys = AccessKeys::new();
     for (id, At { value, span }) in written.access_keys {
         if value.is_empty() {
@@ -147,6 +162,7 @@ pub(super) fn entrance(
     }
     Some(Entrance {
         listen: listen?,
+        names,
         access_keys,
         access_keys_file,
     })

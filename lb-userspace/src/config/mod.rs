@@ -3,8 +3,8 @@
 //! - [`written`]: known keys, values of the right type, and where they stand;
 //! - [`understand`], [`declare`]: what they mean, checked, with [`host`], which
 //!   they must fit;
-//! - [`settings`], [`elb`], [`console`], [`entrance`], [`hook`], [`spec`]: the
-//!   result; [`document`]: all of it together;
+//! - [`settings`], [`elb`], [`console`], [`entrance`], [`host_name`], [`hook`],
+//!   [`spec`]: the result; [`document`]: all of it together;
 //! - [`together`]: rules that no load balancer can be checked against alone,
 //!   which hold for those that come in by the API too;
 //! - [`invalid`], [`diagnostic`]: what can be wrong, and on which line.
@@ -17,6 +17,7 @@ mod elb;
 mod entrance;
 mod hook;
 mod host;
+mod host_name;
 mod settings;
 mod understand;
 mod written;
@@ -27,4 +28,5 @@ pub use elb::{ElbApi, VipPool};
 pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};
 pub use host::{Host, HostInterface};
+pub use host_name::HostName;
 pub use settings::{Ipip, Nat, Settings};

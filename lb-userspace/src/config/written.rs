@@ -57,6 +57,7 @@ pub(super) struct WrittenUdp {
 #[derive(Debug, Default)]
 pub(super) struct WrittenEntrance {
     pub(super) listen: Option<At<String>>,
+    pub(super) names: Option<At<Vec<At<String>>>>,
     pub(super) access_keys: Vec<(String, At<String>)>,
     pub(super) access_keys_file: Option<At<String>>,
 }
@@ -203,6 +204,7 @@ fn udp(table: &mut Table<'_, '_, '_>) -> WrittenUdp {
 fn entrance(table: &mut Table<'_, '_, '_>) -> WrittenEntrance {
     WrittenEntrance {
         listen: table.get("listen", string),
+        names: table.list("names", string),
         access_keys: table.entries("access_keys", string),
         access_keys_file: table.get("access_keys_file", string),
     }

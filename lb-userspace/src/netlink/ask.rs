@@ -1,16 +1,21 @@
-//! Questions to rtnetlink and their answers.
+//! Questions to the kernel by netlink, and their answers.
 
-use std::io;
+use std::{io, marker::PhantomData};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
+};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// A socket to ask by. Calls block, for as long as the kernel needs.
-pub(crate) struct Asker {
+/// A socket to ask by, in the messages of one of netlink's protocols. Calls
+/// block, for as long as the kernel needs.
+pub(crate) struct Asker<M = RouteNetlinkMessage> {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    speaks: PhantomData<M>,
 }
 
 /// Longer than any message or part of a dump that the kernel sends (it goes up
@@ -18,21 +23,33 @@ pub(crate) struct Asker {
 pub(crate) const BUFFER: usize = 64 * 1024;
 
 impl Asker {
+    /// To rtnetlink.
     pub(crate) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::speaking(NETLINK_ROUTE)
+    }
+}
+
+impl<M> Asker<M>
+where
+    M: NetlinkSerializable + NetlinkDeserializable,
+{
+    pub(crate) fn speaking(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self {
             socket,
             sequence: 0,
             buffer: Vec::with_capacity(BUFFER),
+            speaks: PhantomData,
         })
     }
 
     /// Sends a request and reads what comes back, to its end.
-    pub(crate) fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+    pub(crate) fn ask(&mut self, message: M, flags: u16) -> io::Result<Vec<M>> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut request = NetlinkMessage::from(message);
+        let payload = NetlinkPayload::InnerMessage(message);
+        let mut request = NetlinkMessage::new(NetlinkHeader::default(), payload);
         request.header.flags = NLM_F_REQUEST | flags;
         request.header.sequence_number = self.sequence;
         request.finalize();
@@ -77,15 +94,15 @@ impl Asker {
 }
 
 /// The messages in a datagram.
-pub(crate) fn messages(
+pub(crate) fn messages<M: NetlinkDeserializable>(
     mut bytes: &[u8],
-) -> impl Iterator<Item = io::Result<NetlinkMessage<Message>>> {
+) -> impl Iterator<Item = io::Result<NetlinkMessage<M>>> {
     const HEADER: usize = 16;
     std::iter::from_fn(move || {
         if bytes.len() < HEADER {
             return None;
         }
-        let message = NetlinkMessage::<Message>::deserialize(bytes);
+        let message = NetlinkMessage::<M>::deserialize(bytes);
         let (length, _) = bytes.split_first_chunk::<4>()?;
         let length = u32::from_ne_bytes(*length) as usize;
         // Messages begin at multiples of four bytes. One shorter than its own

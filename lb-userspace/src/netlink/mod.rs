@@ -1,9 +1,11 @@
-//! The host's interfaces and addresses, asked and changed through rtnetlink.
+//! The host's interfaces and addresses, asked and changed through rtnetlink;
+//! and [`owner`]: whose a connection within it is.
 //!
 //! Of the network namespace that the thread is in, unlike `/sys/class/net`,
 //! which shows that of whoever mounted it.
 
 pub(crate) mod ask;
+pub(crate) mod owner;
 
 use std::{io, net::IpAddr};
 

@@ -165,7 +165,7 @@ fn a_user_with_all_the_connections_there_are_does_not_lock_root_out() {
     let question = rig.question(Door::Admin, "close");
     let crowd: Vec<_> = (0..100)
         .map(|n| {
-            let mut stream = rig.connect_as_nobody();
+            let mut stream = rig.connect_as_nobody(Door::Admin);
             let asked = if n % 2 == 0 {
                 FOLLOW
             } else {
@@ -178,30 +178,15 @@ fn a_user_with_all_the_connections_there_are_does_not_lock_root_out() {
     rig.assert_open(Door::Admin);
     drop(crowd);
     // And has a share as everybody.
-    let answer = rig.answer(rig.connect_as_nobody(), &question);
+    let answer = rig.answer(rig.connect_as_nobody(Door::Admin), &question);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[test]
 fn watchers_of_the_console_leave_room_for_requests() {
     let rig = Rig::start();
-    let body = r#"{"key":"anna","secret":"secret"}"#;
-    let answer = rig.post_to_console("/console/login", "", body);
-    let cookie = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next())
-        .unwrap();
-    let watch = rig
-        .question(Door::Console, "keep-alive")
-        .replace("GET / ", "GET /console/live ")
-        .replace("\r\n\r\n", &format!("\r\nCookie: {cookie}\r\n\r\n"));
-    let watchers: Vec<_> = (0..200)
-        .map(|_| {
-            let mut stream = rig.connect(Door::Console);
-            stream.write_all(watch.as_bytes()).unwrap();
-            stream
-        })
-        .collect();
+    let cookie = rig.log_in();
+    let watchers: Vec<_> = (0..200).map(|_| rig.watch(&cookie)).collect();
     rig.assert_open(Door::Console);
     drop(watchers);
 }
@@ -215,7 +200,7 @@ fn a_crowd_at_the_door_is_one_line_a_second() {
     if rustix::process::geteuid().is_root() {
         let _crowd: Vec<_> = (0..28)
             .map(|_| {
-                let mut stream = rig.connect_as_nobody();
+                let mut stream = rig.connect_as_nobody(Door::Admin);
                 stream
                     .write_all(b"GET /v1/events?follow=true HTTP/1.1\r\nHost: ebb\r\n\r\n")
                     .unwrap();
@@ -223,7 +208,7 @@ fn a_crowd_at_the_door_is_one_line_a_second() {
             })
             .collect();
         for _ in 0..2_000 {
-            drop(rig.connect_as_nobody());
+            drop(rig.connect_as_nobody(Door::Admin));
             turned_away += 1;
         }
     }

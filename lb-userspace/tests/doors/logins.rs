@@ -39,3 +39,28 @@ fn who_guesses_on_is_told_to_stop() {
     let refused = refused.count();
     assert!(refused > 20, "only {refused} of 150 guesses were too many");
 }
+
+#[test]
+fn the_live_stream_ends_with_its_session() {
+    let rig = Rig::start();
+    let (cookie, other) = (rig.log_in(), rig.log_in());
+    let mut watched = rig.watch(&cookie);
+    let mut begin = [0; 12];
+    watched.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    let mut goes_on = rig.watch(&other);
+    let answer = rig.post_to_console("/console/logout", &cookie, "{}");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let begun = Instant::now();
+    watched.patience(Duration::from_secs(2));
+    let mut told = Vec::new();
+    // Up to the last piece of a chunked body.
+    while !told.ends_with(b"\r\n0\r\n\r\n") {
+        let mut more = [0; 4096];
+        let read = watched.read(&mut more).unwrap();
+        told.extend_from_slice(&more[..read]);
+        assert!(read > 0 && begun.elapsed() < Duration::from_secs(3));
+    }
+    goes_on.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+}

@@ -9,5 +9,6 @@
 mod crowds;
 mod logins;
 mod manners;
+mod operators;
 mod rig;
 mod scrapers;

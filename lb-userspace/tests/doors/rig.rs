@@ -17,6 +17,7 @@ use std::{
 
 use lb_userspace::{
     api::{
+        Operators,
         admin::{Admin, Socket},
         console, elb, metrics,
     },
@@ -88,7 +89,17 @@ impl Rig {
     }
 
     /// `spy` sees what control is asked, and may take its time.
-    pub(crate) fn spied(mut spy: impl FnMut(&Message) + Send + 'static) -> Self {
+    pub(crate) fn spied(spy: impl FnMut(&Message) + Send + 'static) -> Self {
+        Self::with(CONFIG, spy)
+    }
+
+    /// With no access keys anywhere.
+    pub(crate) fn without_keys() -> Self {
+        let keys = r#"access_keys = { anna = "secret" }"#;
+        Self::with(&CONFIG.replace(keys, ""), |_| {})
+    }
+
+    fn with(config: &str, mut spy: impl FnMut(&Message) + Send + 'static) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         // Other users may enter.
         let dir = tempfile::Builder::new()
@@ -120,6 +131,7 @@ impl Rig {
         let log = Log::default();
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = mpsc::channel();
+        let settings = settings(config);
         let (asked, path, lines) = (handle.clone(), socket.clone(), log.clone());
         let server = thread::spawn(move || {
             let subscriber = tracing_subscriber::fmt().with_writer(lines).finish();
@@ -129,11 +141,13 @@ impl Rig {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let settings = settings();
                 let admin = Admin::new(asked.clone());
                 let socket = Socket::bind(&path).unwrap();
-                let elb = elb::Endpoint::bind(settings.elb_api.unwrap()).unwrap();
-                let console = console::Endpoint::bind(&settings.console.unwrap()).unwrap();
+                let operators = Operators::of(&path);
+                let elb = settings.elb_api.unwrap();
+                let elb = elb::Endpoint::bind(elb, operators.clone()).unwrap();
+                let console = settings.console.unwrap();
+                let console = console::Endpoint::bind(&console, operators).unwrap();
                 let metrics = metrics::Endpoint::bind("127.0.0.1:0".parse().unwrap()).unwrap();
                 let at = (elb.address(), console.address(), metrics.address());
                 ready.send(at).unwrap();
@@ -174,16 +188,16 @@ impl Rig {
         stream
     }
 
-    /// As somebody who has no right to anything, where the door tells users
-    /// apart. Needs root.
-    pub(crate) fn connect_as_nobody(&self) -> Box<dyn Stream> {
+    /// As somebody who has no right to anything, to a socket that anybody may
+    /// use. Needs root.
+    pub(crate) fn connect_as_nobody(&self, door: Door) -> Box<dyn Stream> {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&self.socket, std::fs::Permissions::from_mode(0o666)).unwrap();
         thread::scope(|scope| {
             let connecting = scope.spawn(|| {
                 let nobody = rustix::thread::Uid::from_raw(65_534);
                 rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-                self.connect(Door::Admin)
+                self.connect(door)
             });
             connecting.join().unwrap()
         })
@@ -217,13 +231,48 @@ impl Rig {
 
     /// What a `POST` with this JSON to the console is answered.
     pub(crate) fn post_to_console(&self, path: &str, headers: &str, body: &str) -> String {
-        let request = format!(
+        let request = self.console_post(path, headers, body);
+        self.answer(self.connect(Door::Console), &request)
+    }
+
+    /// A `POST` as the console's page sends it.
+    pub(crate) fn console_post(&self, path: &str, headers: &str, body: &str) -> String {
+        format!(
             "POST {path} HTTP/1.1\r\nHost: {0}\r\nOrigin: http://{0}\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {1}\r\n{headers}\r\n{body}",
             self.console,
             body.len()
-        );
-        self.answer(self.connect(Door::Console), &request)
+        )
+    }
+
+    /// A form for the Query API.
+    pub(crate) fn post_form(&self, form: &str) -> String {
+        format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{form}",
+            self.elb,
+            form.len()
+        )
+    }
+
+    /// A login's cookie, as a header line.
+    pub(crate) fn log_in(&self) -> String {
+        let body = r#"{"key":"anna","secret":"secret"}"#;
+        let answer = self.post_to_console("/console/login", "", body);
+        let cookie = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next());
+        format!("Cookie: {}\r\n", cookie.unwrap())
+    }
+
+    /// Watches the console with this cookie.
+    pub(crate) fn watch(&self, cookie: &str) -> Box<dyn Stream> {
+        let watch = self
+            .question(Door::Console, "keep-alive")
+            .replace("GET / ", "GET /console/live ")
+            .replace("\r\n\r\n", &format!("\r\n{cookie}\r\n"));
+        let mut stream = self.connect(Door::Console);
+        stream.write_all(watch.as_bytes()).unwrap();
+        stream
     }
 
     /// The door answers, and soon.
@@ -258,8 +307,8 @@ impl Drop for Rig {
     }
 }
 
-fn settings() -> Settings {
-    let document = Document::parse("ebb.toml", CONFIG, Purpose::Agent, None).unwrap();
+fn settings(config: &str) -> Settings {
+    let document = Document::parse("ebb.toml", config, Purpose::Agent, None).unwrap();
     document.settings.unwrap()
 }
 

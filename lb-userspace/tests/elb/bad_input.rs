@@ -35,7 +35,12 @@ fn what_is_no_request_of_the_api_is_refused() {
             "MalformedQueryString",
         ),
         ("Action=%zz&Version=2012-06-01", 404, "MalformedQueryString"),
-        ("\0\u{1}", 400, "MissingAction"),
+        ("\0\u{1}", 404, "MalformedQueryString"),
+        (
+            "Action=a%00&Version=2012-06-01",
+            404,
+            "MalformedQueryString",
+        ),
     ] {
         let refusal = agent.post(body.as_bytes());
         assert_eq!(

@@ -4,13 +4,17 @@
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
+    path::Path,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use lb_userspace::{
-    api::elb::{self, Endpoint},
+    api::{
+        Operators,
+        elb::{self, Endpoint},
+    },
     clock::HostClock,
     config::{Document, ElbApi, Purpose},
     control::{self, Control, Handle, Parts},
@@ -68,7 +72,8 @@ impl Agent {
                 .build()
                 .unwrap()
                 .block_on(async {
-                    let endpoint = Endpoint::bind(settings).unwrap();
+                    let endpoint =
+                        Endpoint::bind(settings, Operators::of(Path::new("/nonexistent"))).unwrap();
                     ready.send(endpoint.address()).unwrap();
                     elb::serve(endpoint, asked, async { drop(stopped.await) }).await;
                 });

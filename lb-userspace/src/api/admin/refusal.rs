@@ -7,7 +7,7 @@ use axum::{
 };
 
 use crate::{
-    api::{body::BodyError, seats::NoPlace},
+    api::{body::BodyError, operators::NotAdmitted, seats::NoPlace},
     control::{self, Kind},
     wire::{Error, ErrorBody},
 };
@@ -62,6 +62,13 @@ impl From<BodyError> for Refusal {
             BodyError::NoPlace(why) => return (*why).into(),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<NotAdmitted> for Refusal {
+    fn from(why: NotAdmitted) -> Self {
+        let hint = why.hint().to_owned();
+        Self::new(StatusCode::FORBIDDEN, "not_an_operator", why.to_string()).hint(hint)
     }
 }
 

@@ -19,13 +19,15 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    sessions::{LIFE, Sessions},
+    sessions::{LIFE, Pass, Sessions},
     tries::Tries,
 };
 use crate::{
     api::{
         admin::{Caller, Refusal, Sent},
-        host::is_this_host,
+        ends::Ends,
+        host::Names,
+        operators::Operators,
         party::Party,
     },
     seldom::Seldom,
@@ -35,48 +37,56 @@ const COOKIE: &str = "ebb_session";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Guard {
     sessions: Sessions,
+    names: Names,
+    /// Who may change something without a login, where there is none.
+    operators: Operators,
     tries: Mutex<Tries>,
     /// Logins that failed, in the log.
     failed: Seldom,
 }
 
 impl Guard {
-    pub(super) fn new(sessions: Sessions) -> Self {
+    pub(super) fn new(sessions: Sessions, names: Names, operators: Operators) -> Self {
         Self {
             sessions,
+            names,
+            operators,
             tries: Mutex::default(),
             failed: Seldom::default(),
         }
     }
 
-    /// In whose name `request` is carried out, if at all.
-    fn let_in(&self, head: &Parts, peer: SocketAddr) -> Result<Caller, Refusal> {
-        self.check_page(&head.method, &head.headers)?;
+    /// What the session lets in, where there has to be one.
+    async fn pass(&self, head: &Parts, ends: Ends) -> Result<Option<Pass>, Refusal> {
+        self.check_page(&head.method, &head.headers, ends.local)?;
         if !self.sessions.needed() {
-            return Ok(Caller::new(&format_args!("console {peer}")));
+            if !head.method.is_safe() {
+                self.operators.admit(ends).await?;
+            }
+            return Ok(None);
         }
-        let key = token(&head.headers).and_then(|token| self.sessions.of(token, Instant::now()));
-        match key {
-            Some(key) => Ok(Caller::new(&format_args!("console {peer} key {key}"))),
-            None => Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "not_logged_in",
-                "log in first",
-            )),
-        }
+        let pass = token(&head.headers).and_then(|token| self.sessions.of(token, Instant::now()));
+        pass.map(Some)
+            .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "not_logged_in", "log in first"))
     }
 
     /// Refuses what a browser sends on behalf of any page but ours.
-    fn check_page(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_page(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        local: SocketAddr,
+    ) -> Result<(), Refusal> {
         let host = text(headers, &header::HOST).unwrap_or("");
-        if !self.sessions.needed() && !is_this_host(host) {
+        if !self.sessions.needed() && !self.names.include(host, local) {
             return Err(forbidden(
-                "without access keys the console is asked by its address or as localhost",
+                "without access keys the console is asked by its address, as localhost, \
+                 or by one of its `names`",
             )
-            .hint("configure access_keys in [console] to give it another name".to_owned()));
+            .hint("give it `names`, or access_keys, in [console]".to_owned()));
         }
         let site = text(headers, &SEC_FETCH_SITE);
         if site.is_some_and(|site| !["same-origin", "none"].contains(&site)) {
@@ -127,22 +137,32 @@ pub(super) fn around(inside: Router, guard: Arc<Guard>) -> Router {
 
 async fn known(
     State(guard): State<Arc<Guard>>,
-    Extension(peer): Extension<SocketAddr>,
+    Extension(ends): Extension<Ends>,
     request: Request,
     next: Next,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    match guard.let_in(&head, peer) {
-        Ok(caller) => {
-            head.extensions.insert(caller);
-            next.run(Request::from_parts(head, body)).await
+    let peer = ends.peer;
+    let caller = match guard.pass(&head, ends).await {
+        Ok(None) => Caller::new(&format_args!("console {peer}")),
+        Ok(Some(pass)) => {
+            let caller = Caller::new(&format_args!("console {peer} key {}", pass.key));
+            head.extensions.insert(pass);
+            caller
         }
-        Err(refusal) => refusal.into_response(),
-    }
+        Err(refusal) => return refusal.into_response(),
+    };
+    head.extensions.insert(caller);
+    next.run(Request::from_parts(head, body)).await
 }
 
-async fn of_our_page(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.check_page(request.method(), request.headers()) {
+async fn of_our_page(
+    State(guard): State<Arc<Guard>>,
+    Extension(ends): Extension<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match guard.check_page(request.method(), request.headers(), ends.local) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
@@ -176,7 +196,7 @@ struct Login {
 
 async fn login(
     State(guard): State<Arc<Guard>>,
-    Extension(peer): Extension<SocketAddr>,
+    Extension(Ends { peer, .. }): Extension<Ends>,
     Sent(Login { key, secret }): Sent<Login>,
 ) -> Result<Response, Refusal> {
     let now = Instant::now();
@@ -272,7 +292,10 @@ mod tests {
         for (name, value) in fields {
             headers.insert(*name, value.parse().unwrap());
         }
-        Guard::default().check_page(method, &headers).is_ok()
+        let operators = Operators::of(std::path::Path::new("/nonexistent"));
+        let guard = Guard::new(Sessions::default(), Names::default(), operators);
+        let local = "127.0.0.1:8090".parse().unwrap();
+        guard.check_page(method, &headers, local).is_ok()
     }
 
     #[test]

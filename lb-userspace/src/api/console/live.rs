@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,14 +16,14 @@ use axum::{
         sse::{self, KeepAlive, Sse},
     },
 };
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::{Instant, sleep_until},
 };
 
-use super::history::History;
+use super::{history::History, sessions::Pass};
 use crate::{
     api::{admin::Refusal, seats::Seat},
     control::Handle,
@@ -165,10 +166,12 @@ pub(super) struct Which {
 }
 
 /// `GET /console/live?lb=NAME`: first, as `history`, what the chart begins
-/// with; then, as `now`, how things are, for as long as it is listened to.
+/// with; then, as `now`, how things are, for as long as it is listened to and
+/// the session lasts.
 pub(super) async fn get(
     Extension(live): Extension<Live>,
     Extension(seat): Extension<Seat>,
+    pass: Option<Extension<Pass>>,
     Query(Which { lb }): Query<Which>,
 ) -> Result<Response, Refusal> {
     seat.streams()?;
@@ -192,7 +195,15 @@ pub(super) async fn get(
             return Some((Ok::<_, Infallible>(told(&look, &lb)), (now, lb)));
         }
     });
-    let events = futures_util::StreamExt::chain(stream::iter([Ok(history)]), following);
+    let over = async {
+        match pass {
+            Some(Extension(pass)) => pass.ended().await,
+            None => pending().await,
+        }
+    };
+    let events = stream::iter([Ok(history)])
+        .chain(following)
+        .take_until(over);
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())

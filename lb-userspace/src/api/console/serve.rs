@@ -16,7 +16,10 @@ use crate::{
     api::{
         admin,
         connections::{self, Door},
+        ends::Ends,
+        host::Names,
         listening::Listening,
+        operators::Operators,
         party::Party,
         seats::{Limits, NoPlace},
     },
@@ -43,19 +46,27 @@ pub enum StartError {
 pub struct Endpoint {
     listening: Listening,
     keys: AccessKeys,
+    names: Names,
+    operators: Operators,
 }
 
 impl Endpoint {
-    /// Reads the access keys and listens. Needs a tokio runtime.
+    /// Reads the access keys and listens. Without keys, `operators` may change
+    /// something. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the keys cannot be read, or the address is taken.
-    pub fn bind(entrance: &Entrance) -> Result<Self, StartError> {
+    pub fn bind(entrance: &Entrance, operators: Operators) -> Result<Self, StartError> {
         let keys = entrance.all_access_keys()?;
         let address = entrance.listen;
         let listening =
             Listening::bind(address).map_err(|source| StartError::Listen { address, source })?;
-        Ok(Self { listening, keys })
+        Ok(Self {
+            listening,
+            keys,
+            names: Names::new(entrance.names.clone()),
+            operators,
+        })
     }
 
     /// Where it listens; the port is known even if any was asked for.
@@ -100,10 +111,17 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
     let live = Live::default();
     let mut keeper = JoinSet::new();
     keeper.spawn(live.clone().keep(control.clone()));
-    let router = router(control, live.clone(), endpoint.keys);
+    let Endpoint {
+        listening,
+        keys,
+        names,
+        operators,
+    } = endpoint;
+    let guard = Guard::new(Sessions::new(keys), names, operators);
+    let router = router(control, live.clone(), guard);
     let service = |stream: &TcpStream| {
-        let peer = stream.peer_addr()?;
-        let router = router.clone().layer(Extension(peer));
+        let ends = Ends::of(stream)?;
+        let router = router.clone().layer(Extension(ends));
         Ok(TowerToHyperService::new(router))
     };
     let stop = async {
@@ -111,14 +129,13 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
         // Who watches would watch on.
         live.close();
     };
-    connections::serve(Front(endpoint.listening), service, stop).await;
+    connections::serve(Front(listening), service, stop).await;
 }
 
-fn router(control: Handle, live: Live, keys: AccessKeys) -> Router {
+fn router(control: Handle, live: Live, guard: Guard) -> Router {
     let watching = Router::new()
         .route("/console/live", get(live::get))
         .layer(Extension(live));
     let inside = admin::for_console(control).merge(watching);
-    let guard = Arc::new(Guard::new(Sessions::new(keys)));
-    page::with_headers(guard::around(inside, guard).merge(page::router()))
+    page::with_headers(guard::around(inside, Arc::new(guard)).merge(page::router()))
 }

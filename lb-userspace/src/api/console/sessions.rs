@@ -8,7 +8,10 @@ use std::{
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use uuid::Uuid;
 
 use crate::config::AccessKeys;
@@ -32,6 +35,27 @@ pub(super) struct Sessions {
 struct Session {
     key: Arc<str>,
     begun: Instant,
+    /// Gone with the session.
+    alive: watch::Sender<()>,
+}
+
+/// What a session lets in: one request, or a stream for as long as it lasts.
+#[derive(Debug, Clone)]
+pub(super) struct Pass {
+    pub(super) key: Arc<str>,
+    until: Instant,
+    alive: watch::Receiver<()>,
+}
+
+impl Pass {
+    /// Done when the session has ended, by a logout or by its age.
+    pub(super) async fn ended(mut self) {
+        tokio::select! {
+            () = sleep_until(self.until) => {}
+            // Nothing is ever sent there; an error means that it is gone.
+            () = async { while self.alive.changed().await.is_ok() {} } => {}
+        }
+    }
 }
 
 impl Sessions {
@@ -67,16 +91,22 @@ impl Sessions {
         let session = Session {
             key: key.into(),
             begun: now,
+            alive: watch::Sender::new(()),
         };
         open.insert(digest(&token), session);
         Some(token)
     }
 
-    /// The key that the session with this token was begun with.
-    pub(super) fn of(&self, token: &str, now: Instant) -> Option<Arc<str>> {
+    /// What the session with this token lets in.
+    pub(super) fn of(&self, token: &str, now: Instant) -> Option<Pass> {
         let open = self.lock();
         let session = open.get(&digest(token))?;
-        (now < session.begun + LIFE).then(|| Arc::clone(&session.key))
+        let until = session.begun + LIFE;
+        (now < until).then(|| Pass {
+            key: Arc::clone(&session.key),
+            until,
+            alive: session.alive.subscribe(),
+        })
     }
 
     pub(super) fn end(&self, token: &str) {
@@ -112,16 +142,38 @@ mod tests {
         Sessions::new(keys.into())
     }
 
+    fn whose(sessions: &Sessions, token: &str, now: Instant) -> Option<Arc<str>> {
+        sessions.of(token, now).map(|pass| pass.key)
+    }
+
     #[test]
     fn a_session_lasts_until_it_is_ended_or_old() {
         let sessions = sessions();
         let now = Instant::now();
         let token = sessions.begin("anna", "secret", now).unwrap();
-        assert_eq!(sessions.of(&token, now).as_deref(), Some("anna"));
-        assert_eq!(sessions.of(&token, now + LIFE), None);
-        assert_eq!(sessions.of("another", now), None);
+        assert_eq!(whose(&sessions, &token, now).as_deref(), Some("anna"));
+        assert_eq!(whose(&sessions, &token, now + LIFE), None);
+        assert_eq!(whose(&sessions, "another", now), None);
         sessions.end(&token);
-        assert_eq!(sessions.of(&token, now), None);
+        assert_eq!(whose(&sessions, &token, now), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_is_over_with_its_session() {
+        let sessions = sessions();
+        let begun = Instant::now();
+        let token = sessions.begin("anna", "secret", begun).unwrap();
+        let by_logout = sessions.of(&token, begun).unwrap();
+        let by_age = by_logout.clone();
+        by_age.ended().await;
+        assert_eq!(Instant::now(), begun + LIFE);
+        let token = sessions.begin("anna", "secret", Instant::now()).unwrap();
+        let pass = sessions.of(&token, Instant::now()).unwrap();
+        let over = tokio::spawn(pass.ended());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!over.is_finished());
+        sessions.end(&token);
+        over.await.unwrap();
     }
 
     #[test]
@@ -153,6 +205,6 @@ mod tests {
             sessions.begin("anna", "secret", later).unwrap();
         }
         assert_eq!(sessions.lock().len(), MOST);
-        assert_eq!(sessions.of(&first, now), None);
+        assert_eq!(whose(&sessions, &first, now), None);
     }
 }

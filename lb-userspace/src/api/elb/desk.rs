@@ -10,6 +10,7 @@ use super::{
     extras::Extras,
 };
 use crate::{
+    api::{ends::Ends, operators::Operators},
     config::ElbApi,
     control::Handle,
     wire::{Backend, LoadBalancer},
@@ -33,11 +34,23 @@ impl Shared {
     }
 }
 
+/// Whether a caller may change something.
+#[derive(Debug, Clone)]
+pub(super) enum MayChange {
+    /// Who signed may.
+    Yes,
+    /// Without access keys: many things on a host can be talked into a GET.
+    NotByGet,
+    /// Without access keys: those who may use the admin socket.
+    If(Operators, Ends),
+}
+
 /// One caller's desk.
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
     pub(super) control: Handle,
     shared: Arc<Shared>,
+    may_change: MayChange,
 }
 
 /// A load balancer with what the API remembers of it.
@@ -69,8 +82,27 @@ impl Known {
 }
 
 impl Desk {
-    pub(super) fn new(control: Handle, shared: Arc<Shared>) -> Self {
-        Self { control, shared }
+    pub(super) fn new(control: Handle, shared: Arc<Shared>, may_change: MayChange) -> Self {
+        Self {
+            control,
+            shared,
+            may_change,
+        }
+    }
+
+    /// Refuses whoever may not change anything.
+    pub(super) async fn admit_change(&self) -> Result<(), Refusal> {
+        match &self.may_change {
+            MayChange::Yes => Ok(()),
+            MayChange::NotByGet => Err(Refusal::new(
+                Code::AccessDenied,
+                "without access keys what changes something is sent as a POST",
+            )),
+            MayChange::If(operators, ends) => operators.admit(*ends).await.map_err(|why| {
+                let message = format!("{why}; {}", why.hint());
+                Refusal::new(Code::AccessDenied, message)
+            }),
+        }
     }
 
     pub(super) fn settings(&self) -> &ElbApi {

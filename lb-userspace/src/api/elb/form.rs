@@ -14,7 +14,10 @@ use std::{
 
 use percent_encoding::percent_decode;
 
-use super::errors::{Code, Refusal, shortened};
+use super::{
+    errors::{Code, Refusal, shortened},
+    xml::can_be_said,
+};
 
 /// A thousand instances fit in several times over.
 const PARAMETERS: usize = 5000;
@@ -353,10 +356,14 @@ fn decoded(bytes: &[u8]) -> Result<String, Refusal> {
         .iter()
         .map(|byte| if *byte == b'+' { b' ' } else { *byte })
         .collect();
-    percent_decode(&spaced)
+    let text = percent_decode(&spaced)
         .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| refused("is not UTF-8"))
+        .map_err(|_| refused("is not UTF-8"))?;
+    // What is remembered is told again, and no answer could say it.
+    if !text.chars().all(can_be_said) {
+        return Err(refused("has a character that XML does not have"));
+    }
+    Ok(text.into_owned())
 }
 
 /// The bound that `value` breaks, in words, if it breaks one.

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes},
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue},
     http::request::Parts,
     service::service_fn,
 };
@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::{
     actions, browser,
-    desk::{Desk, Shared},
-    errors::{Code, Refusal},
+    desk::{Desk, MayChange, Shared},
+    errors::{Code, Refusal, shortened},
     sigv4::Claim,
     xml::Xml,
 };
@@ -30,7 +30,10 @@ use crate::{
     api::{
         body,
         connections::{self, Door},
+        ends::Ends,
+        host::Names,
         listening::Listening,
+        operators::Operators,
         party::Party,
         seats::{Limits, NoPlace, Seat},
     },
@@ -62,15 +65,18 @@ pub enum StartError {
 pub struct Endpoint {
     listening: Listening,
     keys: AccessKeys,
+    names: Names,
+    operators: Operators,
     shared: Arc<Shared>,
 }
 
 impl Endpoint {
-    /// Reads the access keys and listens. Needs a tokio runtime.
+    /// Reads the access keys and listens. Without keys, `operators` may change
+    /// something. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the keys cannot be read, or the address is taken.
-    pub fn bind(settings: ElbApi) -> Result<Self, StartError> {
+    pub fn bind(settings: ElbApi, operators: Operators) -> Result<Self, StartError> {
         let keys = settings.entrance.all_access_keys()?;
         let address = settings.entrance.listen;
         let listening =
@@ -78,6 +84,8 @@ impl Endpoint {
         Ok(Self {
             listening,
             keys,
+            names: Names::new(settings.entrance.names.clone()),
+            operators,
             shared: Arc::new(Shared::new(settings)),
         })
     }
@@ -125,19 +133,23 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
     let Endpoint {
         listening,
         keys,
+        names,
+        operators,
         shared,
     } = endpoint;
     let office = Arc::new(Office {
         keys,
+        names,
+        operators,
         shared,
         control,
     });
     let service = |stream: &TcpStream| {
-        let peer = stream.peer_addr()?;
+        let ends = Ends::of(stream)?;
         let office = Arc::clone(&office);
         Ok(service_fn(move |request| {
             let office = Arc::clone(&office);
-            async move { Ok::<_, Infallible>(office.answer(request, peer).await) }
+            async move { Ok::<_, Infallible>(office.answer(request, ends).await) }
         }))
     };
     connections::serve(Front(listening), service, stop).await;
@@ -147,6 +159,8 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
 #[derive(Debug)]
 struct Office {
     keys: AccessKeys,
+    names: Names,
+    operators: Operators,
     shared: Arc<Shared>,
     control: Handle,
 }
@@ -155,15 +169,15 @@ const XML: &str = "text/xml";
 
 impl Office {
     /// Every request has an answer.
-    async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Full<Bytes>>
+    async fn answer<B>(&self, request: Request<B>, ends: Ends) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + Send,
     {
         let id = Uuid::new_v4();
-        let (status, document) = match self.perform(request, peer).await {
+        let (status, document) = match self.perform(request, ends).await {
             Ok((action, result)) => (StatusCode::OK, result_document(action, &result, &id)),
             Err(refusal) => {
-                tracing::debug!(%peer, %id, code = refusal.code.name(), "{}", refusal.message);
+                tracing::debug!(peer = %ends.peer, %id, code = refusal.code.name(), "{}", refusal.message);
                 (refusal.code.status(), error_document(&refusal, &id))
             }
         };
@@ -180,7 +194,7 @@ impl Office {
     async fn perform<B>(
         &self,
         request: Request<B>,
-        peer: SocketAddr,
+        ends: Ends,
     ) -> Result<(&'static str, Xml), Refusal>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + Send,
@@ -203,14 +217,19 @@ impl Office {
                 ));
             }
         };
-        let claim = self.claim(&head)?;
+        let claim = self.claim(&head, ends.local)?;
         let seat = head.extensions.get::<Seat>().ok_or_else(not_served)?;
         let body = body::whole(body, BODY_LIMIT, seat).await?;
-        let by = match claim {
-            None => format!("elb {peer}"),
+        let peer = ends.peer;
+        let (by, may_change) = match claim {
+            None if in_query => (format!("elb {peer}"), MayChange::NotByGet),
+            None => {
+                let operators = self.operators.clone();
+                (format!("elb {peer}"), MayChange::If(operators, ends))
+            }
             Some(claim) => {
                 let key = claim.verify(&head, &body, SystemTime::now())?;
-                format!("elb {peer} key {key}")
+                (format!("elb {peer} key {key}"), MayChange::Yes)
             }
         };
         let form = if in_query {
@@ -218,19 +237,49 @@ impl Office {
         } else {
             &*body
         };
-        let desk = Desk::new(self.control.by(&by), Arc::clone(&self.shared));
+        let desk = Desk::new(self.control.by(&by), Arc::clone(&self.shared), may_change);
         actions::perform_form(form, &desk).await
     }
 
     /// Who the head says is asking, if that is needed; or that they may not.
-    fn claim<'h>(&'h self, head: &'h Parts) -> Result<Option<Claim<'h>>, Refusal> {
+    fn claim<'h>(
+        &'h self,
+        head: &'h Parts,
+        local: SocketAddr,
+    ) -> Result<Option<Claim<'h>>, Refusal> {
+        let is_ours = asked_host(head).is_some_and(|host| self.names.include(host, local));
         if self.keys.is_empty() {
             // A signature by whatever key is neither needed nor looked at.
-            browser::refuse(&head.headers)?;
+            browser::refuse(&head.headers, is_ours)?;
             return Ok(None);
         }
-        Claim::read(&head.headers, &self.keys).map(Some)
+        let claim = Claim::read(&head.headers, &self.keys)?;
+        if !is_ours {
+            return Err(Refusal::new(
+                Code::SignatureDoesNotMatch,
+                format!(
+                    "the request is signed for '{}', which is not a name of this endpoint: \
+                     name it in `names` of [elb_api] if it is",
+                    shortened(asked_host(head).unwrap_or(""))
+                ),
+            ));
+        }
+        Ok(Some(claim))
     }
+}
+
+/// The one host that the request names.
+fn asked_host(head: &Parts) -> Option<&str> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return None;
+    };
+    let host = host.to_str().ok()?;
+    // A proxy's form of request has it twice, and then they must agree.
+    let target = head.uri.authority();
+    target
+        .is_none_or(|target| target.as_str().eq_ignore_ascii_case(host))
+        .then_some(host)
 }
 
 /// Only an office without a door gets here.

@@ -76,6 +76,11 @@ impl Xml {
     }
 }
 
+/// Whether XML 1.0 has the character: its production `Char`.
+pub(super) fn can_be_said(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
 /// Passes text on with what XML has no room for replaced.
 struct Escaped<'x>(&'x mut String);
 
@@ -88,10 +93,7 @@ impl fmt::Write for Escaped<'_> {
                 '>' => self.0.push_str("&gt;"),
                 // A reader would make a line feed of it.
                 '\r' => self.0.push_str("&#13;"),
-                '\t' | '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => {
-                    self.0.push(c);
-                }
-                // XML 1.0 cannot say it at all.
+                c if can_be_said(c) => self.0.push(c),
                 _ => self.0.push(char::REPLACEMENT_CHARACTER),
             }
         }

@@ -401,10 +401,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_message_ends_the_datagram() {
-        assert_eq!(messages(&[]).count(), 0);
-        assert_eq!(messages(&[1, 2, 3]).count(), 0);
+        assert_eq!(messages::<Message>(&[]).count(), 0);
+        assert_eq!(messages::<Message>(&[1, 2, 3]).count(), 0);
         // A length of zero, which would never get on.
-        let mut results = messages(&[0; 32]);
+        let mut results = messages::<Message>(&[0; 32]);
         assert!(results.next().unwrap().is_err());
         assert!(results.next().unwrap().is_err());
         assert!(results.next().is_none());

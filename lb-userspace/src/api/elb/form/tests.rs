@@ -64,6 +64,24 @@ fn what_is_no_form_is_refused() {
 }
 
 #[test]
+fn what_xml_cannot_say_is_refused_wherever_it_is() {
+    for bad in [
+        "a=%00",
+        "a=x%01y",
+        "a=%1b",
+        "%08=x",
+        "a.%1f=x",
+        "a=%ef%bf%be",
+        "a=%ef%bf%bf",
+    ] {
+        let refusal = Params::parse(bad.as_bytes()).expect_err(bad);
+        assert_eq!(refusal.code, Code::MalformedQueryString, "{bad}");
+    }
+    let mut form = parse("a=%09%0a%0d+%7f");
+    assert_eq!(form.text("a").unwrap().as_deref(), Some("\t\n\r \u{7f}"));
+}
+
+#[test]
 fn what_is_too_much_is_refused() {
     let many: Vec<String> = (0..=PARAMETERS).map(|n| format!("p{n}=1")).collect();
     assert!(Params::parse(many.join("&").as_bytes()).is_err());
@@ -125,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encoded_is_read_back(pairs in proptest::collection::btree_map("[A-Za-z]{1,8}", any::<String>(), 0..8)) {
+    fn what_is_encoded_is_read_back(pairs in proptest::collection::btree_map("[A-Za-z]{1,8}", "[\t\n\r -\u{d7ff}\u{10000}-\u{10ffff}]{0,40}", 0..8)) {
         let encode = |text: &str| {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
         };
