@@ -22,7 +22,7 @@ pub const MAX_WEIGHT: u16 = 1000;
 /// gets that far.
 const WALK: u32 = 128;
 
-/// A member's way through the table.
+/// A member's permutation of the table, as far as it has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     backend: u16,

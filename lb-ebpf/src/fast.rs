@@ -6,7 +6,6 @@ use lb_common::{
     mode::Mode,
     tcp, wire,
 };
-
 use lb_ebpf::{cursor::Cursor, hook::Hook, ip::IpHeader};
 
 use crate::{

@@ -60,7 +60,6 @@ use lb_common::{
     },
     wire,
 };
-
 use lb_ebpf::{
     cursor::Cursor,
     hook::{Hook as _, xdp::Xdp},

@@ -2,7 +2,6 @@
 //! exact (RFC 9293, section 3.10.7.1).
 
 use lb_common::{abi::counter::Verdict, tcp, wire};
-
 use lb_ebpf::{
     cursor::Cursor,
     hook::Hook,

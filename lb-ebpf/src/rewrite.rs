@@ -11,7 +11,6 @@ use lb_common::{
     tunnel::{Inner, Outer},
     wire,
 };
-
 use lb_ebpf::{
     cursor::Cursor,
     hook::Hook,
@@ -63,7 +62,7 @@ pub(crate) fn to_client<H: Hook, A: Family>(
         .ok_or(Verdict::DropInternal)?;
     let interface = maps::INTERFACES
         .get(entry.interface as u32)
-        .ok_or(Verdict::DropNoWay)?;
+        .ok_or(Verdict::DropNoNextHop)?;
     cursor
         .header::<wire::Ethernet>(0)?
         .set_macs(entry.client_mac, interface.mac);

@@ -5,7 +5,6 @@ use lb_common::abi::{
     flow::{Flow, FlowKey},
     fragment::FragmentKey,
 };
-
 use lb_ebpf::ip::Datagram;
 
 use crate::packet::Packet;

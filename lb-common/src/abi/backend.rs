@@ -20,7 +20,7 @@ pub struct Backend {
     /// configured, or the base of the tunnel's outer source.
     pub source: [u32; 4],
     pub lb: u16,
-    /// The MTU of the way there.
+    /// The MTU of the link there.
     pub mtu: u16,
     /// The forwarding mode: [`crate::mode::Mode::byte`].
     pub mode: u8,
@@ -43,7 +43,7 @@ const _: () = assert!(size_of::<Backend>() == 64);
 
 /// May take new flows.
 pub const TAKES_NEW: u32 = 1 << 0;
-/// The way there is known (MAC address and interface).
+/// The next hop is known (MAC address and interface).
 pub const REACHABLE: u32 = 1 << 1;
 /// `address` and `source` are IPv6.
 pub const V6: u32 = 1 << 2;

@@ -95,7 +95,7 @@ verdicts! {
     UnreachableNoPort = Answer "unreachable_no_nat_port",
     /// Echo to a VIP, answered.
     Echo = Answer "echo_reply",
-    /// Too big for the way to the backend: ICMP fragmentation needed, or
+    /// Too big for the link to the backend: ICMP fragmentation needed, or
     /// packet too big.
     TooBig = Answer "icmp_too_big",
     /// As above, but more than the rate limit: dropped.
@@ -104,8 +104,9 @@ verdicts! {
     DropFragment = Drop "drop_unknown_fragment",
     /// An ICMP error about no flow that we know: passed to the host.
     IcmpNoFlow = Pass "pass_icmp_no_flow",
-    /// The way to the backend, or back to the client, is not known: dropped.
-    DropNoWay = Drop "drop_no_next_hop",
+    /// The next hop to the backend, or the interface of the client, is not known:
+    /// dropped.
+    DropNoNextHop = Drop "drop_no_next_hop",
     /// Its hops are used up: dropped.
     DropTtl = Drop "drop_ttl_expired",
     /// The kernel refused a helper call: dropped.

@@ -177,7 +177,7 @@ pub const HALF_OPEN_TICKS: u32 = ticks(60_000);
 /// Where ebb sees one side only (dsr, ipip), a UDP conversation or an adopted
 /// TCP flow counts as established once it has gone on for this long: a flood of
 /// single packets never gets there (P6).
-pub const SETTLES: u32 = ticks(1_000);
+pub const PROVEN_AFTER: u32 = ticks(1_000);
 
 #[cfg(test)]
 mod tests {

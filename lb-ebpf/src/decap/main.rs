@@ -24,7 +24,6 @@ use lb_common::{
     },
     wire,
 };
-
 use lb_ebpf::{
     cursor::Cursor,
     hook::xdp::Xdp,

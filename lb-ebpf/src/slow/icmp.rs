@@ -8,7 +8,6 @@ use lb_common::{
     },
     checksum, wire,
 };
-
 use lb_ebpf::{
     cursor::Cursor,
     hook::Hook,

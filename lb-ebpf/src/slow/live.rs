@@ -167,6 +167,6 @@ pub(crate) fn interface_of<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> 
     // SAFETY: the value is copied at once, and is one aligned word.
     match unsafe { maps::INTERFACE_BY_IFINDEX.get(ifindex) } {
         Some(index) => Ok(*index as u16),
-        None => Err(Verdict::DropNoWay),
+        None => Err(Verdict::DropNoNextHop),
     }
 }

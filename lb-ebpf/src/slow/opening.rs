@@ -4,7 +4,7 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, REPLY, SETTLES},
+        flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
     },
     tcp,
 };
@@ -94,7 +94,7 @@ fn handshake<A: HalfOpen>(
     if packet.is_tcp() && !packet.opens() {
         let proven = if nat {
             acknowledges_answer(packet, entry, backend, scratch, now)?
-        } else if entry.state() & ADOPTED != 0 && !settled(entry, now) {
+        } else if entry.state() & ADOPTED != 0 && !has_gone_on(entry, now) {
             return Ok(Meaning::Forward);
         } else {
             packet.has(tcp::ACK)
@@ -109,7 +109,7 @@ fn handshake<A: HalfOpen>(
         mend_reply(packet, entry, backend, scratch, now)?;
         return Ok(Meaning::Forward);
     }
-    let talks = !packet.is_tcp() && settled(entry, now);
+    let talks = !packet.is_tcp() && has_gone_on(entry, now);
     Ok(if talks {
         Meaning::Proof
     } else {
@@ -118,8 +118,8 @@ fn handshake<A: HalfOpen>(
 }
 
 #[inline(always)]
-fn settled<A: HalfOpen>(entry: Entry<A>, now: u32) -> bool {
-    now.wrapping_sub(entry.get(|f| f.born)) >= SETTLES
+fn has_gone_on<A: HalfOpen>(entry: Entry<A>, now: u32) -> bool {
+    now.wrapping_sub(entry.get(|f| f.born)) >= PROVEN_AFTER
 }
 
 /// The client's ACK proves that it has seen the backend's SYN-ACK: a forged one
