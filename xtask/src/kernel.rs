@@ -49,16 +49,44 @@ impl Objects {
 
 /// Builds every binary of `lb-ebpf`.
 pub(crate) fn build(toolchain: &Toolchain) -> Result<Objects> {
-    let target_dir = workspace::target_dir().join("bpf");
     step("building the kernel program", || {
-        command::run(&mut cargo(toolchain, &target_dir)?)
+        command::run(cargo(toolchain, &toolchain.cargo())?.args(for_the_kernel("build")))
     })?;
     Ok(Objects {
-        dir: target_dir.join(TARGET).join("release"),
+        dir: target_dir().join(TARGET).join("release"),
     })
 }
 
-fn cargo(toolchain: &Toolchain, target_dir: &Path) -> Result<Command> {
+/// Clippy's word on `lb-ebpf` as it is built for the kernel: what it compiles
+/// to elsewhere is not what runs.
+pub(crate) fn lint(toolchain: &Toolchain) -> Result<()> {
+    // Called by its path: a cargo that looks for `cargo clippy` may find that
+    // of another toolchain first.
+    let mut clippy = cargo(toolchain, &toolchain.cargo_clippy()?)?;
+    clippy
+        .env("CARGO", toolchain.cargo())
+        .args(for_the_kernel("clippy"))
+        .args(["--", "-D", "warnings"]);
+    command::run(&mut clippy)
+}
+
+fn target_dir() -> PathBuf {
+    workspace::target_dir().join("bpf")
+}
+
+/// What cargo is told, whatever it does with the kernel program.
+fn for_the_kernel(verb: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [verb, "--package", "lb-ebpf", "--bins", "--release"]
+        .into_iter()
+        .chain(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+        .map(OsString::from)
+        .collect();
+    arguments.push(target_dir().into());
+    arguments
+}
+
+/// `program`, which is a cargo, in an environment for the kernel's toolchain.
+fn cargo(toolchain: &Toolchain, program: &Path) -> Result<Command> {
     let rustflags = [
         // What aya-ebpf picks the layout of `pt_regs` by.
         &format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
@@ -70,7 +98,7 @@ fn cargo(toolchain: &Toolchain, target_dir: &Path) -> Result<Command> {
     ]
     .join("\x1f");
 
-    let mut cargo = Command::new(toolchain.cargo());
+    let mut cargo = Command::new(program);
     // The cargo that runs xtask leaves its own toolchain in the environment.
     // None of it may reach this build, nor may flags meant for the host.
     for (name, _) in env::vars_os() {
@@ -83,10 +111,7 @@ fn cargo(toolchain: &Toolchain, target_dir: &Path) -> Result<Command> {
         .env("RUSTC", toolchain.rustc())
         .env("RUSTC_BOOTSTRAP", "1") // build-std on a compiler that is not a nightly
         .env("PATH", path_with(toolchain.linker_dir())?)
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
-        .args(["build", "--package", "lb-ebpf", "--bins", "--release"])
-        .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
-        .arg(target_dir);
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags);
     Ok(cargo)
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod check;
 mod clean_lab;
 mod command;
 mod demo;
@@ -15,7 +16,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Builds, tests and shows ebb.
 #[derive(Parser)]
@@ -29,6 +30,8 @@ struct Cli {
 enum Verb {
     /// Install what is missing for the other verbs; quick when nothing is.
     Setup,
+    /// Judge the source: format, lints, layers, documents, dependencies.
+    Check(check::Args),
     /// Build the kernel program, then `ebb` with it inside (release).
     Build,
     /// Build, then run the agent on this host, in the foreground.
@@ -51,6 +54,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Setup => setup::run(),
+        Verb::Check(args) => check::run(&args, Cli::command()),
         Verb::Build => build::run(),
         Verb::BuildAndLoad(args) => load::run(&args),
         Verb::Test(args) => test::run(&args),

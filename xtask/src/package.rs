@@ -1,18 +1,14 @@
 //! `cargo xtask package`: a Debian package of what the build made, with the man
 //! pages and completions that the binary itself writes.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     build,
     command::{self, step},
-    workspace,
+    setup, workspace,
 };
 
 const CARGO_DEB: &str = "3.8.0";
@@ -22,7 +18,7 @@ const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "ebb.bash"), ("zsh", "_ebb"), ("fish", "ebb.fish")];
 
 pub(crate) fn run() -> Result<()> {
-    let cargo_deb = find_or_build()?;
+    let cargo_deb = setup::crate_built("cargo-deb", CARGO_DEB)?;
     let built = build::build(&[])?;
     // Where the package's list of files looks, whatever the target folder is.
     let dir = workspace::root().join("target/package");
@@ -59,29 +55,4 @@ fn write_beside(ebb: &Path, dir: &Path) -> Result<()> {
         fs::write(dir.join(file), script).with_context(failed)?;
     }
     Ok(())
-}
-
-/// `cargo-deb`, built on first use.
-fn find_or_build() -> Result<PathBuf> {
-    let home = workspace::tools_dir()?.join(format!("cargo-deb-{CARGO_DEB}"));
-    let program = home.join("bin/cargo-deb");
-    if !program.is_file() {
-        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        step(&format!("building cargo-deb {CARGO_DEB} (once)"), || {
-            let mut cargo = command::cargo();
-            cargo
-                // Not the workspace's: its configuration is not for this.
-                .current_dir(&home)
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-                .env("CARGO_PROFILE_RELEASE_LTO", "off")
-                .env_remove("CARGO_TARGET_DIR")
-                .env_remove("RUSTFLAGS")
-                .env_remove("CARGO_ENCODED_RUSTFLAGS")
-                .args(["install", "cargo-deb", "--version", CARGO_DEB])
-                .args(["--locked", "--force", "--root"])
-                .arg(&home);
-            command::run(&mut cargo)
-        })?;
-    }
-    Ok(program)
 }

@@ -19,6 +19,7 @@ mod flows;
 mod init;
 mod lb;
 mod man;
+mod parses;
 #[cfg(test)]
 mod samples;
 mod status;
@@ -44,7 +45,7 @@ Exit codes:
 
 /// A Layer-4 load balancer that lets connections end well.
 #[derive(Debug, Parser)]
-#[command(name = "ebb", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "ebb", version, after_help = EXIT_CODES)]
 struct Args {
     /// The agent's socket
     #[arg(
@@ -104,6 +105,9 @@ enum Command {
     /// Write the man pages into a folder
     #[command(hide = true)]
     Man(man::Args),
+    /// Say whether commands parse
+    #[command(hide = true)]
+    Parses(parses::Args),
 }
 
 /// How a verb ended; an error is 1.
@@ -173,6 +177,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Decap(args) => wait_for(decap::run(&args, ui)),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),
+        Command::Parses(args) => parses::run(&args, &Args::command(), ui),
     }
 }
 

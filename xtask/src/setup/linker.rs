@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::crates;
 use crate::{
     command::{self, step},
     workspace,
@@ -86,35 +87,12 @@ fn build(llvm: &Llvm, home: &Path) -> Result<()> {
     for name in ["libLLVM.so", &llvm.soname] {
         link(&llvm.library, &lib.join(name))?;
     }
-    let mut cargo = command::cargo();
-    cargo
-        // Not the workspace's: its configuration is not for this.
-        .current_dir(home)
-        .env("LLVM_PREFIX", home)
-        // It runs once per build, and most of that in LLVM: not worth the time
-        // that optimizing it takes.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            VERSION,
-            "--locked",
-            "--force",
-        ])
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{}", llvm.major),
-        ])
-        .arg("--root")
-        .arg(home);
+    let mut cargo = crates::install("bpf-linker", VERSION, home);
+    cargo.env("LLVM_PREFIX", home).args([
+        "--no-default-features",
+        "--features",
+        &format!("llvm-{}", llvm.major),
+    ]);
     command::run(&mut cargo)
 }
 

@@ -7,17 +7,25 @@
 
 mod apt;
 mod clients;
+mod crates;
 mod emulator;
 mod linker;
 mod toolchain;
 mod unpacked;
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use clients::find_or_install as clients;
+pub(crate) use crates::find_or_build as crate_built;
 pub(crate) use emulator::{Emulator, find_or_unpack as emulator};
+pub(crate) use toolchain::{OLDEST_RUSTC, major_minor, rustup_toolchains};
 
 use crate::{
     command::{self, step},
@@ -27,15 +35,20 @@ use crate::{
 /// A compiler for BPF and the linker that goes with it.
 pub(crate) struct Toolchain {
     compiler: toolchain::Compiler,
-    linker_dir: std::path::PathBuf,
+    linker_dir: PathBuf,
 }
 
 impl Toolchain {
-    pub(crate) fn cargo(&self) -> std::path::PathBuf {
+    pub(crate) fn cargo(&self) -> PathBuf {
         self.compiler.bin("cargo")
     }
 
-    pub(crate) fn rustc(&self) -> std::path::PathBuf {
+    /// Clippy of the same compiler; none of another can read what it wrote.
+    pub(crate) fn cargo_clippy(&self) -> Result<PathBuf> {
+        self.compiler.clippy()
+    }
+
+    pub(crate) fn rustc(&self) -> PathBuf {
         self.compiler.bin("rustc")
     }
 
@@ -70,6 +83,9 @@ pub(crate) fn run() -> Result<()> {
     lab()?;
     clients()?;
     browser()?;
+    emulator()?;
+    toolchain.cargo_clippy()?;
+    cargo_deny()?;
     println!(
         "ready: {}, {}",
         toolchain.compiler.description,
@@ -86,6 +102,11 @@ pub(crate) fn toolchain() -> Result<Toolchain> {
         compiler,
         linker_dir,
     })
+}
+
+/// What judges the dependencies.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    crate_built("cargo-deny", "0.20.2")
 }
 
 /// What the lab needs of the host: root, programs, and a place for pins.

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{apt, linker};
 use crate::{
@@ -20,8 +20,14 @@ use crate::{
 /// complete.
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
+/// Clippy of the same version as the three.
+const DEBIAN_CLIPPY: &str = "rust-web-clippy";
+
+/// Where the system's Rust is.
+const SYSTEM: &str = "/usr";
+
 /// The oldest rustc that builds the workspace; `rust-version` in Cargo.toml.
-const OLDEST_RUSTC: (u32, u32) = (1, 95);
+pub(crate) const OLDEST_RUSTC: (u32, u32) = (1, 95);
 
 /// A Rust installation that can build for BPF.
 pub(crate) struct Compiler {
@@ -34,6 +40,29 @@ pub(crate) struct Compiler {
 impl Compiler {
     pub(crate) fn bin(&self, name: &str) -> PathBuf {
         self.sysroot.join("bin").join(name)
+    }
+
+    /// Its clippy, installed on first use.
+    pub(super) fn clippy(&self) -> Result<PathBuf> {
+        let programs = ["cargo-clippy", "clippy-driver"].map(|name| self.bin(name));
+        let is_there = || programs.iter().all(|program| program.is_file());
+        if !is_there() {
+            let toolchain = self.sysroot.file_name().unwrap_or_default();
+            if self.sysroot == Path::new(SYSTEM) {
+                apt::install("clippy of the system's Rust", &[DEBIAN_CLIPPY])?;
+            } else if let Some(rustup) = workspace::find_program("rustup") {
+                let mut add = Command::new(rustup);
+                add.args(["component", "add", "clippy", "--toolchain"]);
+                command::run(add.arg(toolchain))?;
+            }
+        }
+        ensure!(
+            is_there(),
+            "the Rust at {} has no clippy; install the one that belongs to it",
+            self.sysroot.display()
+        );
+        let [cargo_clippy, _] = programs;
+        Ok(cargo_clippy)
     }
 
     /// The compiler at `sysroot`, or why it won't do.
@@ -102,7 +131,7 @@ pub(crate) fn find_or_install() -> Result<Compiler> {
 /// The first compiler that will do, or a line for each that won't.
 fn find() -> Result<Compiler, String> {
     let mut refusals = String::new();
-    for sysroot in nightlies().into_iter().chain([PathBuf::from("/usr")]) {
+    for sysroot in nightlies().into_iter().chain([PathBuf::from(SYSTEM)]) {
         if !sysroot.join("bin/rustc").is_file() {
             continue;
         }
@@ -114,9 +143,16 @@ fn find() -> Result<Compiler, String> {
     Err(refusals)
 }
 
-/// The nightly toolchains of rustup, looked up where it keeps them: asking
-/// rustup itself takes longer than everything else that `setup` looks at.
+/// The nightly toolchains of rustup: `nightly-x86_64-…`, which updates, before
+/// `nightly-2026-01-01-x86_64-…`.
 fn nightlies() -> Vec<PathBuf> {
+    rustup_toolchains(|name| name.starts_with("nightly-"))
+}
+
+/// The toolchains of rustup whose name is wanted, the last by name first; looked
+/// up where it keeps them: asking rustup itself takes longer than everything else
+/// that `setup` looks at.
+pub(crate) fn rustup_toolchains(wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let home = env::var_os("RUSTUP_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(env::home_dir()?.join(".rustup")));
@@ -128,10 +164,9 @@ fn nightlies() -> Vec<PathBuf> {
         .filter(|path| {
             path.file_name()
                 .and_then(OsStr::to_str)
-                .is_some_and(|name| name.starts_with("nightly-"))
+                .is_some_and(&wanted)
         })
         .collect();
-    // `nightly-x86_64-…`, which updates, before `nightly-2026-01-01-x86_64-…`.
     found.sort_by(|a, b| b.cmp(a));
     found
 }
