@@ -3,11 +3,10 @@
 //! - [`written`]: known keys, values of the right type, and where they stand;
 //! - [`understand`], [`declare`]: what they mean, checked, with [`host`], which
 //!   they must fit;
-//! - [`settings`], [`elb`], [`console`], [`entrance`], [`host_name`], [`hook`],
-//!   [`spec`]: the result; [`document`]: all of it together;
-//! - [`together`]: rules that no load balancer can be checked against alone,
-//!   which hold for those that come in by the API too;
-//! - [`invalid`], [`diagnostic`]: what can be wrong, and on which line.
+//! - [`settings`], [`elb`], [`console`], [`entrance`], [`hook`], and of a load
+//!   balancer [`Declaration`](crate::model::Declaration): the result; [`document`]:
+//!   all of it together;
+//! - [`diagnostic`]: what is wrong, and on which line.
 
 mod console;
 mod declare;

@@ -1,7 +1,7 @@
 //! What of this host is in ebb's way, and the command that mends it.
 //!
 //! - [`facts`]: what the host is like, asked once;
-//! - [`examine`]: what that means for ebb; pure.
+//! - [`mod@examine`]: what that means for ebb; pure.
 
 mod examine;
 mod facts;

@@ -1,6 +1,6 @@
 //! What must outlive the agent (P7), and where it is kept.
 //!
-//! - [`file`]: one file on disk, readable by people;
+//! - [`mod@file`]: one file on disk, readable by people;
 //! - [`memory`]: for tests.
 
 pub mod file;

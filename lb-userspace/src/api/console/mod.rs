@@ -1,7 +1,7 @@
 //! The console: a web page to see load balancers, and drains running down, and
 //! to do what operators do every day. One more way into the control task.
 //!
-//! - [`serve`]: the TCP address, and what is there;
+//! - [`mod@serve`]: the TCP address, and what is there;
 //! - [`page`]: the page itself, whole in the binary;
 //! - [`guard`]: who may ask, and from which page; [`sessions`]: who logged in;
 //!   [`tries`]: how often it may be tried;

@@ -1,6 +1,6 @@
 //! Metrics for Prometheus, on an address of their own.
 //!
-//! - [`page`]: what is measured, and how it is called;
+//! - [`mod@page`]: what is measured, and how it is called;
 //! - [`latest`]: the page of this second;
 //! - [`http`]: the address, and the one page there.
 

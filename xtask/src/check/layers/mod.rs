@@ -46,6 +46,7 @@ const STOREYS: [&[&str]; 11] = [
         "notify",
         "object",
         "packet_socket",
+        "seldom",
         "suggest",
         "tables",
     ],
