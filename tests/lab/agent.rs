@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -268,7 +269,14 @@ impl<'a> Ebb<'a> {
 
     pub fn write_config(&self, text: &str) -> Result<()> {
         let file = self.config();
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+        let mode = if text.contains("access_keys") {
+            0o600
+        } else {
+            0o644
+        };
+        fs::write(&file, text)
+            .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(mode)))
+            .with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// The agent's configuration file.

@@ -4,7 +4,7 @@
 use std::{fs::File, io::Read as _, path::PathBuf};
 
 use super::AgentError;
-use crate::config::{Document, Host, Purpose, Settings};
+use crate::config::{Document, Exposed, Host, Purpose, Settings, check_secret_file};
 
 /// The longest configuration file; one of 20,000 backends is half of it.
 pub(super) const LONGEST_FILE: u64 = 4 << 20;
@@ -43,18 +43,30 @@ impl ConfigFile {
             Purpose::AgentOn
         };
         let name = self.path.display().to_string();
-        Document::for_agent(&name, &self.text()?, purpose, host).map_err(AgentError::Config)
+        let (text, kept) = self.text()?;
+        let (settings, document) =
+            Document::for_agent(&name, &text, purpose, host).map_err(AgentError::Config)?;
+        let elb = settings.elb_api.as_ref().map(|api| &api.entrance);
+        let mut entrances = elb.into_iter().chain(&settings.console);
+        if entrances.any(|entrance| !entrance.access_keys.is_empty()) {
+            kept.map_err(|why| AgentError::Exposed {
+                path: self.path.clone(),
+                why,
+            })?;
+        }
+        Ok((settings, document))
     }
 
-    fn text(&self) -> Result<String, AgentError> {
+    /// The file, and whether it would keep a secret.
+    fn text(&self) -> Result<(String, Result<(), Exposed>), AgentError> {
         let failed = |source| AgentError::Read {
             path: self.path.clone(),
             source,
         };
         let mut text = String::new();
-        File::open(&self.path)
-            .map_err(failed)?
-            .take(LONGEST_FILE + 1)
+        let file = File::open(&self.path).map_err(failed)?;
+        let kept = check_secret_file(&file);
+        file.take(LONGEST_FILE + 1)
             .read_to_string(&mut text)
             .map_err(failed)?;
         if text.len() as u64 > LONGEST_FILE {
@@ -62,7 +74,7 @@ impl ConfigFile {
                 path: self.path.clone(),
             });
         }
-        Ok(text)
+        Ok((text, kept))
     }
 
     /// The name under which what the file says is remembered.

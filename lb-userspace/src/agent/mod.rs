@@ -29,7 +29,7 @@ use crate::{
         console, elb, metrics,
     },
     clock::{Clock as _, HostClock, boot_id},
-    config::{Diagnostic, Settings},
+    config::{Diagnostic, Exposed, Settings},
     control::{
         self, Control, Handle, Parts,
         handle::Declare,
@@ -54,6 +54,8 @@ pub enum AgentError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is longer than {LONGEST_FILE} bytes", path.display())]
     TooLong { path: PathBuf },
+    #[error("{} has access keys in it, and keeps no secret: {why}", path.display())]
+    Exposed { path: PathBuf, why: Exposed },
     #[error("the configuration is not valid")]
     Config(Vec<Diagnostic>),
     #[error("cannot ask the host about itself: {0}")]
@@ -182,8 +184,8 @@ impl Agent {
             return Err(AgentError::NoProgram);
         }
         let locks = [
-            Lock::take(&settings.state_dir)?,
-            Lock::take(&settings.bpffs_dir)?,
+            Lock::within(&settings.state_dir)?,
+            Lock::of(&settings.bpffs_dir)?,
         ];
         let socket = Socket::bind(&settings.socket)?;
         let operators = Operators::of(&settings.socket);
@@ -199,7 +201,10 @@ impl Agent {
             .map(|entrance| console::Endpoint::bind(entrance, operators));
         let console = console.transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
-        let store = FileStore::open(&settings.state_dir, &boot)?;
+        let mut store = FileStore::open(&settings.state_dir, &boot)?;
+        // Control loads it again. One that is damaged is found before anything
+        // of the host is touched.
+        store.load(HostClock.now())?;
 
         let fresh = !bpf::is_loaded(&settings.bpffs_dir);
         let (handle, inbox) = control::channel();
@@ -380,7 +385,7 @@ pub fn unload(config: &Path) -> Result<(), AgentError> {
     };
     // Whatever has become of the host since then.
     let (settings, _) = file.parse(None)?;
-    let _lock = Lock::take(&settings.state_dir)?;
+    let _lock = Lock::within(&settings.state_dir)?;
     bpf::unload(&settings.bpffs_dir)?;
     let boot = boot_id().map_err(AgentError::Host)?;
     let state = FileStore::open(&settings.state_dir, &boot)?.load(HostClock.now())?;

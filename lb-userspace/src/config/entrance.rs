@@ -3,7 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -11,6 +13,7 @@ use std::{
 use super::{
     diagnostic::{At, Findings, Span},
     host_name::HostName,
+    secret_file::{self, Exposed},
     written::WrittenEntrance,
 };
 
@@ -58,6 +61,8 @@ pub type AccessKeys = BTreeMap<String, Secret>;
 pub enum AccessKeysError {
     #[error("cannot read the access keys: {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("the access keys in {} are no secret: {why}", path.display())]
+    Exposed { path: PathBuf, why: Exposed },
     #[error("the access keys in {} should be lines like AKIDEXAMPLE = \"secret\": {reason}", path.display())]
     Form { path: PathBuf, reason: String },
     #[error("there are no access keys in {}", path.display())]
@@ -81,10 +86,17 @@ impl Entrance {
 
 fn read_keys(path: &Path) -> Result<AccessKeys, AccessKeysError> {
     let path = path.to_owned();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
         Err(source) => return Err(AccessKeysError::Io { path, source }),
     };
+    if let Err(why) = secret_file::check(&file) {
+        return Err(AccessKeysError::Exposed { path, why });
+    }
+    let mut text = String::new();
+    if let Err(source) = file.read_to_string(&mut text) {
+        return Err(AccessKeysError::Io { path, source });
+    }
     let keys: BTreeMap<String, String> = match toml::from_str(&text) {
         Ok(keys) => keys,
         // The whole error would show the line, and with it the secret.

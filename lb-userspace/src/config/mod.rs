@@ -3,9 +3,9 @@
 //! - [`written`]: known keys, values of the right type, and where they stand;
 //! - [`understand`], [`declare`]: what they mean, checked, with [`host`], which
 //!   they must fit;
-//! - [`settings`], [`elb`], [`console`], [`entrance`], [`hook`], and of a load
-//!   balancer [`Declaration`](crate::model::Declaration): the result; [`document`]:
-//!   all of it together;
+//! - [`settings`], [`elb`], [`console`], [`entrance`], [`host_name`], [`hook`], and of
+//!   a load balancer [`Declaration`](crate::model::Declaration): the result;
+//!   [`document`]: all of it together; [`secret_file`]: who may read it;
 //! - [`diagnostic`]: what is wrong, and on which line.
 
 mod console;
@@ -17,6 +17,7 @@ mod entrance;
 mod hook;
 mod host;
 mod host_name;
+mod secret_file;
 mod settings;
 mod understand;
 mod written;
@@ -28,4 +29,6 @@ pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};
 pub use host::{Host, HostInterface};
 pub use host_name::HostName;
+pub use secret_file::Exposed;
+pub(crate) use secret_file::check as check_secret_file;
 pub use settings::{Ipip, Nat, Settings};

@@ -186,10 +186,14 @@ fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
+    // What a crash left; or a link, which is not followed but taken away.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o640)
         .open(path)?;
     file.write_all(text.as_bytes())?;

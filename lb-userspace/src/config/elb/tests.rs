@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, fs::Permissions, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 use crate::config::{AccessKeysError, Diagnostic, Document, Purpose};
@@ -65,6 +65,11 @@ fn bad_input_is_named() {
             "an address and a port",
         ),
         ("[elb_api]\nlisten_on = \"\"", 3, "did you mean `listen`?"),
+        (
+            "[elb_api]\nnames = [\"http://elb.example.com\"]",
+            3,
+            "not a name that clients ask by",
+        ),
         ("[elb_api]\naccess_keys = { A = \"\" }", 3, "is empty"),
         ("[elb_api]\naccess_keys = { A = 1 }", 3, "expected a string"),
         ("[elb_api]\naccess_keys_file = \"keys\"", 3, "absolute path"),
@@ -118,6 +123,16 @@ fn a_file_of_keys_is_read_and_a_bad_one_refused_without_its_secrets() {
         Err(AccessKeysError::Io { .. })
     ));
     fs::write(&path, "AKID = \"hidden\"\n").unwrap();
+    let with_mode = |mode| {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        api.entrance.all_access_keys()
+    };
+    for exposed in [0o644, 0o660] {
+        let error = with_mode(exposed).expect_err("exposed");
+        assert!(matches!(error, AccessKeysError::Exposed { .. }), "{error}");
+        assert!(error.to_string().contains("chmod"), "{error}");
+    }
+    with_mode(0o640).unwrap();
     let keys = api.entrance.all_access_keys().unwrap();
     assert_eq!(keys["AKID"].expose(), "hidden");
     assert_eq!(keys.len(), 2);

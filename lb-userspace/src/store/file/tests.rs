@@ -178,3 +178,18 @@ fn a_reboot_moves_deadlines_onto_the_new_clock() {
     let life = &state.load_balancers[&name].backends[&id("web-1")].life;
     assert_eq!(life.drain().unwrap().since, Moment(10_000));
 }
+
+#[test]
+fn no_link_leads_the_state_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::write(&elsewhere, "precious").unwrap();
+    for link in ["state.json.tmp", "state.json.last-good.tmp"] {
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join(link)).unwrap();
+    }
+    let mut store = store(&folder);
+    store.save(&state(), NOW).unwrap();
+    store.save(&other(), NOW).unwrap();
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+    assert_eq!(store.load(NOW).unwrap(), Some(other()));
+}
