@@ -30,8 +30,8 @@ impl<H: Hook> Cursor<H> {
 
     /// See [`Hook::segment_len`].
     #[inline(always)]
-    pub fn segment_len(&self, datagram: u32) -> u32 {
-        self.hook.segment_len(datagram)
+    pub fn segment_len(&self, datagram: u32, headers: u32) -> u32 {
+        self.hook.segment_len(datagram, headers)
     }
 
     /// The kernel's index of the interface that the packet came in by.
@@ -64,10 +64,16 @@ impl<H: Hook> Cursor<H> {
         Ok(())
     }
 
-    /// See [`Hook::checksum`].
+    /// See [`Hook::seal`].
     #[inline(always)]
-    pub fn checksum(&self, pseudo: u64, own: u64) -> u16 {
-        self.hook.checksum(pseudo, own)
+    pub fn seal<T: Checksummed>(
+        &mut self,
+        l4: usize,
+        pseudo: u64,
+        own: u64,
+    ) -> Result<(), Verdict> {
+        self.bounds = self.hook.seal::<T>(self.bounds, l4, pseudo, own)?;
+        Ok(())
     }
 
     /// See [`Hook::encapsulate`].

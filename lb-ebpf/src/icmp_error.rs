@@ -81,7 +81,5 @@ fn build<H: Hook, A: Ip>(
             .read::<wire::Word>(l4 + wire::ICMP_LEN + offset)?
             .value() as u64;
     }
-    let sum = cursor.checksum(pseudo, own);
-    cursor.header::<wire::Icmp>(l4)?.set_checksum(sum);
-    Ok(())
+    cursor.seal::<wire::Icmp>(l4, pseudo, own)
 }

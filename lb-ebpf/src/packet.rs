@@ -49,6 +49,23 @@ impl<A> Packet<A> {
         self.flags & flags != 0
     }
 
+    /// The length of the headers, from that of IP to that of layer 4.
+    #[inline(always)]
+    pub(crate) fn headers_len(&self) -> u32 {
+        if self.is_tcp() {
+            let sent = self.next_seq.wrapping_sub(self.seq);
+            self.len.wrapping_sub(sent.wrapping_sub(self.marks()))
+        } else {
+            (self.l4 - self.l3) as u32 + wire::UDP_LEN as u32
+        }
+    }
+
+    /// SYN and FIN take a sequence number each (RFC 9293, section 3.4).
+    #[inline(always)]
+    fn marks(&self) -> u32 {
+        self.has(tcp::SYN) as u32 + self.has(tcp::FIN) as u32
+    }
+
     /// A SYN that opens: without ACK.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
@@ -93,12 +110,10 @@ pub(crate) fn transport<H: Hook, A: Ip>(
             packet.flags = header.flags();
             packet.seq = u32::from_be(header.seq());
             packet.ack = u32::from_be(header.ack());
-            // SYN and FIN take a sequence number each (RFC 9293, section 3.4).
-            let marks = packet.has(tcp::SYN) as u32 + packet.has(tcp::FIN) as u32;
             packet.next_seq = packet
                 .seq
                 .wrapping_add((inside - header_len) as u32)
-                .wrapping_add(marks);
+                .wrapping_add(packet.marks());
         }
         wire::UDP => {
             let header: &wire::Udp = cursor.read(l4 as usize)?;

@@ -45,9 +45,7 @@ pub(crate) fn build<H: Hook, A: Ip>(cursor: Cursor<H>, packet: &Packet<A>) -> Re
         + seq.to_be() as u64
         + ack.to_be() as u64
         + u16::from_ne_bytes([OFFSET, flags]) as u64;
-    let sum = cursor.checksum(pseudo, own);
-    cursor.header::<wire::Tcp>(l4)?.set_checksum(sum);
-    Ok(())
+    cursor.seal::<wire::Tcp>(l4, pseudo, own)
 }
 
 /// The data offset of a header without options.

@@ -137,8 +137,8 @@ pub(crate) fn fits<H: Hook, A: Ip>(
     match mode {
         Mode::Nat | Mode::Dsr => true,
         Mode::Ipip => {
-            let len = cursor.segment_len(packet.len) + Outer::to(backend).header_len() as u32;
-            len <= backend.mtu as u32
+            let len = cursor.segment_len(packet.len, packet.headers_len());
+            len + Outer::to(backend).header_len() as u32 <= backend.mtu as u32
         }
     }
 }

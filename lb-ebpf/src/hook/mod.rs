@@ -10,8 +10,8 @@
 //!   link is a segment ([`Hook::segment_len`]).
 //! - A checksum of layer 4 may be unfinished, the device's to finish. Whoever changes
 //!   what it covers says by how much and in which part, and the hook mends the field
-//!   ([`Hook::mend`]); whoever writes a header anew asks what to put there
-//!   ([`Hook::checksum`]).
+//!   ([`Hook::mend`]); whoever writes a header anew has the hook seal it
+//!   ([`Hook::seal`]).
 //! - Room for headers is made by what it is for ([`Hook::encapsulate`],
 //!   [`Hook::make_room`]): the kernel may have to know. A VLAN tag may lie beside the
 //!   frame instead of in it; only [`Hook::encapsulate`] has to take one off.
@@ -40,8 +40,8 @@ pub unsafe trait Hook: Copy {
     fn frame_len(self, bounds: Bounds) -> usize;
 
     /// How long the longest IP datagram is that leaves for this one of `datagram`
-    /// bytes.
-    fn segment_len(self, datagram: u32) -> u32;
+    /// bytes, of which the first `headers` are before the payload.
+    fn segment_len(self, datagram: u32, headers: u32) -> u32;
 
     /// The kernel's index of the interface that the packet came in by.
     fn ifindex(self) -> u32;
@@ -58,9 +58,16 @@ pub unsafe trait Hook: Copy {
         own: u64,
     ) -> Result<Bounds, Verdict>;
 
-    /// What the checksum field has to hold in a header of layer 4 that was written
-    /// anew, over a pseudo-header and a datagram with these sums.
-    fn checksum(self, pseudo: u64, own: u64) -> u16;
+    /// Writes the checksum of a header of layer 4 that was made anew at `l4`: over a
+    /// pseudo-header and a datagram with these sums. What the field holds is not
+    /// among them.
+    fn seal<T: Checksummed>(
+        self,
+        bounds: Bounds,
+        l4: usize,
+        pseudo: u64,
+        own: u64,
+    ) -> Result<Bounds, Verdict>;
 
     /// Puts `len` bytes for the IP header of a tunnel before the one at `l3`. What
     /// the link header holds afterwards is for the caller to write; tags are gone.

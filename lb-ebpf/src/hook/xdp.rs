@@ -54,7 +54,7 @@ unsafe impl Hook for Xdp {
     }
 
     #[inline(always)]
-    fn segment_len(self, datagram: u32) -> u32 {
+    fn segment_len(self, datagram: u32, _: u32) -> u32 {
         datagram
     }
 
@@ -83,8 +83,17 @@ unsafe impl Hook for Xdp {
     }
 
     #[inline(always)]
-    fn checksum(self, pseudo: u64, own: u64) -> u16 {
-        !checksum::fold(pseudo + own)
+    fn seal<T: Checksummed>(
+        self,
+        mut bounds: Bounds,
+        l4: usize,
+        pseudo: u64,
+        own: u64,
+    ) -> Result<Bounds, Verdict> {
+        bounds
+            .header::<T>(l4)?
+            .set_checksum(!checksum::fold(pseudo + own));
+        Ok(bounds)
     }
 
     #[inline(always)]
