@@ -99,7 +99,6 @@ impl Vips {
                     let address = key.address.into();
                     if self.nat_sources.insert(address) {
                         self.filter.add(address);
-                        self.filter.add(address);
                     }
                 }
                 VIP_ITSELF => {}
@@ -276,6 +275,7 @@ impl Vips {
     ) -> Result<(), TableError> {
         for address in addresses {
             if self.nat_sources.insert(address) {
+                self.filter.add(address);
                 self.write_filter(maps)?;
                 self.write_address(maps, address)?;
             }
