@@ -62,12 +62,16 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         .ok_or(Verdict::DropInternal)?;
     let state = entry.state();
     let unusual = packet.has(tcp::SYN | tcp::FIN | tcp::RST)
-        || state & (tcp::CLOSED | tcp::CLIENT_FIN | DISOWNED) != 0
+        || !entry.fits(&packet)
+        || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | DISOWNED) != 0
         || entry.get(|f| f.epoch) != backend.epoch;
     if unusual {
         return Ok(Fast::Look);
     }
     if entry.is_reply() {
+        if cursor.ifindex() != backend.ifindex {
+            return Ok(Fast::Look);
+        }
         let action = entry.get(|f| rewrite::to_client(cursor, &packet, f))?;
         entry.note(&packet, clock::now());
         flow::count_out(index, packet.len);

@@ -7,7 +7,7 @@ use lb_common::{
         counter::{BackendCounters, Verdict},
         flow::{self, Flow, FlowKey, Ports},
     },
-    tcp,
+    tcp::{self, Numbers},
 };
 
 use crate::{atomic, family::Family, maps, packet::Packet};
@@ -70,22 +70,54 @@ impl<A: Family> Entry<A> {
         self.get(|f| f.epoch) != backend.epoch || self.state() & flow::DISOWNED != 0
     }
 
-    /// Notes a packet of this direction.
+    /// What is known of the numbers of this direction.
+    #[inline(always)]
+    pub(crate) fn numbers(self) -> Numbers {
+        self.get(|f| Numbers {
+            seq: f.seq,
+            ack: f.ack,
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_numbers(self, numbers: Numbers) {
+        self.set(|f| {
+            f.seq = numbers.seq;
+            f.ack = numbers.ack;
+        });
+    }
+
+    /// Whether the packet goes on where this direction has been. UDP has nothing
+    /// to tell that by.
+    #[inline(always)]
+    pub(crate) fn fits(self, packet: &Packet<A>) -> bool {
+        !packet.is_tcp() || packet.has_l4 && self.numbers().fits(packet.segment)
+    }
+
+    /// Whether `number` may be the next that the receiver of this direction expects.
+    #[inline(always)]
+    pub(crate) fn has_sent(self, number: u32) -> bool {
+        self.get(|f| tcp::is_sent(number, f.seq, f.bytes))
+    }
+
+    /// Notes a packet of this direction that is believed.
     #[inline(always)]
     pub(crate) fn note(self, packet: &Packet<A>, now: u32) {
         self.set(|f| {
             f.seen = now;
             f.bytes += packet.len as u64;
-            if packet.is_tcp() {
-                // Retransmissions and keep-alive probes lie behind. Zero is
-                // what was never heard of, and behind everything.
-                if f.seq == 0 || tcp::after(packet.next_seq, f.seq) {
-                    f.seq = packet.next_seq;
-                }
-                if f.ack == 0 || tcp::after(packet.ack, f.ack) {
-                    f.ack = packet.ack;
-                }
-            }
+        });
+        if packet.is_tcp() && !packet.has(tcp::SYN) {
+            self.set_numbers(self.numbers().with(packet.segment));
+        }
+    }
+
+    /// The SYN counts that came last: what was before it is forgotten.
+    #[inline(always)]
+    pub(crate) fn restart(self, packet: &Packet<A>) {
+        self.set(|f| {
+            f.seq = packet.segment.next_seq;
+            f.bytes = 0;
         });
     }
 
@@ -109,6 +141,22 @@ impl<A: Family> Entry<A> {
         // SAFETY: `state` and `epoch` are the first, aligned word of the value;
         // the epoch is not written after the entry is in the map.
         (unsafe { atomic::fetch_or(self.0.cast(), (bits as u64) << shift) } >> shift) as u32
+    }
+
+    /// Takes bits out of the state, unless it changes just now.
+    #[inline(always)]
+    pub(crate) fn drop_state(self, bits: u32) {
+        let word = self.0.cast::<u64>();
+        let shift = if cfg!(target_endian = "little") {
+            0
+        } else {
+            32
+        };
+        // SAFETY: as in `add_state`.
+        unsafe {
+            let old = word.read_volatile();
+            atomic::exchange(word, old, old & !((bits as u64) << shift));
+        }
     }
 
     /// Writes the key of the entry for the other direction (nat only).

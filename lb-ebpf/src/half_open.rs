@@ -7,7 +7,7 @@
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        flow::{Flow, FlowKey, HALF_OPEN_TICKS},
+        flow::{Flow, FlowKey, HALF_OPEN_TICKS, RENEWS},
         half_open::{self, Bucket, Mark, WAYS, WHOLE, Way},
     },
     hash,
@@ -39,6 +39,12 @@ pub(crate) fn entry<A: HalfOpen>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>>
     let (_, way) = place(A::find(key, now))?;
     // SAFETY: `place` gives a way of the table.
     Some(Entry::new(unsafe { &raw mut (*way).flow }))
+}
+
+/// As above, if it is of a handshake, and not only of a SYN on an open flow.
+#[inline(always)]
+pub(crate) fn handshake<A: HalfOpen>(key: &FlowKey<A>, now: u32) -> Option<Entry<A>> {
+    entry(key, now).filter(|entry| entry.state() & RENEWS == 0)
 }
 
 /// Copies the entry of a half-open flow; false if there is none, or another took

@@ -26,15 +26,10 @@ pub(crate) struct Packet<A> {
     pub(crate) len: u32,
     /// Time to live, or hop limit.
     pub(crate) hops: u8,
-    /// The flags of a TCP header; 0 for UDP.
-    pub(crate) flags: u8,
     /// False in a later fragment, which has no header of layer 4.
     pub(crate) has_l4: bool,
-    /// TCP: the first sequence number of the segment, the one that follows its
-    /// last, and the acknowledgement number.
-    pub(crate) seq: u32,
-    pub(crate) next_seq: u32,
-    pub(crate) ack: u32,
+    /// TCP: what its header says; all zero for UDP.
+    pub(crate) segment: tcp::Segment,
 }
 
 impl<A> Packet<A> {
@@ -46,30 +41,23 @@ impl<A> Packet<A> {
     /// Has this flag, or one of these.
     #[inline(always)]
     pub(crate) fn has(&self, flags: u8) -> bool {
-        self.flags & flags != 0
+        self.segment.has(flags)
     }
 
     /// The length of the headers, from that of IP to that of layer 4.
     #[inline(always)]
     pub(crate) fn headers_len(&self) -> u32 {
         if self.is_tcp() {
-            let sent = self.next_seq.wrapping_sub(self.seq);
-            self.len.wrapping_sub(sent.wrapping_sub(self.marks()))
+            self.len.wrapping_sub(self.segment.payload_len())
         } else {
             (self.l4 - self.l3) as u32 + wire::UDP_LEN as u32
         }
     }
 
-    /// SYN and FIN take a sequence number each (RFC 9293, section 3.4).
-    #[inline(always)]
-    fn marks(&self) -> u32 {
-        self.has(tcp::SYN) as u32 + self.has(tcp::FIN) as u32
-    }
-
     /// A SYN that opens: without ACK.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
-        self.flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+        self.segment.flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
     }
 }
 
@@ -107,13 +95,12 @@ pub(crate) fn transport<H: Hook, A: Ip>(
                 return Err(Verdict::Malformed);
             }
             packet.key.ports = Ports(header.ports());
-            packet.flags = header.flags();
-            packet.seq = u32::from_be(header.seq());
-            packet.ack = u32::from_be(header.ack());
-            packet.next_seq = packet
-                .seq
-                .wrapping_add((inside - header_len) as u32)
-                .wrapping_add(packet.marks());
+            packet.segment = tcp::Segment::new(
+                header.flags(),
+                u32::from_be(header.seq()),
+                (inside - header_len) as u32,
+                u32::from_be(header.ack()),
+            );
         }
         wire::UDP => {
             let header: &wire::Udp = cursor.read(l4 as usize)?;
@@ -122,10 +109,7 @@ pub(crate) fn transport<H: Hook, A: Ip>(
                 return Err(Verdict::Malformed);
             }
             packet.key.ports = Ports(header.ports());
-            packet.flags = 0;
-            packet.seq = 0;
-            packet.next_seq = 0;
-            packet.ack = 0;
+            packet.segment = tcp::Segment::default();
         }
         _ => return Ok(false),
     }

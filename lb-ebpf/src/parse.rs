@@ -7,7 +7,7 @@ use lb_common::{
         flow::FlowKey,
         fragment::{FRAGMENT_TICKS, FragmentKey, FragmentPorts},
     },
-    wire,
+    tcp, wire,
 };
 use lb_ebpf::{
     cursor::Cursor,
@@ -91,11 +91,8 @@ pub(crate) fn datagram<H: Hook, A: Family>(
                 },
                 len: datagram.len,
                 hops: ip.hops_left(),
-                flags: 0,
                 has_l4: false,
-                seq: 0,
-                next_seq: 0,
-                ack: 0,
+                segment: tcp::Segment::default(),
             };
             Ok(Found::Transport)
         }

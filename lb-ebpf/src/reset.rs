@@ -25,9 +25,9 @@ pub(crate) fn build<H: Hook, A: Ip>(cursor: Cursor<H>, packet: &Packet<A>) -> Re
     // With an acknowledgement the RST takes its number and says nothing more;
     // without one it acknowledges all that came.
     let (seq, ack, flags) = if packet.has(tcp::ACK) {
-        (packet.ack, 0, tcp::RST)
+        (packet.segment.ack, 0, tcp::RST)
     } else {
-        (0, packet.next_seq, tcp::RST | tcp::ACK)
+        (0, packet.segment.next_seq, tcp::RST | tcp::ACK)
     };
     let header = cursor.header::<wire::Tcp>(l4)?;
     header.set_ports(packet.key.ports.swapped().0);

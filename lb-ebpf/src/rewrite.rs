@@ -36,6 +36,11 @@ pub(crate) fn to_backend<H: Hook, A: Family>(
     mode: Mode,
 ) -> Result<u32, Verdict> {
     match mode {
+        Mode::Nat | Mode::Dsr => keeps_tag(&cursor, packet, backend.ifindex)?,
+        // It stays behind.
+        Mode::Ipip => {}
+    }
+    match mode {
         Mode::Nat => {
             set_macs(&mut cursor, backend)?;
             let address = A::from_words(backend.address);
@@ -63,12 +68,26 @@ pub(crate) fn to_client<H: Hook, A: Family>(
     let interface = maps::INTERFACES
         .get(entry.interface as u32)
         .ok_or(Verdict::DropNoNextHop)?;
+    keeps_tag(&cursor, packet, interface.ifindex)?;
     cursor
         .header::<wire::Ethernet>(0)?
         .set_macs(entry.client_mac, interface.mac);
     let (client, ports) = (entry.peer, entry.ports);
     translate(&mut cursor, packet, listener.address, client, ports)?;
     Ok(cursor.send(interface.ifindex))
+}
+
+/// A VLAN's tag has a meaning on the link that it came by, and leaves by no other.
+#[inline(always)]
+fn keeps_tag<H: Hook, A: Ip>(
+    cursor: &Cursor<H>,
+    packet: &Packet<A>,
+    out: u32,
+) -> Result<(), Verdict> {
+    if packet.l3 as usize != wire::ETHERNET_LEN && out != cursor.ifindex() {
+        return Err(Verdict::DropVlan);
+    }
+    Ok(())
 }
 
 /// The link header that leads to a backend.

@@ -13,7 +13,7 @@ use lb_common::abi::counter::Verdict;
 use crate::{
     frame::{self, ACK, Ends, FIN, Icmp, PSH, RST, SYN, Segment},
     model::{Backend, Model, Tuple},
-    world::{CLIENT_MAC, Mode, OUR_MAC, PASS, VIP4, VIP6, World, backend_mac},
+    world::{CLIENT_MAC, Mode, OTHER_IFINDEX, OUR_MAC, PASS, VIP4, VIP6, World, backend_mac},
 };
 
 /// How many packets, all modes together; `EBB_FUZZ_PACKETS` says another number.
@@ -23,6 +23,8 @@ const PACKETS: u64 = 1_000_000;
 const ROUND: u64 = 2000;
 const ROUND_TIME: Duration = Duration::from_millis(250);
 const BACKENDS: u16 = 4;
+/// In nat, this one is reached by another interface than its answers come in by.
+const ELSEWHERE: u16 = 3;
 
 #[test]
 fn the_program_does_what_the_model_says() {
@@ -59,7 +61,12 @@ struct Pair {
 
 impl Pair {
     fn new(mode: Mode) -> Self {
-        let world = World::with_tables(mode, BACKENDS, 8192, 65_536);
+        let mut world = World::with_tables(mode, BACKENDS, 8192, 65_536);
+        if mode == Mode::Nat {
+            for v6 in [false, true] {
+                world.put_backend(ELSEWHERE, v6, |b| b.ifindex = OTHER_IFINDEX);
+            }
+        }
         let mut backends = HashMap::new();
         for v6 in [false, true] {
             for b in 0..BACKENDS {
@@ -67,7 +74,11 @@ impl Pair {
                 let backend = Backend {
                     address: World::backend_address(b, v6),
                     mac: backend_mac(index),
-                    same_interface: b.is_multiple_of(2),
+                    same_interface: if mode == Mode::Nat {
+                        b != ELSEWHERE
+                    } else {
+                        b.is_multiple_of(2)
+                    },
                     epoch: 1,
                     takes_new: true,
                 };
@@ -85,6 +96,7 @@ impl Pair {
             backends,
             flows: HashMap::new(),
             half_open: HashMap::new(),
+            renewals: HashMap::new(),
             fragments: HashMap::new(),
             books: HashMap::new(),
             mtu: 1500,
@@ -168,8 +180,12 @@ impl Pair {
             entry.epoch += 1;
         }
         let (epoch, takes_new) = (entry.epoch, entry.takes_new);
+        let elsewhere = !entry.same_interface;
         self.world.put_backend(backend, v6, |b| {
             b.epoch = epoch;
+            if elsewhere {
+                b.ifindex = OTHER_IFINDEX;
+            }
             if !takes_new {
                 b.flags &= !lb_common::abi::backend::TAKES_NEW;
             }
@@ -256,8 +272,8 @@ impl Pair {
         let at = rng.usize(..table.len().max(1)).min(50);
         let (tuple, flow) = table.iter().nth(at)?;
         let other = table.get(&flow.write.reversed());
-        let ack = other.map_or(flow.ack, |o| o.seq);
-        Some((*tuple, flow.seq, ack))
+        let ack = other.map_or(flow.numbers.ack, |o| o.numbers.seq);
+        Some((*tuple, flow.numbers.seq, ack))
     }
 
     /// An ICMP error about a packet that goes against a known tuple.

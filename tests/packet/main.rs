@@ -16,6 +16,7 @@ mod fragments;
 mod frame;
 mod fuzz;
 mod hands_off;
+mod hostile;
 mod icmp;
 mod mistakes;
 mod model;

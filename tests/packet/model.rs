@@ -18,7 +18,7 @@ use lb_common::{
     },
     checksum, hash,
     maglev::NO_BACKEND,
-    tcp,
+    tcp::{self, Numbers, Segment},
 };
 
 use crate::{
@@ -90,8 +90,14 @@ pub(crate) struct Flow {
     pub(crate) state: u32,
     pub(crate) answered: bool,
     pub(crate) adopted: bool,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
+    pub(crate) numbers: Numbers,
+    pub(crate) bytes: u64,
+}
+
+impl Flow {
+    fn has_sent(&self, number: u32) -> bool {
+        tcp::is_sent(number, self.numbers.seq, self.bytes)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -134,18 +140,15 @@ struct Packet {
     hops: u8,
     tuple: Tuple,
     has_l4: bool,
-    flags: u8,
-    seq: u32,
-    next_seq: u32,
-    ack: u32,
+    segment: Segment,
 }
 
 impl Packet {
     fn has(&self, flags: u8) -> bool {
-        self.flags & flags != 0
+        self.segment.has(flags)
     }
     fn opens(&self) -> bool {
-        self.flags & (SYN | ACK | RST | FIN) == SYN
+        self.segment.flags & (SYN | ACK | RST | FIN) == SYN
     }
     fn is_tcp(&self) -> bool {
         self.tuple.protocol == TCP
@@ -164,6 +167,9 @@ pub(crate) struct Model {
     pub(crate) backends: HashMap<u16, Backend>,
     pub(crate) flows: HashMap<Tuple, Flow>,
     pub(crate) half_open: HashMap<Tuple, Flow>,
+    /// SYNs on open flows: the number that follows each, and how many bytes had
+    /// passed of the flow's direction.
+    pub(crate) renewals: HashMap<Tuple, (u32, u64)>,
     pub(crate) fragments: HashMap<(IpAddr, IpAddr, u32, u8), (u16, u16)>,
     /// Opened and closed, by backend.
     pub(crate) books: HashMap<u16, (u64, u64)>,
@@ -298,10 +304,7 @@ impl Model {
                 protocol: datagram.protocol,
             },
             has_l4: false,
-            flags: 0,
-            seq: 0,
-            next_seq: 0,
-            ack: 0,
+            segment: Segment::default(),
         };
         self.connection(frame, &packet)
     }
@@ -344,8 +347,13 @@ impl Model {
             }
         }
         if let Some(flow) = self.half_open.get(&packet.tuple).cloned() {
-            if !self.is_disowned(&flow) {
-                return self.half(frame, packet, &flow);
+            let step = if self.is_disowned(&flow) {
+                Step::Anew
+            } else {
+                self.handshake(packet, &flow)
+            };
+            if step != Step::Anew {
+                return self.half(frame, packet, &flow, step);
             }
             self.forget(&flow, packet.tuple);
         }
@@ -388,8 +396,15 @@ impl Model {
             state: 0,
             answered: false,
             adopted,
-            seq: packet.next_seq,
-            ack: packet.ack,
+            numbers: Numbers {
+                seq: packet.segment.next_seq,
+                ack: if packet.has(ACK) {
+                    packet.segment.ack
+                } else {
+                    0
+                },
+            },
+            bytes: packet.len as u64,
         };
         if nat && !self.bind(tuple, &mut flow) {
             return Err(refuse(
@@ -400,6 +415,10 @@ impl Model {
             ));
         }
         self.half_open.insert(tuple, flow.clone());
+        self.renewals.remove(&tuple);
+        if nat && packet.hops <= 1 {
+            return Err((Verdict::DropTtl, frame.to_vec()));
+        }
         self.to_backend(frame, packet, &flow)
     }
 
@@ -462,55 +481,111 @@ impl Model {
         self.half_open.remove(&tuple);
     }
 
+    /// Whether the packet came in where its sender is.
+    fn is_from_its_side(&self, flow: &Flow) -> bool {
+        !flow.reply || self.backends[&flow.backend].same_interface
+    }
+
+    /// What a packet means to a half-open flow.
+    fn handshake(&mut self, packet: &Packet, flow: &Flow) -> Step {
+        let nat = self.mode == Mode::Nat;
+        if !packet.has_l4 || !self.is_from_its_side(flow) {
+            return Step::Forward;
+        }
+        let key = Self::other(flow);
+        let other = self.half_open.get(&key).filter(|_| nat).cloned();
+        if !packet.is_tcp() {
+            if flow.reply {
+                return Step::Promote;
+            }
+            self.mend(packet, flow);
+            return Step::Follow;
+        }
+        let Segment {
+            seq, next_seq, ack, ..
+        } = packet.segment;
+        if flow.reply {
+            let answers = packet.has(ACK) && other.is_some_and(|forward| forward.has_sent(ack));
+            if packet.has(RST) {
+                let exact = flow.answered && seq == flow.numbers.seq;
+                return [Step::Forward, Step::Forget][usize::from(answers || exact)];
+            }
+            if packet.has(SYN) {
+                if answers {
+                    let entry = self.half_open.get_mut(&packet.tuple).unwrap();
+                    entry.numbers = Numbers { seq: next_seq, ack };
+                    entry.answered = true;
+                }
+                return [Step::Forward, Step::Follow][usize::from(answers)];
+            }
+            let fits = flow.answered && flow.numbers.fits(packet.segment);
+            return [Step::Forward, Step::Follow][usize::from(fits)];
+        }
+        if packet.has(RST) {
+            return [Step::Forward, Step::Forget][usize::from(flow.has_sent(seq))];
+        }
+        if packet.opens() {
+            let answered = other.is_some_and(|reply| reply.answered);
+            let same = flow.has_sent(next_seq);
+            let stays = self.backends[&flow.backend].takes_new || same && answered;
+            if flow.adopted || !stays {
+                return Step::Anew;
+            }
+            self.mend(packet, flow);
+            if same {
+                return Step::Follow;
+            }
+            if answered {
+                return Step::Forward;
+            }
+            let entry = self.half_open.get_mut(&packet.tuple).unwrap();
+            entry.numbers.seq = next_seq;
+            entry.bytes = 0;
+            return Step::Follow;
+        }
+        if !packet.has(ACK) {
+            return Step::Refuse;
+        }
+        let fits = flow.numbers.fits(packet.segment);
+        if nat {
+            let proven = fits && other.is_some_and(|reply| reply.answered && reply.has_sent(ack));
+            return [Step::Refuse, Step::Promote][usize::from(proven)];
+        }
+        match (fits, flow.adopted) {
+            (false, _) => Step::Anew,
+            // A round of the fuzz is too short for a flow to settle.
+            (true, true) => Step::Follow,
+            (true, false) => Step::Promote,
+        }
+    }
+
+    /// Brings a lost reply entry back.
+    fn mend(&mut self, packet: &Packet, flow: &Flow) {
+        if self.mode == Mode::Nat {
+            let reply = reply_of(flow, packet.tuple);
+            self.half_open.entry(Self::other(flow)).or_insert(reply);
+        }
+    }
+
     fn half(
         &mut self,
         frame: &[u8],
         packet: &Packet,
         flow: &Flow,
+        step: Step,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
-        let nat = self.mode == Mode::Nat;
-        if !packet.has_l4 {
-            return self.forward(frame, packet);
-        }
-        if packet.has(RST) {
-            let out = self.forward(frame, packet)?;
-            self.forget(flow, packet.tuple);
-            return Ok(out);
-        }
-        let promote = if flow.reply {
-            if packet.has(SYN) {
-                self.half_open.get_mut(&packet.tuple).unwrap().answered = true;
-            }
-            !packet.is_tcp()
-        } else if packet.is_tcp() && !packet.opens() {
-            if nat {
-                let proven = packet.has(ACK)
-                    && self.half_open.get(&Self::other(flow)).is_some_and(|reply| {
-                        reply.answered && reply.seq.wrapping_sub(packet.ack) < 0x1_0000
-                    });
-                if !proven {
-                    return Err(reset(frame, packet, Verdict::ResetNoFlow));
+        match step {
+            Step::Refuse => return Err(reset(frame, packet, Verdict::ResetNoFlow)),
+            Step::Promote => {}
+            _ => {
+                let out = self.forward(frame, packet, step != Step::Forward)?;
+                if step == Step::Forget {
+                    self.forget(flow, packet.tuple);
                 }
-                true
-            } else if flow.adopted {
-                // A round of the fuzz is too short for a flow to settle.
-                false
-            } else if packet.has(ACK) {
-                true
-            } else {
-                return Err(reset(frame, packet, Verdict::ResetNoFlow));
+                return Ok(out);
             }
-        } else {
-            if nat {
-                let reply = reply_of(flow, packet.tuple);
-                self.half_open.entry(Self::other(flow)).or_insert(reply);
-            }
-            false
-        };
-        if !promote {
-            return self.forward(frame, packet);
         }
-        if nat {
+        if self.mode == Mode::Nat {
             let key = Self::other(flow);
             let Some(other) = self.half_open.remove(&key) else {
                 return Err((Verdict::DropInternal, frame.to_vec()));
@@ -528,44 +603,75 @@ impl Model {
         frame: &[u8],
         packet: &Packet,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
-        if packet.is_tcp() {
-            self.step(packet);
-        }
-        self.forward(frame, packet)
+        let flow = self.flows[&packet.tuple].clone();
+        let believed = self.is_from_its_side(&flow)
+            && (!packet.is_tcp() || packet.has_l4 && self.step(packet, &flow));
+        self.forward(frame, packet, believed)
     }
 
-    fn step(&mut self, packet: &Packet) {
-        let flow = self.flows[&packet.tuple].clone();
+    /// Takes the flow's state on; whether its numbers follow the packet.
+    fn step(&mut self, packet: &Packet, flow: &Flow) -> bool {
         let both = self.mode == Mode::Nat;
-        let one_more =
-            !both && tcp::acknowledges_fin(flow.state, packet.flags, flow.ack, packet.ack);
-        if !packet.has(FIN | RST) && !one_more {
-            return;
+        let key = Self::other(flow);
+        let other = self.flows.get(&key).filter(|_| both).cloned();
+        let Segment {
+            flags,
+            seq,
+            next_seq,
+            ack,
+        } = packet.segment;
+        if packet.opens() && !flow.reply {
+            self.renewals.insert(packet.tuple, (next_seq, flow.bytes));
         }
-        if packet.has(RST) && !tcp::is_near(packet.seq, flow.seq) {
-            return;
+        if packet.has(SYN) {
+            if flow.reply
+                && packet.has(ACK)
+                && other.is_some()
+                && self.renewals.get(&key).is_some_and(|(end, _)| *end == ack)
+            {
+                self.renewals.remove(&key);
+                let forward = self.flows.get_mut(&key).unwrap();
+                forward.numbers = Numbers {
+                    seq: ack,
+                    ack: next_seq,
+                };
+                forward.state &= !(tcp::CLIENT_FIN | tcp::BACKEND_FIN);
+                let reply = self.flows.get_mut(&packet.tuple).unwrap();
+                reply.numbers = Numbers { seq: next_seq, ack };
+            }
+            return false;
         }
-        let truth = if flow.reply {
-            Self::other(&flow)
-        } else {
-            packet.tuple
+        let truth = if flow.reply { key } else { packet.tuple };
+        let Some(state) = self.flows.get(&truth).map(|f| f.state) else {
+            return flags & (FIN | RST) == 0 && flow.numbers.fits(packet.segment);
         };
-        let Some(truth) = self.flows.get_mut(&truth) else {
-            return;
-        };
-        let from = if flow.reply {
-            tcp::From::Backend
-        } else {
-            tcp::From::Client
-        };
-        let mut add = tcp::step(truth.state, packet.flags, from, both);
-        if one_more {
-            add |= tcp::CLOSED;
-        }
-        if add & !truth.state & tcp::CLOSED != 0 {
+        let says = tcp::says(
+            tcp::Sight {
+                state,
+                from: if flow.reply {
+                    tcp::From::Backend
+                } else {
+                    tcp::From::Client
+                },
+                own: flow.numbers,
+                bytes: flow.bytes,
+                expected: both.then(|| other.map_or(flow.numbers.seq, |o| o.numbers.ack)),
+            },
+            packet.segment,
+        );
+        if says.add & !state & tcp::CLOSED != 0 {
             self.books.entry(flow.backend).or_default().1 += 1;
         }
-        truth.state |= add;
+        self.flows.get_mut(&truth).unwrap().state |= says.add;
+        if says.fits || says.add != 0 || both || flags & (ACK | RST) != ACK {
+            return says.fits;
+        }
+        if self.renewals.get(&packet.tuple) != Some(&(seq, flow.bytes)) {
+            return false;
+        }
+        self.renewals.remove(&packet.tuple);
+        self.flows.get_mut(&packet.tuple).unwrap().numbers = Numbers { seq, ack };
+        true
     }
 
     fn room(&self, backend: u16) -> usize {
@@ -595,36 +701,48 @@ impl Model {
         &mut self,
         frame: &[u8],
         packet: &Packet,
+        believed: bool,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
         let flow = self.entry(packet.tuple).clone();
-        let out = if flow.reply {
-            self.to_client(frame, packet, &flow)?
-        } else {
+        let nat = self.mode == Mode::Nat;
+        if !flow.reply {
             if !self.fits(packet, flow.backend) {
                 return Err(too_big(frame, packet, self.room(flow.backend)));
             }
-            let mac: Mac = frame[6..12].try_into().unwrap();
-            if self.mode == Mode::Nat && mac != flow.client_mac {
-                self.entry(packet.tuple).client_mac = mac;
-                let other = Self::other(&flow);
-                for table in [&mut self.flows, &mut self.half_open] {
-                    if let Some(reply) = table.get_mut(&other) {
-                        reply.client_mac = mac;
-                    }
-                }
-            }
-            self.to_backend(frame, packet, &flow)?
-        };
-        let entry = self.entry(packet.tuple);
-        if packet.is_tcp() {
-            if entry.seq == 0 || tcp::after(packet.next_seq, entry.seq) {
-                entry.seq = packet.next_seq;
-            }
-            if entry.ack == 0 || tcp::after(packet.ack, entry.ack) {
-                entry.ack = packet.ack;
+            if believed && nat {
+                self.follow_client(frame, packet, &flow);
             }
         }
-        Ok(out)
+        if nat && packet.hops <= 1 {
+            return Err((Verdict::DropTtl, frame.to_vec()));
+        }
+        let entry = self.entry(packet.tuple);
+        if believed {
+            entry.bytes += packet.len as u64;
+            if packet.is_tcp() && !packet.has(SYN) {
+                entry.numbers = entry.numbers.with(packet.segment);
+            }
+        }
+        let flow = entry.clone();
+        if flow.reply {
+            self.to_client(frame, packet, &flow)
+        } else {
+            self.to_backend(frame, packet, &flow)
+        }
+    }
+
+    /// Answers go where the client's last packet came from.
+    fn follow_client(&mut self, frame: &[u8], packet: &Packet, flow: &Flow) {
+        let mac: Mac = frame[6..12].try_into().unwrap();
+        if mac != flow.client_mac {
+            self.entry(packet.tuple).client_mac = mac;
+            let other = Self::other(flow);
+            for table in [&mut self.flows, &mut self.half_open] {
+                if let Some(reply) = table.get_mut(&other) {
+                    reply.client_mac = mac;
+                }
+            }
+        }
     }
 
     fn to_backend(
@@ -634,6 +752,9 @@ impl Model {
         flow: &Flow,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
         let backend = &self.backends[&flow.backend];
+        if self.mode != Mode::Ipip && packet.l3 != 14 && !backend.same_interface {
+            return Err((Verdict::DropVlan, frame.to_vec()));
+        }
         let mut out = frame.to_vec();
         match self.mode {
             Mode::Dsr => {}
@@ -745,10 +866,7 @@ impl Model {
             hops: datagram.hops,
             tuple,
             has_l4: false,
-            flags: 0,
-            seq: 0,
-            next_seq: 0,
-            ack: 0,
+            segment: Segment::default(),
         };
         let mut out = frame.to_vec();
         if self.mode == Mode::Nat {
@@ -778,16 +896,28 @@ impl Model {
     pub(crate) fn clear(&mut self) {
         self.flows.clear();
         self.half_open.clear();
+        self.renewals.clear();
         self.fragments.clear();
     }
+}
+
+/// What a packet means to a half-open flow: see `lb-ebpf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Forward,
+    Follow,
+    Forget,
+    Promote,
+    Refuse,
+    Anew,
 }
 
 fn reply_of(flow: &Flow, client: Tuple) -> Flow {
     Flow {
         reply: true,
         write: client.reversed(),
-        seq: 0,
-        ack: 0,
+        numbers: Numbers::default(),
+        bytes: 0,
         ..flow.clone()
     }
 }
@@ -909,10 +1039,7 @@ fn transport(frame: &[u8], datagram: &Datagram, whole: bool) -> Result<Packet, V
             protocol: datagram.protocol,
         },
         has_l4: true,
-        flags: 0,
-        seq: 0,
-        next_seq: 0,
-        ack: 0,
+        segment: Segment::default(),
     };
     if datagram.protocol == UDP {
         let len = usize::from(be16(l4, 4).unwrap());
@@ -926,14 +1053,16 @@ fn transport(frame: &[u8], datagram: &Datagram, whole: bool) -> Result<Packet, V
     if header < 20 || header > inside {
         return Err(Verdict::Malformed);
     }
-    packet.flags = l4[13];
-    packet.seq = be32(l4, 4).unwrap();
-    packet.ack = be32(l4, 8).unwrap();
-    let marks = u32::from(packet.has(SYN)) + u32::from(packet.has(FIN));
-    packet.next_seq = packet
-        .seq
-        .wrapping_add((inside - header) as u32)
-        .wrapping_add(marks);
+    let (flags, seq) = (l4[13], be32(l4, 4).unwrap());
+    let marks = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+    packet.segment = Segment {
+        flags,
+        seq,
+        next_seq: seq
+            .wrapping_add((inside - header) as u32)
+            .wrapping_add(marks),
+        ack: be32(l4, 8).unwrap(),
+    };
     Ok(packet)
 }
 
@@ -1024,9 +1153,9 @@ fn reset(frame: &[u8], packet: &Packet, verdict: Verdict) -> (Verdict, Vec<u8>) 
         return (Verdict::DropNoFlow, frame.to_vec());
     }
     let (seq, ack, flags) = if packet.has(ACK) {
-        (packet.ack, 0, RST)
+        (packet.segment.ack, 0, RST)
     } else {
-        (0, packet.next_seq, RST | ACK)
+        (0, packet.segment.next_seq, RST | ACK)
     };
     let Tuple {
         from,

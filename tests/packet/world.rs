@@ -33,8 +33,9 @@ pub(crate) const REDIRECT: u32 = 4;
 
 /// `BPF_PROG_TEST_RUN` has packets come in by the loopback device.
 const IFINDEX: u32 = 1;
-/// Backends with an odd index are reached by another interface.
-const OTHER_IFINDEX: u32 = 7;
+/// Another interface. Backends with an odd index are reached by it; in nat none is,
+/// whose answers come in by the first one.
+pub(crate) const OTHER_IFINDEX: u32 = 7;
 
 pub(crate) const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xC1];
 pub(crate) const OUR_MAC: Mac = [2, 0, 0, 0, 0, 0x0B];
@@ -175,7 +176,7 @@ impl World {
         let index = Self::index(backend, v6);
         let mut entry = Backend {
             macs: backend::macs(backend_mac(index), OUR_MAC),
-            ifindex: if backend.is_multiple_of(2) {
+            ifindex: if backend.is_multiple_of(2) || self.mode == Mode::Nat {
                 IFINDEX
             } else {
                 OTHER_IFINDEX

@@ -109,6 +109,9 @@ verdicts! {
     DropNoNextHop = Drop "drop_no_next_hop",
     /// Its hops are used up: dropped.
     DropTtl = Drop "drop_ttl_expired",
+    /// Has a VLAN tag and would leave by another interface than it came by, where
+    /// the tag may mean something else: dropped.
+    DropVlan = Drop "drop_vlan_tag",
     /// The kernel refused a helper call: dropped.
     DropInternal = Abort "drop_internal_error",
 }

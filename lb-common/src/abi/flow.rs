@@ -144,6 +144,9 @@ pub const ADOPTED: u32 = 1 << 21;
 /// `Flow::state`: it is closed because it was silent after the client's FIN
 /// (dsr, ipip). The agent's mark.
 pub const SETTLED: u32 = 1 << 22;
+/// `Flow::state`, half-open only: a SYN on the tuple of an established flow, which
+/// begins that flow's numbers anew if it is answered. No handshake of its own.
+pub const RENEWS: u32 = 1 << 23;
 
 plain!(
     Ports,

@@ -75,8 +75,12 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
         epoch: backend.epoch,
         seen: now,
         born: now,
-        seq: packet.next_seq,
-        ack: packet.ack,
+        seq: packet.segment.next_seq,
+        ack: if packet.has(tcp::ACK) {
+            packet.segment.ack
+        } else {
+            0
+        },
         bytes: packet.len as u64,
         ..Flow::default()
     };

@@ -45,7 +45,7 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
     let mut established = None;
     let mut half = None;
     if missed {
-        half = half_open::entry(&packet.key, now);
+        half = half_open::handshake(&packet.key, now);
     }
     // In neither table: it may have moved from one to the other meanwhile, by a
     // packet on another CPU. A SYN does not ask again: what opens has no flow.
@@ -66,12 +66,14 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
         }
     }
     if !missed {
-        half = half_open::entry(&packet.key, now);
+        half = half_open::handshake(&packet.key, now);
     }
     if let Some(entry) = half {
         let backend = entry.backend()?;
-        if !entry.is_disowned(backend) {
-            return opening(cursor, packet, entry, backend, scratch, now);
+        if !entry.is_disowned(backend)
+            && let Some(next) = opening(cursor, packet, entry, backend, scratch, now)?
+        {
+            return Ok(next);
         }
         forget(entry, packet, backend, scratch, now)?;
     }

@@ -136,7 +136,7 @@ fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> St
         ..Packet::default()
     };
     let entry = Entry::established(&packet.key)
-        .or_else(|| half_open::entry(&packet.key, clock::now()))
+        .or_else(|| half_open::handshake(&packet.key, clock::now()))
         .ok_or(Verdict::IcmpNoFlow)?;
     let backend = entry.backend()?;
     if entry.is_disowned(backend) {

@@ -12,7 +12,7 @@ use lb_common::{
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
 use super::{
-    refuse,
+    refuse, renewal,
     step::{Next, Step},
 };
 use crate::{
@@ -34,53 +34,65 @@ pub(crate) fn live<H: Hook, A: HalfOpen>(
     scratch: &mut Scratch<A>,
     now: u32,
 ) -> Step {
-    if packet.is_tcp() {
-        step(packet, entry, backend, scratch)?;
-    }
-    forward(cursor, packet, entry, backend, scratch, now)
+    let believed = is_from_its_side(cursor, entry, backend)
+        && (!packet.is_tcp() || step(packet, entry, backend, scratch, now)?);
+    forward(cursor, packet, entry, backend, scratch, now, believed)
 }
 
-/// Takes the flow's state on by what the packet's flags say.
+/// A backend answers by the interface that leads to it; what claims to be its answer
+/// on another may be anybody's.
+#[inline(always)]
+pub(crate) fn is_from_its_side<H: Hook, A: HalfOpen>(
+    cursor: &Cursor<H>,
+    entry: Entry<A>,
+    backend: &Backend,
+) -> bool {
+    !entry.is_reply() || cursor.ifindex() == backend.ifindex
+}
+
+/// Takes the flow's state on by what the packet says. False if the flow's numbers
+/// and times do not follow it.
 #[inline(always)]
 fn step<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
-) -> Result<(), Verdict> {
-    let index = entry.get(|f| f.backend);
-    let sees_both = entry.state() & NAT != 0;
-    let one_more = !sees_both
-        && tcp::acknowledges_fin(
-            entry.state(),
-            packet.flags,
-            entry.get(|f| f.ack),
-            packet.ack,
-        );
-    if !packet.has(tcp::FIN | tcp::RST) && !one_more {
-        return Ok(());
+    now: u32,
+) -> Result<bool, Verdict> {
+    let (state, index) = (entry.state(), entry.get(|f| f.backend));
+    let sees_both = state & NAT != 0;
+    if !packet.has_l4 || sees_both && !packet.has(tcp::SYN | tcp::FIN | tcp::RST) {
+        return Ok(entry.fits(packet));
     }
-    // A RST from nowhere near is forwarded, but believed by its receiver only.
-    if packet.has(tcp::RST) && !tcp::is_near(packet.seq, entry.get(|f| f.seq)) {
-        return Ok(());
-    }
-    let truth = if entry.is_reply() {
+    let mut other = None;
+    if sees_both {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;
-        match Entry::established(&scratch.other) {
-            Some(forward) => forward,
-            None => return Ok(()),
+        other = Entry::established(&scratch.other);
+    }
+    if packet.has(tcp::SYN) {
+        renewal::offer(packet, entry, other, scratch, now);
+        return Ok(false);
+    }
+    let (truth, from) = if state & REPLY != 0 {
+        match other {
+            Some(forward) => (forward, tcp::From::Backend),
+            None => return Ok(false),
         }
     } else {
-        entry
+        (entry, tcp::From::Client)
     };
-    let from = if entry.is_reply() {
-        tcp::From::Backend
-    } else {
-        tcp::From::Client
+    let own = entry.numbers();
+    let sight = tcp::Sight {
+        state: truth.state(),
+        from,
+        own,
+        bytes: entry.get(|f| f.bytes),
+        expected: sees_both.then(|| other.map_or(own.seq, |other| other.numbers().ack)),
     };
-    let mut add = tcp::step(truth.state(), packet.flags, from, sees_both);
-    if one_more {
-        add |= tcp::CLOSED;
+    let tcp::Says { fits, mut add } = tcp::says(sight, packet.segment);
+    if add == 0 {
+        return Ok(fits || !sees_both && renewal::is_followed_by(packet, entry, now));
     }
     let mut before = truth.add_state(add);
     // Two FINs that cross on two CPUs each saw the state without the other.
@@ -88,17 +100,17 @@ fn step<A: HalfOpen>(
         add |= tcp::CLOSED;
         before = truth.add_state(add);
     }
-    let new = add & !before;
-    if new & tcp::CLOSED != 0 {
+    if add & !before & tcp::CLOSED != 0 {
         flow::count(index, |row| row.closed += 1);
     }
-    if new & tcp::CLIENT_FIN != 0 && !sees_both {
+    if !sees_both && tcp::is_closing(before | add) && !tcp::is_closing(before) {
         flow::count(index, |row| row.closing += 1);
     }
-    Ok(())
+    Ok(fits)
 }
 
-/// On its way, in the entry's direction.
+/// On its way, in the entry's direction. The flow follows the packet only if it is
+/// `believed`.
 #[inline(always)]
 pub(crate) fn forward<H: Hook, A: HalfOpen>(
     cursor: &Cursor<H>,
@@ -107,6 +119,7 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
     backend: &Backend,
     scratch: &mut Scratch<A>,
     now: u32,
+    believed: bool,
 ) -> Step {
     let state = entry.state();
     if state & REPLY == 0 {
@@ -114,14 +127,16 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
         if !rewrite::fits(cursor, packet, backend, mode) {
             return refuse::too_big(packet, &mut scratch.answer, backend, now);
         }
-        if state & NAT != 0 {
+        if believed && state & NAT != 0 {
             follow_client(cursor, packet, entry, backend, scratch, now)?;
         }
     }
     if state & NAT != 0 {
         rewrite::lives_on(packet)?;
     }
-    entry.note(packet, now);
+    if believed {
+        entry.note(packet, now);
+    }
     scratch.value = entry.get(|f| *f);
     Ok(Next::Send)
 }

@@ -10,8 +10,8 @@
 //!
 //! - [`mod@read`]: a packet of any shape.
 //! - [`connection`]: a TCP or UDP packet, told what it is to its flow: to an
-//!   established one ([`live`]), to one that is not yet ([`opening`]), to none
-//!   ([`admit`], [`refuse`]).
+//!   established one ([`live`], [`renewal`]), to one that is not yet ([`opening`]), to
+//!   none ([`admit`], [`refuse`]).
 //! - [`icmp`]: echo to a VIP, and errors that follow the flow they are about.
 //! - [`act`]: sends the packet on, or the answer that it was turned into.
 
@@ -23,4 +23,5 @@ mod live;
 mod opening;
 pub(crate) mod read;
 mod refuse;
+mod renewal;
 pub(crate) mod step;

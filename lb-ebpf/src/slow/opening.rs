@@ -2,7 +2,7 @@
 
 use lb_common::{
     abi::{
-        backend::Backend,
+        backend::{Backend, TAKES_NEW},
         counter::Verdict,
         flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
     },
@@ -11,9 +11,9 @@ use lb_common::{
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
 use super::{
-    live::{forward, live},
+    live::{forward, is_from_its_side, live},
     refuse,
-    step::Step,
+    step::Next,
 };
 use crate::{
     flow::{self, Entry},
@@ -22,7 +22,8 @@ use crate::{
     scratch::Scratch,
 };
 
-/// A packet of a half-open flow.
+/// A packet of a half-open flow. `None` if it has nothing to do with the handshake,
+/// which was abandoned.
 #[inline(always)]
 pub(crate) fn opening<H: Hook, A: HalfOpen>(
     cursor: &Cursor<H>,
@@ -31,37 +32,50 @@ pub(crate) fn opening<H: Hook, A: HalfOpen>(
     backend: &Backend,
     scratch: &mut Scratch<A>,
     now: u32,
-) -> Step {
-    match handshake(packet, entry, backend, scratch, now)? {
-        Meaning::Forward => forward(cursor, packet, entry, backend, scratch, now),
+) -> Result<Option<Next>, Verdict> {
+    let meaning = if packet.has_l4 && is_from_its_side(cursor, entry, backend) {
+        handshake(packet, entry, backend, scratch, now)?
+    } else {
+        Meaning::Unknown
+    };
+    let next = match meaning {
+        Meaning::Unknown => forward(cursor, packet, entry, backend, scratch, now, false)?,
+        Meaning::Part => forward(cursor, packet, entry, backend, scratch, now, true)?,
         Meaning::Last => {
-            let next = forward(cursor, packet, entry, backend, scratch, now)?;
+            let next = forward(cursor, packet, entry, backend, scratch, now, true)?;
             forget(entry, packet, backend, scratch, now)?;
-            Ok(next)
+            next
         }
         Meaning::Proof => match promote(packet, entry, backend, scratch, now)? {
-            Some(entry) => live(cursor, packet, entry, backend, scratch, now),
+            Some(entry) => live(cursor, packet, entry, backend, scratch, now)?,
             None => refuse::refuse(
                 packet,
                 &mut scratch.answer,
                 Verdict::ResetFull,
                 Verdict::UnreachableFull,
-            ),
+            )?,
         },
-        Meaning::None => refuse::reset(packet, &mut scratch.answer, Verdict::ResetNoFlow),
-    }
+        Meaning::None => refuse::reset(packet, &mut scratch.answer, Verdict::ResetNoFlow)?,
+        Meaning::New => return Ok(None),
+    };
+    Ok(Some(next))
 }
 
 /// What a packet means to a half-open flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Meaning {
+    /// On its way, for its receiver to judge; the flow does not follow it.
+    Unknown,
     /// On its way; the flow stays half-open.
-    Forward,
+    Part,
     /// The last of the flow: on its way, and the flow is forgotten.
     Last,
     /// It proves the flow, which is established.
     Proof,
-    /// No part of this handshake.
+    /// No part of this handshake: refused.
     None,
+    /// As if no flow knew it: the handshake was abandoned.
+    New,
 }
 
 #[inline(always)]
@@ -73,48 +87,132 @@ fn handshake<A: HalfOpen>(
     now: u32,
 ) -> Result<Meaning, Verdict> {
     let nat = entry.state() & NAT != 0;
-    if !packet.has_l4 {
-        return Ok(Meaning::Forward);
+    let mut other = None;
+    if nat {
+        entry.other_key(&packet.key, backend, &mut scratch.other)?;
+        other = half_open::entry(&scratch.other, now);
     }
-    if packet.has(tcp::RST) {
-        return Ok(Meaning::Last);
-    }
-    if entry.is_reply() {
-        // A SYN-ACK, or what follows it before the client has spoken; any
-        // answer at all, for UDP.
-        if packet.has(tcp::SYN) {
-            entry.add_state(ANSWERED);
+    let meaning = if !packet.is_tcp() {
+        conversation(entry, now)
+    } else if entry.is_reply() {
+        answer(packet, entry, other)
+    } else if packet.has(tcp::RST) {
+        if entry.has_sent(packet.segment.seq) {
+            Meaning::Last
+        } else {
+            Meaning::Unknown
         }
-        return Ok(if packet.is_tcp() {
-            Meaning::Forward
-        } else {
-            Meaning::Proof
-        });
+    } else if packet.opens() {
+        again(packet, entry, other, backend)
+    } else {
+        acknowledgement(packet, entry, other, now)
+    };
+    if meaning == Meaning::Part && nat && !entry.is_reply() && other.is_none() {
+        mend_reply(packet, entry, scratch, now)?;
     }
-    if packet.is_tcp() && !packet.opens() {
-        let proven = if nat {
-            acknowledges_answer(packet, entry, backend, scratch, now)?
-        } else if entry.state() & ADOPTED != 0 && !has_gone_on(entry, now) {
-            return Ok(Meaning::Forward);
+    Ok(meaning)
+}
+
+/// A datagram (UDP). Any answer at all proves a conversation; where answers are not
+/// seen, that it goes on.
+#[inline(always)]
+fn conversation<A: HalfOpen>(entry: Entry<A>, now: u32) -> Meaning {
+    let talks = if entry.state() & NAT != 0 {
+        entry.is_reply()
+    } else {
+        has_gone_on(entry, now)
+    };
+    if talks { Meaning::Proof } else { Meaning::Part }
+}
+
+/// The backend's answer to a SYN, or what follows it before the client has spoken.
+#[inline(always)]
+fn answer<A: HalfOpen>(packet: &Packet<A>, entry: Entry<A>, forward: Option<Entry<A>>) -> Meaning {
+    let tcp::Segment {
+        seq, next_seq, ack, ..
+    } = packet.segment;
+    let answered = entry.state() & ANSWERED != 0;
+    let answers = packet.has(tcp::ACK) && forward.is_some_and(|forward| forward.has_sent(ack));
+    if packet.has(tcp::RST) {
+        return if answers || answered && seq == entry.numbers().seq {
+            Meaning::Last
         } else {
-            packet.has(tcp::ACK)
+            Meaning::Unknown
         };
-        return Ok(if proven {
+    }
+    if packet.has(tcp::SYN) {
+        if !answers {
+            return Meaning::Unknown;
+        }
+        entry.set_numbers(tcp::Numbers { seq: next_seq, ack });
+        entry.add_state(ANSWERED);
+        return Meaning::Part;
+    }
+    if answered && entry.fits(packet) {
+        Meaning::Part
+    } else {
+        Meaning::Unknown
+    }
+}
+
+/// A SYN on a flow that is half-open already. It goes where the first one went if
+/// that backend takes new flows still; if not, only when it is the same one again,
+/// and was answered: the client may just not have heard that (P1).
+#[inline(always)]
+fn again<A: HalfOpen>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    reply: Option<Entry<A>>,
+    backend: &Backend,
+) -> Meaning {
+    let answered = reply.is_some_and(|reply| reply.state() & ANSWERED != 0);
+    let same = entry.has_sent(packet.segment.next_seq);
+    let stays = backend.flags & TAKES_NEW != 0 || same && answered;
+    if entry.state() & ADOPTED != 0 || !stays {
+        return Meaning::New;
+    }
+    if same {
+        return Meaning::Part;
+    }
+    if answered {
+        return Meaning::Unknown;
+    }
+    entry.restart(packet);
+    Meaning::Part
+}
+
+/// What follows the client's SYN. In nat an acknowledgement proves that the client has
+/// seen the backend's SYN-ACK, and perhaps what followed it: a forged one has to guess
+/// the number.
+#[inline(always)]
+fn acknowledgement<A: HalfOpen>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    reply: Option<Entry<A>>,
+    now: u32,
+) -> Meaning {
+    if !packet.has(tcp::ACK) {
+        return Meaning::None;
+    }
+    let fits = entry.fits(packet);
+    if entry.state() & NAT != 0 {
+        let seen = reply.is_some_and(|reply| {
+            reply.state() & ANSWERED != 0 && reply.has_sent(packet.segment.ack)
+        });
+        return if fits && seen {
             Meaning::Proof
         } else {
             Meaning::None
-        });
+        };
     }
-    if nat {
-        mend_reply(packet, entry, backend, scratch, now)?;
-        return Ok(Meaning::Forward);
-    }
-    let talks = !packet.is_tcp() && has_gone_on(entry, now);
-    Ok(if talks {
-        Meaning::Proof
+    if !fits {
+        // The SYN may have been somebody else's: then it is as if none was seen.
+        Meaning::New
+    } else if entry.state() & ADOPTED != 0 && !has_gone_on(entry, now) {
+        Meaning::Part
     } else {
-        Meaning::Forward
-    })
+        Meaning::Proof
+    }
 }
 
 #[inline(always)]
@@ -122,41 +220,21 @@ fn has_gone_on<A: HalfOpen>(entry: Entry<A>, now: u32) -> bool {
     now.wrapping_sub(entry.get(|f| f.born)) >= PROVEN_AFTER
 }
 
-/// The client's ACK proves that it has seen the backend's SYN-ACK: a forged one
-/// has to guess the number.
-#[inline(always)]
-fn acknowledges_answer<A: HalfOpen>(
-    packet: &Packet<A>,
-    entry: Entry<A>,
-    backend: &Backend,
-    scratch: &mut Scratch<A>,
-    now: u32,
-) -> Result<bool, Verdict> {
-    entry.other_key(&packet.key, backend, &mut scratch.other)?;
-    Ok(half_open::entry(&scratch.other, now).is_some_and(|reply| {
-        let behind = reply.get(|f| f.seq).wrapping_sub(packet.ack);
-        packet.has(tcp::ACK) && reply.state() & ANSWERED != 0 && behind < 0x1_0000
-    }))
-}
-
 /// The two halves of a half-open nat flow are evicted apart; a packet of the
-/// client brings a lost reply entry back.
+/// client brings a lost reply entry back, under the key in `scratch`.
 #[inline(always)]
 fn mend_reply<A: HalfOpen>(
     packet: &Packet<A>,
     entry: Entry<A>,
-    backend: &Backend,
     scratch: &mut Scratch<A>,
     now: u32,
 ) -> Result<(), Verdict> {
-    entry.other_key(&packet.key, backend, &mut scratch.other)?;
-    if half_open::entry(&scratch.other, now).is_none() {
-        entry.get(|f| write_reply(f, packet, &mut scratch.reply));
-        if !half_open::put(&scratch.other, &scratch.reply, now) {
-            return Err(Verdict::DropInternal);
-        }
+    entry.get(|f| write_reply(f, packet, &mut scratch.reply));
+    if half_open::put(&scratch.other, &scratch.reply, now) {
+        Ok(())
+    } else {
+        Err(Verdict::DropInternal)
     }
-    Ok(())
 }
 
 /// Writes the reply entry that belongs to a forward one.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        flow::{Flow, FlowKey, NAT, REPLY, ticks},
+        flow::{Flow, FlowKey, NAT, RENEWS, REPLY, ticks},
     },
-    tcp::{BACKEND_FIN, CLIENT_FIN, CLOSED},
+    tcp::{BACKEND_FIN, CLIENT_FIN, CLOSED, WAS_RESET},
     wire,
 };
 
@@ -69,7 +69,7 @@ fn handshakes<A: Family>(maps: &Maps, backend: BackendIndex, rule: &BackendRule)
     let mut count = 0;
     A::maps(maps).half_open.each(|key, flow| {
         let is_handshake = flow.backend == backend
-            && flow.state & REPLY == 0
+            && flow.state & (REPLY | RENEWS) == 0
             && flow.epoch == rule.epoch
             && key.protocol == u32::from(wire::TCP)
             && now.since(flow.born) < HANDSHAKE;
@@ -166,7 +166,7 @@ fn record<A: Family>(
 /// What an open flow is doing, in a word.
 fn state_name(protocol: Protocol, state: u32) -> &'static str {
     match protocol {
-        Protocol::Tcp if state & CLIENT_FIN != 0 => "client closed",
+        Protocol::Tcp if state & (CLIENT_FIN | WAS_RESET) != 0 => "client closed",
         Protocol::Tcp if state & BACKEND_FIN != 0 => "backend closed",
         Protocol::Tcp | Protocol::Udp => "established",
     }

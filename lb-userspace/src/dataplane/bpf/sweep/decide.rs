@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::flow::{DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
-    tcp::{CLIENT_FIN, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS},
+    tcp::{self, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS},
 };
 
 use super::super::rules::LbRule;
@@ -101,9 +101,9 @@ fn linger(facts: &Facts) -> u32 {
     }
 }
 
-/// The client has sent its FIN, and what the backend does is not seen.
+/// The client has sent its FIN or a RST, and what the backend does is not seen.
 pub(super) fn is_closing(state: u32, mode: Mode) -> bool {
-    !mode.sees_both_sides() && state & (CLIENT_FIN | CLOSED) == CLIENT_FIN
+    !mode.sees_both_sides() && tcp::is_closing(state)
 }
 
 /// The flow's own mark that it was taken from its backend.

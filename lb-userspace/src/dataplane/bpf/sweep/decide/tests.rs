@@ -1,6 +1,7 @@
 use lb_common::abi::flow::NAT;
 
 use super::*;
+use lb_common::tcp::CLIENT_FIN;
 use proptest::prelude::*;
 
 fn timers(mode: Mode) -> LbRule {
