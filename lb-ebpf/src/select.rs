@@ -11,8 +11,9 @@ use lb_common::{
 
 use crate::{family::Family, maps};
 
-/// How many slots are tried. The table names backends in service only, so that
-/// the first try holds but for the moment between a backend's flag and its
+/// How many slots are tried. The table names backends only that are in service and
+/// can be reached, and the agent changes flags and tables in such an order that the
+/// first try holds; the others are for a flag that the agent could not follow with a
 /// table.
 const TRIES: u32 = 8;
 

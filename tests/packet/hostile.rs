@@ -4,6 +4,10 @@
 //! most like it, which is believed.
 
 use lb_common::abi::{backend::TAKES_NEW, counter::BackendCounters, flow::REPLY};
+use lb_userspace::{
+    control::plan::plan,
+    dataplane::{BackendView, Change, Member, View},
+};
 
 use crate::{
     frame::{self, ACK, Ends, FIN, Mac, PSH, RST, SYN, Segment, ends},
@@ -433,5 +437,59 @@ fn another_syn_while_nobody_has_answered_is_the_handshake_from_then_on() {
         world.tcp(segment(turned(at_backend), SYN | ACK, BACKEND - 1, 78));
         world.tcp(segment(client(v6), ACK, 78, BACKEND));
         assert_eq!(world.established(v6), 2, "{}", world.state());
+    }
+}
+
+/// A load balancer of sixteen, of which these are in service.
+fn view(in_service: impl Fn(u16) -> bool) -> View {
+    let mut view = View::default();
+    let mut members = Vec::new();
+    for index in 0..16 {
+        let backend = BackendView {
+            index,
+            epoch: 1,
+            lb: 0,
+            address: World::backend_address(index, false),
+            takes_new: in_service(index),
+        };
+        view.backends.insert(index, backend);
+        members.push(Member {
+            backend: index,
+            id: index.to_string(),
+            weight: 1,
+            in_service: in_service(index),
+        });
+    }
+    view.tables.insert(0, members);
+    view
+}
+
+#[test]
+fn no_syn_is_refused_at_any_moment_while_fifteen_of_sixteen_leave_or_come_back() {
+    let (all, one) = (view(|_| true), view(|index| index == 7));
+    for v6 in [false, true] {
+        let mut world = World::with_tables(Mode::Dsr, 16, 64, 65_536);
+        let mut ports = 1024..;
+        for changes in [plan(&all, &one), plan(&one, &all)] {
+            for change in changes {
+                match change {
+                    Change::PutBackend(backend) => world.put_backend(backend.index, v6, |b| {
+                        if !backend.takes_new {
+                            b.flags &= !TAKES_NEW;
+                        }
+                    }),
+                    Change::PutTable(_, members) => {
+                        world.swap_tables(|index| members[usize::from(index)].in_service);
+                    }
+                    other => panic!("nothing else changes: {other:?}"),
+                }
+                for port in ports.by_ref().take(300) {
+                    let mut ends = client(v6);
+                    ends.from.set_port(port);
+                    world.tcp(segment(ends, SYN, 7, 0));
+                }
+                assert!(world.verdicts().is_empty(), "{:?}", world.verdicts());
+            }
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! From the old view and the new one to the changes that lead there. Pure.
 //!
-//! The order is a promise. First comes everything that ends new flows (P1), so
-//! that a slow step after it, like the build of a table, cannot delay it; then
-//! what new flows need, before the listener that lets them in; forced closes;
-//! and last what nothing refers to any more.
+//! The order is a promise. A listener goes before its backends do. A backend that
+//! begins to take new flows does so before the table names it, and one that ends to,
+//! after the table has named it for the last time: so at no moment a SYN is refused
+//! while a backend in service could have it. (That it gets none once this is
+//! acknowledged is P1.) Then the listeners that let new flows in, when all that these
+//! need is there; forced closes; and last what nothing refers to any more.
 
 use crate::dataplane::{BackendView, Change, View};
 
@@ -14,18 +16,6 @@ use crate::dataplane::{BackendView, Change, View};
 pub fn plan(old: &View, new: &View) -> Vec<Change> {
     let mut changes = Vec::new();
 
-    // No new flows: a single write each.
-    for (index, after) in &new.backends {
-        if let Some(before) = old.backends.get(index)
-            && before.takes_new
-            && !after.takes_new
-        {
-            changes.push(Change::PutBackend(BackendView {
-                epoch: before.epoch,
-                ..after.clone()
-            }));
-        }
-    }
     for key in old.listeners.keys() {
         if !new.listeners.contains_key(key) {
             changes.push(Change::RemoveListener(*key));
@@ -55,6 +45,20 @@ pub fn plan(old: &View, new: &View) -> Vec<Change> {
             changes.push(Change::PutTable(*index, members.clone()));
         }
     }
+
+    // No new flows any more: a single write each.
+    for (index, after) in &new.backends {
+        if let Some(before) = old.backends.get(index)
+            && before.takes_new
+            && !after.takes_new
+        {
+            changes.push(Change::PutBackend(BackendView {
+                epoch: before.epoch,
+                ..after.clone()
+            }));
+        }
+    }
+
     for (key, after) in &new.listeners {
         if old.listeners.get(key) != Some(after) {
             changes.push(Change::PutListener(after.clone()));

@@ -75,11 +75,11 @@ fn view() -> impl Strategy<Value = View> {
 /// Where a change stands in the order that the module promises.
 fn rank(change: &Change) -> u8 {
     match change {
-        Change::PutBackend(backend) if !backend.takes_new => 0,
-        Change::RemoveListener(_) => 1,
-        Change::PutLb(_) => 2,
-        Change::PutBackend(_) => 3,
-        Change::PutTable(..) => 4,
+        Change::RemoveListener(_) => 0,
+        Change::PutLb(_) => 1,
+        Change::PutBackend(backend) if backend.takes_new => 2,
+        Change::PutTable(..) => 3,
+        Change::PutBackend(_) => 4,
         Change::PutListener(_) => 5,
         Change::Disown { .. } => 6,
         Change::RemoveBackend(_) => 7,
@@ -119,7 +119,7 @@ proptest! {
 }
 
 #[test]
-fn p1_no_new_flow_comes_before_the_table_is_built() {
+fn the_table_lets_go_of_a_backend_before_it_ends_to_take_new_flows() {
     let mut old = View::default();
     old.tables.insert(0, Vec::new());
     let backend = BackendView {
@@ -151,11 +151,11 @@ fn p1_no_new_flow_comes_before_the_table_is_built() {
     assert_eq!(
         plan(&old, &new),
         [
+            Change::PutTable(0, Vec::new()),
             Change::PutBackend(BackendView {
                 takes_new: false,
                 ..backend
             }),
-            Change::PutTable(0, Vec::new()),
             Change::Disown {
                 backend: 4,
                 epoch: 2

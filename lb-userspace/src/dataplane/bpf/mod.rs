@@ -71,8 +71,8 @@ use self::{
     state::{Disowned, Found, Pace, State},
 };
 use super::{
-    Attachment, Change, Counters, Dataplane, DataplaneError, Event, EventSink, FlowRecord, Gauges,
-    TableFill, Ties, View,
+    Attachment, BackendView, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
+    FlowRecord, Gauges, TableFill, Ties, View,
 };
 use crate::{
     model::{BackendIndex, LbIndex},
@@ -364,19 +364,24 @@ impl Dataplane for Kernel {
         };
         self.purge(view, &found)?;
         self.change(|state, errands| {
-            for backend in view.backends.values() {
+            // In the order of a plan.
+            let (takers, others): (Vec<_>, Vec<_>) =
+                view.backends.values().partition(|b| b.takes_new);
+            let mut put = |state: &mut State, backend: &BackendView| {
                 let old = found.get(&backend.index);
                 if old.is_some_and(|old| old.epoch != backend.epoch)
                     && let Some(pace) = state.disown(backend.index, backend.epoch)?
                 {
                     errands.paced.push((backend.index, pace));
                 }
-                make(state, &Change::PutBackend(backend.clone()), errands)?;
-            }
+                make(state, &Change::PutBackend(backend.clone()), errands)
+            };
+            takers.into_iter().try_for_each(|b| put(state, b))?;
             let empty = Vec::new();
             for lb in view.lbs.keys() {
                 state.put_table(*lb, view.tables.get(lb).unwrap_or(&empty))?;
             }
+            others.into_iter().try_for_each(|b| put(state, b))?;
             for listener in view.listeners.values() {
                 state.put_listener(listener)?;
             }

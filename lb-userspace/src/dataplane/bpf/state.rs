@@ -75,6 +75,8 @@ pub(super) struct State {
     tables: MaglevTables,
     sizes: TableSizes,
     lbs: BTreeMap<LbIndex, LbView>,
+    /// Who has slots in the table of each.
+    members: BTreeMap<LbIndex, Vec<Member>>,
     backends: BTreeMap<BackendIndex, Row>,
     interfaces: Interfaces,
     nat_pool: BTreeSet<IpAddr>,
@@ -105,6 +107,7 @@ impl State {
             links,
             maps,
             lbs: BTreeMap::new(),
+            members: BTreeMap::new(),
             backends: BTreeMap::new(),
             nat_pool: config.nat_pool.iter().copied().collect(),
             tunnel_v4: config.tunnel_source(false),
@@ -235,6 +238,7 @@ impl State {
             .lbs
             .put(&u32::from(lb), &LoadBalancer::default())?;
         self.lbs.remove(&lb);
+        self.members.remove(&lb);
         Ok(())
     }
 
@@ -252,14 +256,26 @@ impl State {
         lb: LbIndex,
         members: &[Member],
     ) -> Result<(), DataplaneError> {
-        self.tables.put(lb, members)?;
-        self.unsettled = false;
+        self.members.insert(lb, members.to_vec());
+        self.fill_table(lb)?;
         let index = u32::from(lb);
         let row = self.maps.lbs.at(index)?;
         let slots = self.tables.slots();
         if row.slots != 0 && row.slots != slots {
             self.maps.lbs.put(&index, &LoadBalancer { slots, ..row })?;
         }
+        Ok(())
+    }
+
+    /// Builds the table of those members that are in service and can be reached.
+    fn fill_table(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {
+        let mut members = self.members.get(&lb).cloned().unwrap_or_default();
+        for member in &mut members {
+            let row = self.backends.get(&member.backend);
+            member.in_service &= row.is_some_and(|row| row.reachable);
+        }
+        self.tables.put(lb, &members)?;
+        self.unsettled = false;
         Ok(())
     }
 
@@ -469,25 +485,41 @@ impl State {
 
     /// What the resolver has found out. A backend that cannot be reached keeps
     /// the last way for its open flows, as long as the interface is there.
-    pub(super) fn set_way(
+    ///
+    /// In the order of a plan: the tables change between those that can be reached
+    /// now and those that cannot.
+    pub(super) fn set_ways(
         &mut self,
-        backend: BackendIndex,
-        way: Option<Way>,
+        news: &[(BackendIndex, Option<Way>)],
     ) -> Result<(), DataplaneError> {
-        let Some(row) = self.backends.get_mut(&backend) else {
-            return Ok(());
-        };
-        row.reachable = way.is_some();
-        match way {
-            Some(way) => row.way = Some(way),
-            None => {
+        let mut changed = BTreeSet::new();
+        let mut lost = Vec::new();
+        for (backend, way) in news {
+            let Some(row) = self.backends.get_mut(backend) else {
+                continue;
+            };
+            if row.reachable != way.is_some() {
+                row.reachable = way.is_some();
+                changed.insert(row.lb);
+            }
+            if let Some(way) = way {
+                row.way = Some(*way);
+                self.write_backend(*backend)?;
+            } else {
                 let gone = |way: &Way| !self.interfaces.has(way.ifindex);
                 if row.way.as_ref().is_some_and(gone) {
                     row.way = None;
                 }
+                lost.push(*backend);
             }
         }
-        self.write_backend(backend)
+        for lb in changed {
+            if self.members.contains_key(&lb) {
+                self.fill_table(lb)?;
+            }
+        }
+        lost.into_iter()
+            .try_for_each(|backend| self.write_backend(backend))
     }
 
     // Interfaces.

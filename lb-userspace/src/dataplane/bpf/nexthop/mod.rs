@@ -245,14 +245,15 @@ impl Worker {
 
     /// Writes what is new and tells control.
     fn report(&mut self) {
-        for (backend, way) in self.resolver.news() {
-            let way_or_none = way.as_ref().ok().copied();
-            let written = self
-                .shared
-                .change(|state| state.set_way(backend, way_or_none));
-            if let Err(error) = written {
-                error!(backend, %error, "cannot write the way to a backend");
-            }
+        let news: Vec<_> = self.resolver.news().into_iter().collect();
+        let ways: Vec<_> = news
+            .iter()
+            .map(|(backend, way)| (*backend, way.as_ref().ok().copied()))
+            .collect();
+        if let Err(error) = self.shared.change(|state| state.set_ways(&ways)) {
+            error!(%error, "cannot write the next hops of backends");
+        }
+        for (backend, way) in news {
             match &way {
                 Ok(way) => debug!(backend, ?way, "the way to a backend is known"),
                 Err(reason) => info!(backend, %reason, "no way to a backend"),
