@@ -1,7 +1,11 @@
 //! P3: a drain ends when its last flow ends, within a second; with no flows it
 //! ends at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use lb_userspace::{model::Mode, wire::DrainOutcome};
@@ -19,6 +23,7 @@ in_each_mode! {
     with_no_flows_it_ends_at_once,
     with_one_flow_it_ends_within_a_second_of_it,
     a_flow_that_is_reset_has_ended_too,
+    a_client_that_is_killed_with_a_lot_in_flight_has_ended_too,
     the_command_that_waits_exits_with_0,
 }
 
@@ -69,6 +74,45 @@ fn a_flow_that_is_reset_has_ended_too(mode: Mode) -> Result<()> {
         );
         Ok(())
     })
+}
+
+fn a_client_that_is_killed_with_a_lot_in_flight_has_ended_too(mode: Mode) -> Result<()> {
+    play(mode, &Settings::default(), |site, ebb| {
+        let (id, stream) = site.client.enter(|| stuffed(site.talkers()))??;
+        ebb.wait_flows(&id, 1, SOON)?;
+        ebb.deregister(&id, &[])?;
+        // What it has not read makes its kernel send a RST, with a number that the
+        // backend, whose buffer is full, has not come to.
+        drop(stream);
+        let gone = ebb.wait_gone(&id, A_SECOND)?;
+        assert_eq!(
+            gone.drain.and_then(|drain| drain.outcome),
+            Some(DrainOutcome::Ended)
+        );
+        Ok(())
+    })
+}
+
+/// A connection whose client has sent all that both ends have room for, and reads
+/// nothing of what comes back; and whom it is with.
+fn stuffed(vip: SocketAddr) -> Result<(String, TcpStream)> {
+    let mut stream = TcpStream::connect_timeout(&vip, SOON)?;
+    stream.set_read_timeout(Some(SOON))?;
+    let mut greeting = [0; 128];
+    let len = stream.read(&mut greeting)?;
+    let greeting = String::from_utf8_lossy(&greeting[..len]);
+    let name = greeting.split(' ').next().unwrap_or_default().to_owned();
+    stream.set_write_timeout(Some(Duration::from_millis(300)))?;
+    let mut sent = 0;
+    loop {
+        match stream.write(&[b'.'; 64 << 10]) {
+            Ok(len) => sent += len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::ensure!(sent > 512 << 10, "only {sent} bytes are under way");
+    Ok((name, stream))
 }
 
 fn the_command_that_waits_exits_with_0(mode: Mode) -> Result<()> {
