@@ -42,6 +42,12 @@ pub(crate) fn address<A: Family>(address: A) -> Ours {
     }
 }
 
+/// Nobody sends from this address over a network.
+#[inline(always)]
+pub(crate) fn is_martian<A: Family>(source: A) -> bool {
+    !source.is_of_a_host() || maybe_ours(source) && address(source) != Ours::No
+}
+
 /// The listener that the packet is for, with its index.
 #[inline(always)]
 pub(crate) fn listener<A: Family>(

@@ -79,7 +79,7 @@ pub(crate) fn to_client<H: Hook, A: Family>(
 
 /// A VLAN's tag has a meaning on the link that it came by, and leaves by no other.
 #[inline(always)]
-fn keeps_tag<H: Hook, A: Ip>(
+pub(crate) fn keeps_tag<H: Hook, A: Ip>(
     cursor: &Cursor<H>,
     packet: &Packet<A>,
     out: u32,

@@ -10,7 +10,7 @@ use lb_userspace::{
 };
 
 use crate::{
-    frame::{self, ACK, Ends, FIN, Mac, PSH, RST, SYN, Segment, ends},
+    frame::{self, ACK, Ends, FIN, Icmp, Mac, PSH, RST, SYN, Segment, ends},
     world::{CLIENT_MAC, DROP, Mode, OTHER_IFINDEX, OUR_MAC, Out, VIP4, VIP6, World, backend_mac},
 };
 
@@ -490,6 +490,48 @@ fn no_syn_is_refused_at_any_moment_while_fifteen_of_sixteen_leave_or_come_back()
                 }
                 assert!(world.verdicts().is_empty(), "{:?}", world.verdicts());
             }
+        }
+    }
+}
+
+#[test]
+fn what_nobody_can_have_sent_is_dropped_and_answered_to_nobody() {
+    for mode in MODES {
+        for v6 in [false, true] {
+            let mut world = World::new(mode, 4);
+            let vip = client(v6).to;
+            let own = [vip.ip(), World::nat_source(v6)];
+            let strange: &[&str] = if v6 {
+                &["::", "::1", "ff02::1", "::ffff:10.0.0.9"]
+            } else {
+                &["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"]
+            };
+            let strange = strange.iter().map(|a| a.parse().unwrap());
+            let mut sent = 0;
+            for source in strange.chain(own) {
+                // From port 80 to port 80: were it answered, it would go on for ever.
+                let ends = Ends {
+                    from: (source, 80).into(),
+                    to: vip,
+                };
+                let macs = (CLIENT_MAC, OUR_MAC);
+                let echo = Icmp {
+                    kind: if v6 { 128 } else { 8 },
+                    code: 0,
+                    rest: [1; 4],
+                    payload: vec![0; 8],
+                };
+                for frame in [
+                    frame::tcp(macs, segment(ends, SYN, 7, 0)),
+                    frame::tcp(macs, segment(ends, ACK, 7, 7)),
+                    frame::udp(macs, ends, b"again"),
+                    frame::icmp(macs, source, vip.ip(), &echo),
+                ] {
+                    assert_eq!(world.run(&frame).action, DROP, "from {source}");
+                    sent += 1;
+                }
+            }
+            assert_eq!(world.verdicts(), [("drop_martian_source", sent)].into());
         }
     }
 }

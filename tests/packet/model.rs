@@ -222,6 +222,19 @@ fn mend(frame: &mut [u8], at: usize, difference: u64) -> u16 {
 }
 
 impl Model {
+    fn is_martian(&self, a: IpAddr) -> bool {
+        let strange = match a {
+            IpAddr::V4(a) => a.is_loopback() || a.octets()[0] == 0 || a.octets()[0] >= 224,
+            IpAddr::V6(a) => {
+                a.is_unspecified()
+                    || a.is_loopback()
+                    || a.is_multicast()
+                    || a.to_ipv4_mapped().is_some()
+            }
+        };
+        strange || self.is_ours(a)
+    }
+
     fn is_ours(&self, a: IpAddr) -> bool {
         self.vips.contains(&a) || self.nat_sources.contains(&a)
     }
@@ -369,6 +382,9 @@ impl Model {
                 Verdict::NotOurs
             }));
         }
+        if self.is_martian(tuple.from) {
+            return Err(pass(Verdict::DropMartian));
+        }
         if !packet.has_l4 {
             return Err(pass(Verdict::DropFragment));
         }
@@ -481,9 +497,14 @@ impl Model {
         self.half_open.remove(&tuple);
     }
 
+    /// Whether the backend is reached by the interface that packets come in by.
+    fn is_near(&self, flow: &Flow) -> bool {
+        self.backends[&flow.backend].same_interface
+    }
+
     /// Whether the packet came in where its sender is.
     fn is_from_its_side(&self, flow: &Flow) -> bool {
-        !flow.reply || self.backends[&flow.backend].same_interface
+        !flow.reply || self.is_near(flow)
     }
 
     /// What a packet means to a half-open flow.
@@ -709,6 +730,9 @@ impl Model {
             if !self.fits(packet, flow.backend) {
                 return Err(too_big(frame, packet, self.room(flow.backend)));
             }
+            if self.mode != Mode::Ipip && packet.l3 != 14 && !self.is_near(&flow) {
+                return Err((Verdict::DropVlan, frame.to_vec()));
+            }
             if believed && nat {
                 self.follow_client(frame, packet, &flow);
             }
@@ -824,6 +848,9 @@ impl Model {
         let (kind, code) = (header[0], header[1]);
         if !self.is_ours(datagram.to) {
             return Err(pass(Verdict::NotOurs));
+        }
+        if self.is_martian(datagram.from) {
+            return Err(pass(Verdict::DropMartian));
         }
         if kind == (if v6 { 128 } else { 8 }) && code == 0 && self.vips.contains(&datagram.to) {
             return Err((Verdict::Echo, echo_reply(frame, datagram)));

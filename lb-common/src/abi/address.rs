@@ -40,6 +40,10 @@ pub trait Address: Copy + Eq + Debug + Default + bytemuck::Pod {
     fn sum(self) -> u64;
     /// Mixed to one word, for hashing.
     fn mix(self) -> u32;
+    /// False for what no host on a network has: unspecified, loopback, multicast,
+    /// broadcast, reserved (RFC 1122, section 3.2.1.3; RFC 4291, section 2.4; an IPv4
+    /// address in IPv6, RFC 4038, section 4.2).
+    fn is_of_a_host(self) -> bool;
 }
 
 impl Address for Addr4 {
@@ -62,6 +66,11 @@ impl Address for Addr4 {
     #[inline(always)]
     fn mix(self) -> u32 {
         self.0
+    }
+    #[inline(always)]
+    fn is_of_a_host(self) -> bool {
+        let [first, ..] = self.0.to_ne_bytes();
+        first != 0 && first != 127 && first < 224
     }
 }
 
@@ -87,6 +96,14 @@ impl Address for Addr6 {
     fn mix(self) -> u32 {
         let [a, b, c, d] = self.0;
         a ^ b.rotate_left(7) ^ c.rotate_left(15) ^ d.rotate_left(23)
+    }
+    #[inline(always)]
+    fn is_of_a_host(self) -> bool {
+        let [a, b, c, d] = self.0;
+        let [first, ..] = a.to_ne_bytes();
+        let is_low = a == 0 && b == 0 && c == 0 && u32::from_be(d) <= 1;
+        let is_mapped = a == 0 && b == 0 && c == 0xFFFF_u32.to_be();
+        first != 0xFF && !is_low && !is_mapped
     }
 }
 
@@ -127,5 +144,38 @@ pub fn words_of(address: IpAddr) -> [u32; 4] {
     match address {
         IpAddr::V4(a) => Addr4::from(a).words(),
         IpAddr::V6(a) => Addr6::from(a).words(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sends_from_an_address_that_no_host_has() {
+        let v4 = |text: &str| Addr4::from(text.parse::<Ipv4Addr>().unwrap()).is_of_a_host();
+        let v6 = |text: &str| Addr6::from(text.parse::<Ipv6Addr>().unwrap()).is_of_a_host();
+        for martian in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
+            assert!(!v4(martian), "{martian}");
+        }
+        for martian in ["::", "::1", "ff02::1", "::ffff:10.0.0.1"] {
+            assert!(!v6(martian), "{martian}");
+        }
+        assert!(
+            ["10.0.0.1", "1.0.0.1", "223.255.255.255", "126.0.0.1"]
+                .into_iter()
+                .all(v4)
+        );
+        assert!(
+            ["fd00::1", "::2", "fe80::1", "2001:db8::1"]
+                .into_iter()
+                .all(v6)
+        );
     }
 }

@@ -109,6 +109,9 @@ verdicts! {
     DropNoNextHop = Drop "drop_no_next_hop",
     /// Its hops are used up: dropped.
     DropTtl = Drop "drop_ttl_expired",
+    /// From an address that nobody can have there, a VIP's or our own: dropped, for
+    /// the answer would go nowhere, to everybody, or round in a circle.
+    DropMartian = Drop "drop_martian_source",
     /// Has a VLAN tag and would leave by another interface than it came by, where
     /// the tag may mean something else: dropped.
     DropVlan = Drop "drop_vlan_tag",

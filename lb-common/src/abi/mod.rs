@@ -16,4 +16,4 @@ pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;

@@ -39,6 +39,9 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     now: u32,
 ) -> Step {
     let (listener_index, listener) = classify::listener(&packet.key)?;
+    if classify::is_martian(packet.key.source) {
+        return Err(Verdict::DropMartian);
+    }
     if !packet.has_l4 {
         return Err(Verdict::DropFragment);
     }

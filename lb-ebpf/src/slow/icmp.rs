@@ -36,6 +36,9 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     if ours == Ours::No {
         return Err(Verdict::NotOurs);
     }
+    if classify::is_martian(datagram.source) {
+        return Err(Verdict::DropMartian);
+    }
     let echo = if A::V6 {
         wire::ICMPV6_ECHO
     } else {

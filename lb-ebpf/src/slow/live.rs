@@ -127,6 +127,9 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
         if !rewrite::fits(cursor, packet, backend, mode) {
             return refuse::too_big(packet, &mut scratch.answer, backend, now);
         }
+        if !mode.tunnels() {
+            rewrite::keeps_tag(cursor, packet, backend.ifindex)?;
+        }
         if believed && state & NAT != 0 {
             follow_client(cursor, packet, entry, backend, scratch, now)?;
         }
