@@ -1,8 +1,10 @@
 //! A TCP or UDP packet, and what it is to its flow.
 //!
-//!     established? ──yes──→ live
-//!       └no→ half-open? ──yes──→ opening ──→ (promoted?) live
-//!              └no→ admit
+//! ```text
+//! established? ──yes──→ live
+//!   └no→ half-open? ──yes──→ opening ──→ (promoted?) live
+//!          └no→ admit
+//! ```
 
 use lb_common::{
     abi::{

@@ -1,8 +1,10 @@
 //! Everything but the hit path: handshakes, ends, first packets, refusals.
 //!
-//!     read ──→ connection ──────────────────→ send
-//!        └───→ icmp ─────────────────────────↗
-//!              (either of them) ─────────────→ answer
+//! ```text
+//! read ──→ connection ──────────────────→ send
+//!    └───→ icmp ─────────────────────────↗
+//!          (either of them) ─────────────→ answer
+//! ```
 //!
 //! Each of these is a function by itself to the verifier, which so never multiplies
 //! what one of them can find by what the next one can do; see [`step`] for what goes
