@@ -6,6 +6,7 @@ mod check;
 mod clean_lab;
 mod command;
 mod demo;
+mod fuzz;
 mod guest;
 mod kernel;
 mod load;
@@ -36,8 +37,10 @@ enum Verb {
     Build,
     /// Build, then run the agent on this host, in the foreground.
     BuildAndLoad(load::Args),
-    /// Run every test: unit, property, packet and network.
+    /// Check, then run every test: unit, property, packet and network.
     Test(test::Args),
+    /// Send what parses strangers' bytes whatever finds a fault in it.
+    Fuzz(fuzz::Args),
     /// Measure what a packet costs, in every mode, against a baseline.
     Bench(bench::Args),
     /// Build a Debian package: agent, man pages, completions, systemd unit.
@@ -57,7 +60,8 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args, Cli::command()),
         Verb::Build => build::run(),
         Verb::BuildAndLoad(args) => load::run(&args),
-        Verb::Test(args) => test::run(&args),
+        Verb::Test(args) => test::run(&args, Cli::command()),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Package => package::run(),
         Verb::Demo(args) => demo::run(&args),

@@ -1,14 +1,15 @@
-//! `cargo xtask test`: every test there is, the quick ones first.
+//! `cargo xtask test`: the gates, then every test there is, the quick ones first.
 
 use std::{env, ffi::OsString, fs, path::Path, thread};
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::{
     build::{self, Built},
-    clean_lab,
+    check, clean_lab,
     command::{self, step},
-    guest, setup, workspace,
+    fuzz, guest, setup, workspace,
 };
 
 #[derive(clap::Args)]
@@ -19,8 +20,8 @@ pub(crate) struct Args {
     /// Run only this suite; may be given more than once.
     #[arg(long, value_name = "SUITE")]
     only: Vec<Suite>,
-    /// Run the packet tests, and only them, under another kernel in an
-    /// emulated machine: 6.1.
+    /// Run the packet tests, and only them, under a kernel of this series in
+    /// an emulated machine, as the suite `oldest-kernel` does under 6.1.
     #[arg(long, value_name = "SERIES", conflicts_with_all = ["only", "jobs"])]
     kernel: Option<guest::Series>,
     /// How many network tests run at a time. Each has its own namespaces, and
@@ -43,21 +44,35 @@ enum Suite {
     Dataplane,
     /// The agent's control over a data plane in memory.
     Model,
+    /// What parses strangers' bytes, fuzzed for a few seconds each.
+    Fuzz,
     /// Real servers and clients in network namespaces.
     Net,
     /// The Query API, driven by `aws` and boto3.
     Elb,
     /// The console, driven in a browser.
     Console,
+    /// The packet tests under the oldest kernel that is supported, in an emulated
+    /// machine.
+    OldestKernel,
 }
+
+/// For how long each target is fuzzed, in seconds.
+const FUZZ_SECONDS: u64 = 10;
 
 fn default_jobs() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get().min(4))
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Runs the tests; `xtask` is our own command line, which the gates ask for.
+pub(crate) fn run(args: &Args, xtask: clap::Command) -> Result<()> {
     if let Some(series) = args.kernel {
         return guest::run(series, &args.of_tests());
+    }
+    // Who asks for some of the tests is at work, and judges the source later.
+    let all = args.only.is_empty() && args.filter.is_none();
+    if all {
+        check::run(&check::Args::default(), xtask)?;
     }
     setup::lab()?;
     let built = build::build(&[])?;
@@ -65,17 +80,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // What the tests measured, from now on.
     let report = workspace::target_dir().join("test-report.txt");
     fs::write(&report, "")?;
-    for suite in [
-        Suite::Unit,
-        Suite::Packet,
-        Suite::Dataplane,
-        Suite::Model,
-        Suite::Net,
-        Suite::Elb,
-        Suite::Console,
-    ] {
-        let wanted = args.only.is_empty() || args.only.contains(&suite);
-        if wanted {
+    for &suite in Suite::value_variants() {
+        let by_default = args.only.is_empty() && (all || suite.has_names());
+        if by_default || args.only.contains(&suite) {
             step(suite.title(), || suite.run(args, &built, &report))?;
         }
     }
@@ -97,15 +104,23 @@ impl Args {
 }
 
 impl Suite {
+    /// Whether it is run for the sake of a test's name. To boot another kernel for a
+    /// test or two takes somebody who asks for it.
+    fn has_names(self) -> bool {
+        !matches!(self, Self::Fuzz | Self::OldestKernel)
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Unit => "unit and property tests",
             Self::Packet => "packet tests",
             Self::Dataplane => "tests of the data plane",
             Self::Model => "model tests",
+            Self::Fuzz => "a little fuzzing",
             Self::Net => "network tests",
             Self::Elb => "tests of the Query API with real clients",
             Self::Console => "tests of the console in a browser",
+            Self::OldestKernel => "packet tests under the oldest kernel",
         }
     }
 
@@ -121,6 +136,8 @@ impl Suite {
             Self::Net => &[&["--package", "tests", "--test", "net"]],
             Self::Elb => &[&["--package", "tests", "--test", "elb"]],
             Self::Console => &[&["--package", "tests", "--test", "console"]],
+            Self::Fuzz => return fuzz::briefly(FUZZ_SECONDS),
+            Self::OldestKernel => return guest::run(guest::OLDEST, &args.of_tests()),
         };
         let clients = match self {
             Self::Elb => Some(setup::clients()?),

@@ -36,7 +36,7 @@ use crate::{
     workspace,
 };
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Args {
     /// Run only this gate; may be given more than once.
     #[arg(long, value_name = "GATE")]

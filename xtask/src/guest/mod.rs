@@ -51,6 +51,9 @@ pub(crate) struct Series {
     minor: u32,
 }
 
+/// Debian 12's: the oldest that ebb is promised to run on.
+pub(crate) const OLDEST: Series = Series { major: 6, minor: 1 };
+
 impl FromStr for Series {
     type Err = anyhow::Error;
 

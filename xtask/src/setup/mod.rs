@@ -84,6 +84,7 @@ pub(crate) fn run() -> Result<()> {
     clients()?;
     browser()?;
     emulator()?;
+    cxx()?;
     toolchain.cargo_clippy()?;
     cargo_deny()?;
     println!(
@@ -118,6 +119,11 @@ pub(crate) fn lab() -> Result<()> {
         );
     }
     bpffs()
+}
+
+/// A C++ compiler, which LLVM's fuzzer is built with.
+pub(crate) fn cxx() -> Result<()> {
+    programs("a C++ compiler for the fuzzer", &[("c++", "g++")])
 }
 
 /// A browser without a screen, and what drives it.

@@ -252,6 +252,25 @@ impl Params {
         }
     }
 
+    /// What is left, each with its whole name.
+    pub(super) fn flat(self) -> Vec<(String, String)> {
+        let mut parameters = Vec::new();
+        let mut nodes = vec![(self.path, self.node)];
+        while let Some((path, node)) = nodes.pop() {
+            parameters.extend(node.text.map(|text| (path.clone(), text)));
+            for (name, node) in node.children {
+                let dot = if path.is_empty() || path.ends_with('.') {
+                    ""
+                } else {
+                    "."
+                };
+                nodes.push((format!("{path}{dot}{name}"), node));
+            }
+        }
+        parameters.sort();
+        parameters
+    }
+
     /// Where in the request the parameter stands.
     pub(super) fn at(&self, name: &str) -> String {
         format!("{}{name}", self.path)

@@ -6,7 +6,8 @@
 //! - [`form`]: what was sent, decoded and read by name; [`xml`]: the answer;
 //! - [`actions`]: the 29 of them, by group; [`desk`]: what they work with;
 //! - [`extras`]: what only this API knows of a load balancer;
-//! - [`errors`]: the codes of every "no".
+//! - [`errors`]: the codes of every "no";
+//! - [`untrusted`]: the first steps by themselves, for fuzzing.
 
 mod actions;
 mod browser;
@@ -16,6 +17,8 @@ mod extras;
 mod form;
 mod http;
 mod sigv4;
+#[doc(hidden)]
+pub mod untrusted;
 mod xml;
 
 pub use self::{
