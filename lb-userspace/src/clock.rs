@@ -49,10 +49,14 @@ pub struct Wall(pub u64);
 impl Wall {
     #[must_use]
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self(millis(since))
+        Self::from_system(SystemTime::now()).unwrap_or_default()
+    }
+
+    /// `None` before 1970.
+    #[must_use]
+    pub fn from_system(time: SystemTime) -> Option<Self> {
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self(millis(since)))
     }
 }
 

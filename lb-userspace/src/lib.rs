@@ -9,7 +9,8 @@
 //! 3. [`netlink`] and `announce`, [`outbound`]: the host, and other hosts;
 //! 4. [`dataplane`], the packet path; [`config`], what the file says;
 //!    [`health`], what the checks find;
-//! 5. [`store`] and [`control`]: the state, its one writer, and the disk;
+//! 5. [`state`]; on it [`store`], the disk, and on both [`control`], the one
+//!    writer;
 //! 6. [`hooks`], [`api`], [`doctor`]: the doors and what is told outside;
 //! 7. [`agent`] and [`decap`], which are run; [`cli`], which runs them.
 
@@ -34,6 +35,7 @@ pub mod object;
 pub mod outbound;
 mod packet_socket;
 mod seldom;
+pub mod state;
 pub mod store;
 pub mod suggest;
 pub mod tables;

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lb_userspace::{
-    control::state::State,
     dataplane::{View, memory::FlowId},
     model::{BackendIndex, Drain},
+    state::State,
     wire::HealthByHand,
 };
 use proptest::prelude::*;
@@ -185,7 +185,10 @@ fn drains(state: &State) -> BTreeMap<String, Drain> {
 /// measured rather than decided.
 fn acknowledged(state: &State) -> State {
     let mut state = state.clone();
-    state.retired.clear();
+    for index in std::mem::take(&mut state.node.retired) {
+        state.node.retired.insert(index);
+        state.node.forget(index);
+    }
     state
 }
 
@@ -362,7 +365,7 @@ proptest! {
                         prop_assert_eq!(is.life.takes_new(), was.life.takes_new());
                         prop_assert_eq!(is.weight, was.weight);
                     }
-                    prop_assert!(after.epochs >= before.state.epochs);
+                    prop_assert!(after.node.epochs >= before.state.node.epochs);
                 }
                 // What was refused has not happened, but for what fell due.
                 Step::Register(_) | Step::Health(..) | Step::Draining(..) if answer.is_err() => {
@@ -389,8 +392,8 @@ proptest! {
         rig.wait(Duration::from_secs(2));
         prop_assert!(rig.world.flows().is_empty());
         prop_assert_eq!(rig.world.view(), View::default());
-        prop_assert!(rig.control.state().load_balancers.is_empty());
-        prop_assert!(rig.control.state().retired.is_empty());
+        prop_assert!(rig.control.state().desired.load_balancers.is_empty());
+        prop_assert!(rig.control.state().node.retired.is_empty());
         prop_assert!(rig.addresses.list().is_empty());
     }
 }

@@ -15,9 +15,10 @@ use std::{
 
 use lb_userspace::{
     clock::{Clock as _, HostClock},
-    control::{self, Control, Parts, state::State},
+    control::{self, Control, Parts},
     dataplane::memory::World,
-    store::{Store as _, file::FileStore},
+    state::State,
+    store::{Store as _, disk::DiskStore},
     wire::{AttributesPatch, Deregister},
 };
 
@@ -63,8 +64,8 @@ fn carried_out(state: &State) -> u32 {
     seen[0]
 }
 
-fn open(folder: &Path) -> FileStore {
-    FileStore::open(folder, "one boot").unwrap()
+fn open(folder: &Path) -> DiskStore {
+    DiskStore::open(folder, "one boot").unwrap()
 }
 
 /// The process that is killed. Says the number of each command when it has
@@ -137,7 +138,7 @@ fn p7_kill_at_any_moment_loses_nothing_acknowledged() {
                 .last()
         });
         // The moment is the subject of the test, not something to wait for.
-        std::thread::sleep(Duration::from_micros(fastrand::u64(1000..40_000)));
+        std::thread::sleep(Duration::from_micros(fastrand::u64(1000..120_000)));
         process.kill().unwrap();
         process.wait().unwrap();
         if let Some(last) = reader.join().unwrap() {

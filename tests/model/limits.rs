@@ -79,7 +79,7 @@ fn as_many_load_balancers_fit_as_are_promised_and_no_more() {
     let before = rig.world.log().len();
     let one_more = rig.create(new_lb("lb-1024", &vip(1024), &[]));
     assert_full(&rig, before, one_more, Counted::LoadBalancers);
-    assert_eq!(rig.control.state().load_balancers.len(), 1024);
+    assert_eq!(rig.control.state().load_balancers().count(), 1024);
     assert_eq!(rig.addresses.list().len(), 1024);
     // One that goes makes room.
     rig.delete("lb-7", crate::rig::now()).unwrap();
@@ -137,14 +137,14 @@ fn a_full_table_refuses_a_document() {
         // What SIGHUP reads.
         let reloaded = rig.ask(handle.reload("ebb.toml", declare(&text).document));
         assert_full(&rig, 0, reloaded, what);
-        assert!(rig.control.state().load_balancers.is_empty());
+        assert!(rig.control.state().desired.load_balancers.is_empty());
         assert!(rig.addresses.list().is_empty());
         // What is read at start.
         let started = rig.try_restart(Some(&text));
         assert_full(&rig, 0, started, what);
         assert!(rig.addresses.list().is_empty());
         rig.restart(None);
-        assert!(rig.control.state().load_balancers.is_empty());
+        assert!(rig.control.state().desired.load_balancers.is_empty());
     }
 }
 
@@ -172,7 +172,7 @@ fn a_restart_with_more_room_has_it_and_one_with_too_little_says_how_much_it_take
     );
     rig.world.resize(TableSizes::default());
     rig.restart(None);
-    assert_eq!(rig.control.state().load_balancers.len(), 2);
+    assert_eq!(rig.control.state().load_balancers().count(), 2);
 }
 
 #[test]
@@ -220,5 +220,5 @@ fn a_start_that_fails_leaves_no_address_and_no_state_behind() {
     );
     rig.addresses.refuse(None);
     rig.restart(None);
-    assert!(rig.control.state().load_balancers.is_empty());
+    assert!(rig.control.state().desired.load_balancers.is_empty());
 }

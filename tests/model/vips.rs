@@ -47,7 +47,7 @@ fn a_vip_of_ours_is_taken_away_after_a_restart_too() {
     rig.delete("a", now()).unwrap();
     assert!(rig.addresses.list().is_empty());
     rig.restart(None);
-    assert!(rig.control.state().vips.is_empty());
+    assert!(rig.control.state().node.vips.is_empty());
 }
 
 #[test]

@@ -44,7 +44,7 @@ use crate::{
     hooks,
     lock::{Lock, LockError},
     notify, object,
-    store::{Store as _, StoreError, file::FileStore},
+    store::{Store as _, StoreError, disk::DiskStore},
     wire::Event,
 };
 
@@ -201,7 +201,7 @@ impl Agent {
             .map(|entrance| console::Endpoint::bind(entrance, operators));
         let console = console.transpose()?;
         let boot = boot_id().map_err(AgentError::Host)?;
-        let mut store = FileStore::open(&settings.state_dir, &boot)?;
+        let mut store = DiskStore::open(&settings.state_dir, &boot)?;
         // Control loads it again. One that is damaged is found before anything
         // of the host is touched.
         store.load(HostClock.now())?;
@@ -388,12 +388,12 @@ pub fn unload(config: &Path) -> Result<(), AgentError> {
     let _lock = Lock::within(&settings.state_dir)?;
     bpf::unload(&settings.bpffs_dir)?;
     let boot = boot_id().map_err(AgentError::Host)?;
-    let state = FileStore::open(&settings.state_dir, &boot)?.load(HostClock.now())?;
-    let vips = state.map(|state| state.vips).unwrap_or_default();
+    let state = DiskStore::open(&settings.state_dir, &boot)?.load(HostClock.now())?;
+    let vips = state.map(|state| state.node.vips).unwrap_or_default();
     if !vips.is_empty() {
         let mut keeper = NetlinkKeeper::open(settings.interfaces)?;
-        for (address, interface) in vips {
-            keeper.remove(address, &interface)?;
+        for (address, interface) in vips.iter() {
+            keeper.remove(*address, interface)?;
         }
     }
     Ok(())

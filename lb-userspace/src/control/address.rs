@@ -1,43 +1,42 @@
 //! The sole writer's care for VIPs: which addresses ought to be on an
 //! interface, which of them are there because of us, and which may go.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{
-    edit::Draft,
+    command::Command,
     error::Error,
-    state::State,
     writer::{Control, FLOWS_READ},
 };
-use crate::model::LbName;
+use crate::{model::LbName, state::State};
 
 impl Control {
-    /// Decides on which interface the addresses go that `next` wants beyond
-    /// those that it `had`, and writes it down in `next`. Answers with those.
+    /// Decides on which interface those addresses of `wanted` go that nobody
+    /// has placed, as far as they are our business.
     pub(super) fn place_vips(
         &mut self,
-        had: &BTreeSet<IpAddr>,
-        next: &mut State,
-    ) -> Result<Vec<(IpAddr, String)>, Error> {
+        wanted: BTreeSet<IpAddr>,
+        state: &State,
+    ) -> Result<BTreeMap<IpAddr, String>, Error> {
         let Some(keeper) = &mut self.parts.vips else {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         };
-        let wanted = next.wanted_vips();
         let homeless: Vec<IpAddr> = wanted
-            .difference(had)
-            .filter(|address| !next.vips.contains_key(address))
-            .copied()
+            .into_iter()
+            .filter(|address| !state.node.vips.contains_key(address))
             .collect();
         if homeless.is_empty() {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
         let placed = keeper.place(&homeless).map_err(Error::Vip)?;
-        next.vips.extend(placed.iter().cloned());
-        Ok(placed)
+        Ok(placed.into_iter().collect())
     }
 
     /// Takes away addresses that have just been put there.
-    pub(super) fn remove_vips(&mut self, added: &[(IpAddr, String)]) {
+    pub(super) fn remove_vips(&mut self, added: &BTreeMap<IpAddr, String>) {
         if let Some(keeper) = &mut self.parts.vips {
             for (address, interface) in added {
                 if let Err(error) = keeper.remove(*address, interface) {
@@ -50,66 +49,49 @@ impl Control {
     /// Takes away the addresses that are ours and that nobody wants any more.
     /// What fails is tried again at the next change.
     pub(super) fn tidy_vips(&mut self) {
-        let wanted = self.state.wanted_vips();
-        let stale: Vec<(IpAddr, String)> = self
-            .state
-            .vips
-            .iter()
-            .filter(|(address, _)| !wanted.contains(address))
-            .map(|(address, interface)| (*address, interface.clone()))
-            .collect();
+        let index = &self.index;
+        self.unwanted.retain(|address| !index.wants(*address));
         let Some(keeper) = &mut self.parts.vips else {
             return;
         };
-        for (address, interface) in stale {
-            match keeper.remove(address, &interface) {
+        let mut gone = BTreeSet::new();
+        for address in &self.unwanted {
+            let Some(interface) = self.state.node.vips.get(address) else {
+                continue;
+            };
+            match keeper.remove(*address, interface) {
                 Ok(()) => {
                     tracing::info!("{address} taken from {interface}");
-                    self.state.vips.remove(&address);
-                    // Said again after a crash, the removal does no harm.
-                    self.trouble.store_behind = true;
+                    gone.insert(*address);
                 }
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-    }
-
-    /// Whether addresses of removed listeners are kept for open flows.
-    pub(super) fn holds_vips(&self) -> bool {
-        self.state
-            .load_balancers
-            .values()
-            .any(|lb| !lb.deleting && !lb.held.is_empty())
+        self.unwanted.retain(|address| !gone.contains(address));
+        if !gone.is_empty() {
+            // Said again after a crash, the removal does no harm.
+            self.carry_out_anyway([Command::Displaced(gone)], "agent");
+        }
     }
 
     /// Lets go of the addresses of removed listeners that no open flow uses.
     pub(super) fn release_vips(&mut self) {
-        let mut draft = self.draft();
-        let now = draft.now;
-        let holding: Vec<(LbName, u16)> = self
-            .state
-            .load_balancers
-            .iter()
-            .filter(|(_, lb)| !lb.deleting && !lb.held.is_empty())
-            .map(|(name, lb)| (name.clone(), lb.index))
-            .collect();
-        for (name, index) in holding {
-            match self.parts.dataplane.flows(index, None, FLOWS_READ) {
+        let holding: Vec<LbName> = self.index.holding().iter().cloned().collect();
+        let mut commands = Vec::new();
+        for name in holding {
+            let Some((_, lb)) = self.state.find(name.as_str()) else {
+                continue;
+            };
+            match self.parts.dataplane.flows(lb.index(), None, FLOWS_READ) {
                 // More than can be looked at: one of them may use it.
                 Ok(flows) if flows.len() >= FLOWS_READ => {}
                 Ok(flows) => {
-                    let used: BTreeSet<IpAddr> = flows.iter().map(|flow| flow.vip.0).collect();
-                    release(&mut draft, &name, &used);
+                    let used = flows.iter().map(|flow| flow.vip.0).collect();
+                    commands.push(Command::Used(name, used));
                 }
-                Err(error) => self.complain(&error.to_string(), now),
+                Err(error) => self.complain(&error.to_string(), self.parts.clock.now()),
             }
         }
-        self.commit_anyway(draft, "agent");
-    }
-}
-
-fn release(draft: &mut Draft, name: &LbName, used: &BTreeSet<IpAddr>) {
-    if let Some(lb) = draft.state.load_balancers.get_mut(name) {
-        lb.held.retain(|address| used.contains(address));
+        self.carry_out_anyway(commands, "agent");
     }
 }

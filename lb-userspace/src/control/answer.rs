@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{
-    backend::Health,
+    command::Command,
     describe::Beside,
-    edit::Draft,
     error::Error,
     handle::{Declare, FlowQuery, Measured, Report, Request},
     merge::Edit,
@@ -15,9 +14,10 @@ use crate::{
     dataplane::{Counters, FlowRecord},
     model::{
         AttributesSpec, BackendCounters, BackendId, BackendIndex, DrainTimeout, HealthCheck,
-        HealthReport, Invalid, Leave, ListenerKey, Protocol, spec,
+        Invalid, Leave, ListenerKey, Protocol, spec,
     },
-    wire::{FlowSort, HealthByHand, What, checked, types},
+    state::life::Health,
+    wire::{FlowSort, HealthByHand, checked, types},
 };
 
 /// The most that are answered, and how many unless told.
@@ -75,12 +75,11 @@ impl Control {
         let mut warnings = self.parts.dataplane.warnings();
         let beside = self.beside(&counters);
         for (lb, id, backend) in self.state().backends() {
-            flows += beside.counters(backend).active();
+            flows += beside.counters(&backend).active();
             if backend.life.is_gone() {
                 continue;
             }
-            let way = backend.index.and_then(|index| self.ways.get(&index));
-            if let Some(Err(reason)) = way {
+            if let Some(Err(reason)) = backend.way {
                 warnings.push(format!("{lb}/{id} is not reachable: {reason}"));
             }
             if !backend.life.is_registered() {
@@ -113,7 +112,7 @@ impl Control {
                 })
                 .collect(),
             tables: self.tables(),
-            load_balancers: self.state().load_balancers.len() as u64,
+            load_balancers: self.state().desired.load_balancers.len() as u64,
             backends: tally,
             flows,
             verdicts: counters
@@ -157,7 +156,6 @@ impl Control {
     fn beside<'a>(&'a self, counters: &'a Counters) -> Beside<'a> {
         Beside {
             now: self.parts.clock.now(),
-            ways: &self.ways,
             counters,
             board: &self.inbox.board,
         }
@@ -166,7 +164,7 @@ impl Control {
     fn load_balancers(&mut self) -> Result<Vec<types::LoadBalancer>, Error> {
         let counters = self.parts.dataplane.counters()?;
         let beside = self.beside(&counters);
-        let all = self.state().load_balancers.iter();
+        let all = self.state().load_balancers();
         Ok(all
             .map(|(name, lb)| beside.load_balancer(name, lb))
             .collect())
@@ -186,7 +184,7 @@ impl Control {
         let counters = self.parts.dataplane.counters()?;
         let (name, _) = self.state().lb(lb)?;
         let (id, backend) = self.state().backend(lb, id)?;
-        Ok(self.beside(&counters).backend(name, id, backend))
+        Ok(self.beside(&counters).backend(name, id, &backend))
     }
 
     fn create(
@@ -196,10 +194,7 @@ impl Control {
     ) -> Result<types::LoadBalancer, Error> {
         let elb = new.elb.clone();
         let (name, spec) = checked::load_balancer(new)?;
-        let mut draft = self.draft();
-        draft.create(&name, &spec)?;
-        draft.keep_elb(name.as_str(), elb)?;
-        self.commit(draft, by)?;
+        self.carry_out([Command::Create(name.clone(), spec, elb)], by)?;
         self.hear_pending();
         self.load_balancer(name.as_str())
     }
@@ -217,18 +212,18 @@ impl Control {
         let beside = self.beside(&counters);
         let flows = entry
             .present()
-            .map(|(_, backend)| beside.counters(backend).active())
+            .map(|(_, backend)| beside.counters(&backend).active())
             .sum();
         let present: Vec<BackendId> = entry.present().map(|(id, _)| id.clone()).collect();
-        let mut draft = self.draft();
-        let backends = draft.delete(lb, how)?;
-        self.commit(draft, by)?;
+        let registered = entry.present().filter(|(_, b)| b.life.is_registered());
+        let backends = registered.map(|(id, _)| id.to_string()).collect();
+        self.carry_out([Command::Delete(lb.to_owned(), how)], by)?;
         self.look_at_drains(Some((lb, &present)), by);
         self.hear_pending();
         Ok(types::Deleted {
-            backends: backends.into_iter().map(String::from).collect(),
+            backends,
             flows,
-            gone: !self.state().load_balancers.contains_key(&name),
+            gone: self.state().find(lb).is_none(),
             name: name.into(),
         })
     }
@@ -240,12 +235,12 @@ impl Control {
         by: &str,
     ) -> Result<types::LoadBalancer, Error> {
         let mode = self.state().lb(lb)?.1.mode;
-        let mut draft = self.draft();
+        let mut commands = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let (key, backend_port) = checked::listener(mode, listener)?;
-            draft.add_listener(lb, key, backend_port)?;
+            commands.push(Command::AddListener(lb.to_owned(), key, backend_port));
         }
-        self.commit(draft, by)?;
+        self.carry_out(commands, by)?;
         self.load_balancer(lb)
     }
 
@@ -255,16 +250,15 @@ impl Control {
         listeners: &[(Protocol, IpAddr, u16)],
         by: &str,
     ) -> Result<types::LoadBalancer, Error> {
-        let mut draft = self.draft();
-        for (protocol, address, port) in listeners {
+        let commands = listeners.iter().map(|(protocol, address, port)| {
             let key = ListenerKey {
                 protocol: *protocol,
                 address: *address,
                 port: *port,
             };
-            draft.remove_listener(lb, key)?;
-        }
-        self.commit(draft, by)?;
+            Command::RemoveListener(lb.to_owned(), key)
+        });
+        self.carry_out(commands, by)?;
         self.load_balancer(lb)
     }
 
@@ -274,14 +268,14 @@ impl Control {
         new: Vec<types::NewBackend>,
         by: &str,
     ) -> Result<Vec<types::Backend>, Error> {
-        let mut draft = self.draft();
+        let mut commands = Vec::with_capacity(new.len());
         let mut ids = Vec::with_capacity(new.len());
         for new in new {
             let (id, spec) = checked::backend(new)?;
-            draft.register(lb, &id, spec)?;
+            commands.push(Command::Register(lb.to_owned(), id.clone(), spec));
             ids.push(id);
         }
-        self.commit(draft, by)?;
+        self.carry_out(commands, by)?;
         self.hear_pending();
         self.describe(lb, &ids)
     }
@@ -294,13 +288,13 @@ impl Control {
         by: &str,
     ) -> Result<Vec<types::Backend>, Error> {
         let how = leave(how)?;
-        let mut draft = self.draft();
+        let mut commands = Vec::with_capacity(ids.len());
         let mut named = Vec::with_capacity(ids.len());
         for id in ids {
             named.push(self.state().backend(lb, id)?.0.clone());
-            draft.deregister(lb, id, how)?;
+            commands.push(Command::Deregister(lb.to_owned(), id.clone(), how));
         }
-        self.commit(draft, by)?;
+        self.carry_out(commands, by)?;
         self.look_at_drains(Some((lb, &named)), by);
         self.hear_pending();
         self.describe(lb, &named)
@@ -313,7 +307,7 @@ impl Control {
         ids.iter()
             .map(|id| {
                 let (id, backend) = self.state().backend(lb, id.as_str())?;
-                Ok(beside.backend(name, id, backend))
+                Ok(beside.backend(name, id, &backend))
             })
             .collect()
     }
@@ -330,9 +324,8 @@ impl Control {
             HealthByHand::Unhealthy => Some(Health::Unhealthy),
             HealthByHand::Auto => None,
         };
-        let mut draft = self.draft();
-        draft.set_by_hand(lb, id, by_hand)?;
-        self.commit(draft, by)?;
+        let command = Command::SetByHand(lb.to_owned(), id.to_owned(), by_hand);
+        self.carry_out([command], by)?;
         self.hear_pending();
         self.backend(lb, id)
     }
@@ -349,7 +342,7 @@ impl Control {
             reply,
         } in reports
         {
-            answers.push((reply, checked(&mut draft, &lb, &id, report)));
+            answers.push((reply, draft.make(Command::Checked(lb, id, report))));
         }
         self.commit_anyway(draft, "health check");
         for (reply, answer) in answers {
@@ -371,9 +364,7 @@ impl Control {
     ) -> Result<Option<types::HealthCheck>, Error> {
         let check = check.map(HealthCheck::try_from).transpose();
         let check = check.map_err(Invalid::from)?;
-        let mut draft = self.draft();
-        draft.set_health_check(lb, check)?;
-        self.commit(draft, by)?;
+        self.carry_out([Command::SetHealthCheck(lb.to_owned(), check)], by)?;
         self.health_check(lb)
     }
 
@@ -388,24 +379,19 @@ impl Control {
         by: &str,
     ) -> Result<types::Attributes, Error> {
         let spec = AttributesSpec::try_from(patch)?;
-        let mut draft = self.draft();
-        draft.set_attributes(lb, spec)?;
-        self.commit(draft, by)?;
+        self.carry_out([Command::SetAttributes(lb.to_owned(), spec)], by)?;
         self.attributes(lb)
     }
 
     fn keep_elb(&mut self, lb: &str, elb: serde_json::Value, by: &str) -> Result<(), Error> {
-        let mut draft = self.draft();
-        draft.keep_elb(lb, elb)?;
-        self.commit(draft, by)
+        self.carry_out([Command::KeepElb(lb.to_owned(), elb)], by)
     }
 
     fn flows(&mut self, lb: &str, query: &FlowQuery) -> Result<types::Flows, Error> {
         let (_, entry) = self.state().lb(lb)?;
-        let lb_index = entry.index;
+        let lb_index = entry.index();
         let ids: BTreeMap<BackendIndex, BackendId> = entry
-            .backends
-            .iter()
+            .backends()
             .filter_map(|(id, backend)| Some((backend.index?, id.clone())))
             .collect();
         let only = match &query.backend {
@@ -442,7 +428,7 @@ impl Control {
 
     fn declare(&mut self, declare: &Declare, by: &str) -> Result<types::Applied, Error> {
         let mut draft = self.draft();
-        let edits = declared(&mut draft, self.state(), declare)?;
+        let edits = declared(&mut draft, &self.state, &self.index, declare)?;
         if !declare.dry_run {
             self.commit(draft, by)?;
             self.look_at_drains(None, by);
@@ -453,26 +439,6 @@ impl Control {
             steps: edits.iter().flat_map(Edit::steps).collect(),
         })
     }
-}
-
-/// Takes one report into the draft.
-fn checked(draft: &mut Draft, lb: &str, id: &str, report: HealthReport) -> Result<(), Error> {
-    let (_, entry) = draft.state.lb(lb)?;
-    let before = draft.state.backend(lb, id)?.1.life.checked();
-    if entry.health_check.is_none() {
-        // The check was removed while this one was under way.
-        return Ok(());
-    }
-    let (health, what) = match report {
-        HealthReport::Healthy => (Health::Healthy, Some(What::CheckPassed)),
-        HealthReport::Unhealthy(reason) => (Health::Unhealthy, Some(What::CheckFailed { reason })),
-        HealthReport::Unknown => (Health::Unknown, None),
-    };
-    draft.check(lb, id, Some(health))?;
-    if let Some(what) = what.filter(|_| before != Some(health)) {
-        draft.note_check(lb, id, what);
-    }
-    Ok(())
 }
 
 /// How a backend is to leave, as the API says it.

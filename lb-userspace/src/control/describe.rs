@@ -1,14 +1,14 @@
 //! The state in the words of the API. Pure.
 
-use super::{
-    backend::{RECOVERING, Registration, UNHEALTHY},
-    state::{Backend, LoadBalancer, Ways},
-};
 use crate::{
     clock::Now,
     dataplane::Counters,
     health::Board,
     model::{BackendCounters, BackendId, Drain, LbName, ListenerKey},
+    state::{
+        Backend, Lb,
+        life::{RECOVERING, Registration, UNHEALTHY},
+    },
     wire::types,
 };
 
@@ -16,14 +16,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Beside<'a> {
     pub now: Now,
-    pub ways: &'a Ways,
     pub counters: &'a Counters,
     pub board: &'a Board,
 }
 
 impl Beside<'_> {
     #[must_use]
-    pub fn load_balancer(&self, name: &LbName, lb: &LoadBalancer) -> types::LoadBalancer {
+    pub fn load_balancer(&self, name: &LbName, lb: Lb<'_>) -> types::LoadBalancer {
         types::LoadBalancer {
             name: name.to_string(),
             mode: lb.mode,
@@ -36,7 +35,7 @@ impl Beside<'_> {
             health_check: lb.health_check.clone().map(Into::into),
             backends: lb
                 .present()
-                .map(|(id, backend)| self.backend(name, id, backend))
+                .map(|(id, backend)| self.backend(name, id, &backend))
                 .collect(),
             created: lb.created.to_string(),
             deleting: lb.deleting,
@@ -45,7 +44,7 @@ impl Beside<'_> {
     }
 
     #[must_use]
-    pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend) -> types::Backend {
+    pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend<'_>) -> types::Backend {
         let life = &backend.life;
         let last_check = self.board.last(lb.as_str(), id.as_str());
         let passed = last_check.as_ref().is_some_and(|last| last.passed());
@@ -54,7 +53,7 @@ impl Beside<'_> {
             described => described,
         };
         let counters = self.counters(backend);
-        let way = backend.index.and_then(|index| self.ways.get(&index));
+        let way = backend.way;
         types::Backend {
             id: id.to_string(),
             address: backend.address,
@@ -78,7 +77,7 @@ impl Beside<'_> {
     }
 
     #[must_use]
-    pub fn counters(&self, backend: &Backend) -> BackendCounters {
+    pub fn counters(&self, backend: &Backend<'_>) -> BackendCounters {
         backend
             .index
             .and_then(|index| self.counters.backends.get(&index))

@@ -1,21 +1,28 @@
-//! Changes to the state, on a copy of it. Pure: a [`Draft`] becomes the state
-//! when the control task has stored it and put it in force, or is dropped.
+//! The one way from a state to the next: [`Draft::make`]. Pure: time comes in,
+//! and a [`Draft`] becomes the state when the control thread has stored it and
+//! put it in force, or is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use serde_json::Value;
 
-use super::{
-    backend::{Epochs, Health, Life, Step},
-    error::Error,
-    state::{Backend, LoadBalancer, State},
-};
+use super::{command::Command, error::Error, index::Index};
 use crate::{
     clock::Now,
     dataplane::Ties,
     model::{
-        Attributes, AttributesSpec, BackendId, BackendIndex, BackendSpec, DrainOutcome, Epoch,
-        HealthCheck, LbIndex, LbName, LbSpec, Leave, ListenerKey,
+        Attributes, AttributesSpec, BackendId, BackendSpec, DrainOutcome, Epoch, HealthCheck,
+        HealthReport, LbName, LbSpec, Leave, ListenerKey,
+    },
+    state::{
+        Lb, Missing, State, Way,
+        desired::{self, LoadBalancer},
+        life::{Epochs, Health, Life, Step},
+        node::{Placement, Spot},
     },
     tables::{Counted, TableSizes},
     wire::What,
@@ -29,14 +36,44 @@ pub struct Note {
     pub what: What,
 }
 
-/// A copy of the state that is being changed.
+/// A copy of the state that is being changed. It shares with the state what is
+/// not touched.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    pub state: State,
-    pub now: Now,
+    state: State,
+    now: Now,
     /// What there is room for.
-    pub sizes: TableSizes,
-    pub notes: Vec<Note>,
+    sizes: TableSizes,
+    notes: Vec<Note>,
+    touched: BTreeSet<LbName>,
+}
+
+/// A draft that keeps every rule.
+#[derive(Debug)]
+pub struct Ready {
+    pub(super) state: State,
+    pub(super) now: Now,
+    pub(super) notes: Vec<Note>,
+    /// The load balancers that differ.
+    pub(super) changed: BTreeSet<LbName>,
+}
+
+impl Ready {
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The load balancers that differ.
+    #[must_use]
+    pub fn changed(&self) -> &BTreeSet<LbName> {
+        &self.changed
+    }
 }
 
 impl Draft {
@@ -47,22 +84,121 @@ impl Draft {
             now,
             sizes,
             notes: Vec::new(),
+            touched: BTreeSet::new(),
         }
     }
 
-    /// True if nothing differs from `state`.
     #[must_use]
-    pub fn is_no_change(&self, state: &State) -> bool {
-        self.state == *state
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
-    /// The rules that no part can be checked against alone, and whether
-    /// everything fits.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// From the state, by the command, to the next state.
+    ///
+    /// # Errors
+    /// What the command asks for cannot be done; the draft is of no use then,
+    /// except after a [`Command::Checked`], which changes nothing if it fails.
+    pub fn make(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Create(name, spec, elb) => {
+                self.create(&name, &spec)?;
+                self.keep_elb(name.as_str(), elb)
+            }
+            Command::Delete(lb, how) => self.delete(&lb, how),
+            Command::AddListener(lb, key, port) => self.add_listener(&lb, key, port),
+            Command::RemoveListener(lb, key) => self.remove_listener(&lb, key),
+            Command::Register(lb, id, spec) => self.register(&lb, &id, spec),
+            Command::Deregister(lb, id, how) => self.deregister(&lb, &id, how),
+            Command::SetByHand(lb, id, health) => self.set_by_hand(&lb, &id, health),
+            Command::SetAttributes(lb, spec) => self.set_attributes(&lb, spec),
+            Command::SetHealthCheck(lb, check) => self.set_health_check(&lb, check),
+            Command::KeepElb(lb, elb) => self.keep_elb(&lb, elb),
+            Command::Declared(source, declaration) => {
+                let declared = &mut self.state.desired.declared;
+                declared.insert(source, Arc::new(declaration));
+                Ok(())
+            }
+            Command::Checked(lb, id, report) => self.checked(&lb, &id, report),
+            Command::Polled(lb, id, ties) => {
+                self.poll(&lb, &id, ties);
+                Ok(())
+            }
+            Command::Closed(lb, id, epoch, flows) => {
+                self.closed(&lb, &id, epoch, flows);
+                Ok(())
+            }
+            Command::Heard(lb, id, way) => {
+                self.hear(&lb, &id, way);
+                Ok(())
+            }
+            Command::Forgotten(index) => {
+                self.state.node.forget(index);
+                Ok(())
+            }
+            Command::Placed(addresses) => {
+                Arc::make_mut(&mut self.state.node.vips).extend(addresses);
+                Ok(())
+            }
+            Command::Displaced(addresses) => {
+                let vips = Arc::make_mut(&mut self.state.node.vips);
+                vips.retain(|address, _| !addresses.contains(address));
+                Ok(())
+            }
+            Command::Used(lb, addresses) => {
+                let lb = self.lb_mut(lb.as_str())?;
+                lb.node.held.retain(|address| addresses.contains(address));
+                Ok(())
+            }
+        }
+    }
+
+    /// The draft as the state that follows `old`, which `index` is of: what
+    /// need not be remembered is forgotten, and no rule is broken.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Full`].
-    pub fn validate(&self) -> Result<(), Error> {
-        self.state.check()?;
+    pub fn finish(mut self, old: &State, index: &Index) -> Result<Ready, Error> {
+        self.settle(index);
+        self.check(index)?;
+        let mut changed = self.touched;
+        changed.retain(|name| old.find(name.as_str()) != self.state.find(name.as_str()));
+        Ok(Ready {
+            state: self.state,
+            now: self.now,
+            notes: self.notes,
+            changed,
+        })
+    }
+
+    /// The addresses that are wanted on an interface and were not in the state
+    /// that `index` is of.
+    #[must_use]
+    pub fn new_vips(&self, index: &Index) -> BTreeSet<IpAddr> {
+        let touched = self.touched.iter();
+        let lbs = touched.filter_map(|name| Some(self.state.find(name.as_str())?.1));
+        lbs.flat_map(Lb::vips)
+            .filter(|address| !index.wants(*address))
+            .collect()
+    }
+
+    /// The rules that no load balancer can be checked against alone, and
+    /// whether everything fits. `index` is that of the state that the draft
+    /// began as.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Full`].
+    pub fn check(&self, index: &Index) -> Result<(), Error> {
+        let mut together = index.beside(&self.touched, &self.state);
+        for name in &self.touched {
+            if let Some((name, lb)) = self.state.find(name.as_str()) {
+                lb.check(name, &mut together)?;
+            }
+        }
         Ok(self.state.fits(&self.sizes)?)
     }
 
@@ -74,49 +210,38 @@ impl Draft {
         });
     }
 
-    fn lb_mut(&mut self, name: &str) -> Result<&mut LoadBalancer, Error> {
-        if !self.state.load_balancers.contains_key(name) {
-            return Err(self.state.no_such_lb(name));
-        }
-        let lb = self.state.load_balancers.get_mut(name);
-        Ok(lb.expect("it was there in the line above"))
+    fn lb_mut(&mut self, name: &str) -> Result<LbMut<'_>, Missing> {
+        let name = self.state.lb(name)?.0.clone();
+        let State { desired, node } = &mut self.state;
+        let halves = desired.load_balancers.get_mut(&name);
+        let (desired, node) = halves
+            .zip(node.load_balancers.get_mut(&name))
+            .expect("it was there in the lines above");
+        self.touched.insert(name);
+        Ok(LbMut {
+            desired: Arc::make_mut(desired),
+            node: Arc::make_mut(node),
+        })
     }
 
-    /// Creates a load balancer, or takes the deletion of one back.
-    ///
-    /// # Errors
-    /// [`Error::LoadBalancerExists`], [`Error::OtherMode`], [`Error::Full`],
-    /// and those of [`Draft::register`].
-    pub fn create(&mut self, name: &LbName, spec: &LbSpec) -> Result<(), Error> {
-        match self.state.load_balancers.get_mut(name) {
-            None => {
-                let lb = LoadBalancer {
-                    index: self.free_lb_index()?,
-                    mode: spec.mode,
-                    created: self.now.wall,
-                    listeners: spec.listeners.clone(),
-                    attributes: Attributes::default().with(spec.attributes),
-                    health_check: spec.health_check.clone(),
-                    backends: BTreeMap::new(),
-                    deleting: false,
-                    held: BTreeSet::new(),
-                    elb: Value::Null,
-                };
-                self.state.load_balancers.insert(name.clone(), lb);
-            }
-            Some(lb) if !lb.deleting => {
+    fn create(&mut self, name: &LbName, spec: &LbSpec) -> Result<(), Error> {
+        match self.state.find(name.as_str()) {
+            None => self.begin(name, spec)?,
+            Some((_, lb)) if !lb.deleting => {
                 return Err(Error::LoadBalancerExists {
                     name: name.to_string(),
                 });
             }
-            Some(lb) if lb.mode != spec.mode => {
+            Some((_, lb)) if lb.mode != spec.mode => {
                 return Err(Error::OtherMode {
                     lb: name.to_string(),
                     current: lb.mode.name(),
                     asked: spec.mode.name(),
                 });
             }
-            Some(lb) => {
+            // The deletion of one is taken back.
+            Some(_) => {
+                let lb = self.lb_mut(name.as_str())?.desired;
                 lb.deleting = false;
                 lb.listeners = spec.listeners.clone();
                 lb.attributes = Attributes::default().with(spec.attributes);
@@ -135,23 +260,42 @@ impl Draft {
         Ok(())
     }
 
-    /// Takes the listeners away and deregisters every backend. Answers with
-    /// the ids of those that were still registered.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`].
-    pub fn delete(&mut self, name: &str, how: Leave) -> Result<Vec<BackendId>, Error> {
-        let key = self.state.lb(name)?.0.clone();
-        let lb = self.lb_mut(name)?;
-        let begun = !std::mem::replace(&mut lb.deleting, true);
-        let listeners = std::mem::take(&mut lb.listeners);
-        lb.held.extend(listeners.keys().map(|key| key.address));
+    fn begin(&mut self, name: &LbName, spec: &LbSpec) -> Result<(), Error> {
+        let State { desired, node } = &mut self.state;
+        let index = node
+            .take_lb_index(self.sizes.load_balancers)
+            .ok_or_else(|| self.sizes.full(Counted::LoadBalancers))?;
+        let lb = LoadBalancer {
+            mode: spec.mode,
+            created: self.now.wall,
+            listeners: spec.listeners.clone(),
+            attributes: Attributes::default().with(spec.attributes),
+            health_check: spec.health_check.clone(),
+            backends: BTreeMap::new(),
+            deleting: false,
+            elb: Value::Null,
+        };
+        let placement = Placement {
+            index,
+            held: BTreeSet::new(),
+            backends: BTreeMap::new(),
+        };
+        desired.load_balancers.insert(name.clone(), Arc::new(lb));
+        node.load_balancers
+            .insert(name.clone(), Arc::new(placement));
+        self.touched.insert(name.clone());
+        Ok(())
+    }
+
+    /// Takes the listeners away and deregisters every backend.
+    fn delete(&mut self, name: &str, how: Leave) -> Result<(), Error> {
+        let (key, lb) = self.state.lb(name)?;
+        let key = key.clone();
         let leaving: Vec<BackendId> = lb.present().map(|(id, _)| id.clone()).collect();
-        let registered = lb
-            .present()
-            .filter(|(_, backend)| backend.life.is_registered())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let lb = self.lb_mut(name)?;
+        let begun = !std::mem::replace(&mut lb.desired.deleting, true);
+        let listeners = std::mem::take(&mut lb.desired.listeners);
+        lb.node.held.extend(listeners.keys().map(|key| key.address));
         if begun {
             self.note(&key, None, What::LoadBalancerDeleting);
         }
@@ -162,24 +306,21 @@ impl Draft {
         for id in leaving {
             self.deregister(name, id.as_str(), how)?;
         }
-        Ok(registered)
+        Ok(())
     }
 
     /// Adds a listener, or gives one that is there another backend port.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::BeingDeleted`].
-    pub fn add_listener(
+    fn add_listener(
         &mut self,
         name: &str,
         key: ListenerKey,
         backend_port: u16,
     ) -> Result<(), Error> {
-        let lb = self.living(name)?;
-        lb.held.remove(&key.address);
-        let before = lb.listeners.insert(key, backend_port);
+        let name = self.living(name)?;
+        let lb = self.lb_mut(name.as_str())?;
+        lb.node.held.remove(&key.address);
+        let before = lb.desired.listeners.insert(key, backend_port);
         if before != Some(backend_port) {
-            let name = self.state.lb(name)?.0.clone();
             let listener = key.to_string();
             self.note(&name, None, What::ListenerAdded { listener });
         }
@@ -188,23 +329,17 @@ impl Draft {
 
     /// Lets no new flow in by this listener. Its address stays for the open
     /// ones.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchListener`].
-    pub fn remove_listener(&mut self, name: &str, key: ListenerKey) -> Result<(), Error> {
+    fn remove_listener(&mut self, name: &str, key: ListenerKey) -> Result<(), Error> {
         let lb = self.lb_mut(name)?;
-        if lb.listeners.remove(&key).is_none() {
+        let listeners = &mut lb.desired.listeners;
+        if listeners.remove(&key).is_none() {
             return Err(Error::NoSuchListener {
                 lb: name.to_owned(),
                 listener: key.to_string(),
             });
         }
-        if !lb
-            .listeners
-            .keys()
-            .any(|other| other.address == key.address)
-        {
-            lb.held.insert(key.address);
+        if !listeners.keys().any(|other| other.address == key.address) {
+            lb.node.held.insert(key.address);
         }
         let name = self.state.lb(name)?.0.clone();
         let listener = key.to_string();
@@ -213,102 +348,108 @@ impl Draft {
     }
 
     /// Registers a backend, cancels its drain, or changes its weight.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::BeingDeleted`],
-    /// [`Error::OtherAddress`], [`Error::Full`].
-    pub fn register(&mut self, lb: &str, id: &BackendId, spec: BackendSpec) -> Result<(), Error> {
-        let name = self.state.lb(lb)?.0.clone();
-        let entry = self.living(lb)?;
+    fn register(&mut self, lb: &str, id: &BackendId, spec: BackendSpec) -> Result<(), Error> {
+        let name = self.living(lb)?;
+        let (_, entry) = self.state.lb(lb)?;
         let watched = entry.health_check.is_some();
-        let known = entry
-            .backends
-            .get(id)
-            .filter(|backend| !backend.life.is_gone());
+        let known = entry.backend(id.as_str()).map(|(_, backend)| backend);
         match known {
-            Some(backend) if backend.address != spec.address => Err(Error::OtherAddress {
-                lb: lb.to_owned(),
-                id: id.to_string(),
-                registered: backend.address,
-                asked: spec.address,
-            }),
-            Some(_) => {
+            Some(backend) if !backend.life.is_gone() => {
+                if backend.address != spec.address {
+                    return Err(Error::OtherAddress {
+                        lb: lb.to_owned(),
+                        id: id.to_string(),
+                        registered: backend.address,
+                        asked: spec.address,
+                    });
+                }
                 self.register_again(&name, id, spec);
                 Ok(())
             }
-            None => {
-                let remembered = entry.backends.get(id).map(|gone| gone.life.clone());
-                let epochs = &mut self.state.epochs;
-                let life = match remembered {
-                    Some(mut life) => {
-                        life.register(watched, epochs);
-                        life
-                    }
-                    None => Life::begin(watched, epochs),
-                };
-                let backend = Backend {
-                    address: spec.address,
-                    weight: spec.weight,
-                    index: Some(self.free_backend_index()?),
-                    life,
-                };
-                let entry = self.living(lb)?;
-                entry.backends.insert(id.clone(), backend);
-                self.note(&name, Some(id), What::Registered);
-                Ok(())
+            gone => {
+                let remembered = gone.map(|gone| gone.life);
+                self.register_new(&name, id, spec, remembered, watched)
             }
         }
     }
 
-    fn register_again(&mut self, lb: &LbName, id: &BackendId, spec: BackendSpec) {
-        let Some((backend, epochs)) = self.backend_mut(lb, id) else {
-            return;
+    fn register_new(
+        &mut self,
+        lb: &LbName,
+        id: &BackendId,
+        spec: BackendSpec,
+        remembered: Option<Life>,
+        watched: bool,
+    ) -> Result<(), Error> {
+        let node = &mut self.state.node;
+        let life = match remembered {
+            Some(mut life) => {
+                life.register(watched, &mut node.epochs);
+                life
+            }
+            None => Life::begin(watched, &mut node.epochs),
         };
-        let from = std::mem::replace(&mut backend.weight, spec.weight);
+        let index = node
+            .take_backend_index(self.sizes.backends)
+            .ok_or_else(|| self.sizes.full(Counted::Backends))?;
+        let lb_mut = self.lb_mut(lb.as_str())?;
+        let backend = desired::Backend {
+            address: spec.address,
+            weight: spec.weight,
+            asked: life.asked,
+        };
+        let spot = Spot {
+            index: Some(index),
+            found: life.found,
+            way: None,
+        };
+        lb_mut.desired.backends.insert(id.clone(), backend);
+        lb_mut.node.backends.insert(id.clone(), spot);
+        self.note(lb, Some(id), What::Registered);
+        Ok(())
+    }
+
+    fn register_again(&mut self, lb: &LbName, id: &BackendId, spec: BackendSpec) {
+        let weighed = self.lb_mut(lb.as_str()).ok().and_then(|lb| {
+            let backend = lb.desired.backends.get_mut(id)?;
+            Some(std::mem::replace(&mut backend.weight, spec.weight))
+        });
         // It is not gone, so that its health is what it was.
-        if backend.life.register(false, epochs) == Step::Cancelled {
-            let outcome = DrainOutcome::Cancelled;
-            self.note(
-                lb,
-                Some(id),
-                What::DrainEnded {
-                    outcome: outcome.into(),
-                },
-            );
+        let step = self.live(lb, id, |life, epochs| life.register(false, epochs));
+        if step == Some(Step::Cancelled) {
+            let outcome = DrainOutcome::Cancelled.into();
+            self.note(lb, Some(id), What::DrainEnded { outcome });
         }
-        if from != spec.weight {
+        if let Some(from) = weighed.filter(|from| *from != spec.weight) {
             let (from, to) = (from.get(), spec.weight.get());
             self.note(lb, Some(id), What::WeightChanged { from, to });
         }
     }
 
-    /// Stops new flows; [`Draft::poll`] does the rest, once that is in force.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`].
-    pub fn deregister(&mut self, lb: &str, id: &str, how: Leave) -> Result<(), Error> {
+    /// Stops new flows; [`Command::Polled`] does the rest, once that is in
+    /// force.
+    fn deregister(&mut self, lb: &str, id: &str, how: Leave) -> Result<(), Error> {
         let (name, id) = self.names(lb, id)?;
         let now = self.now.moment;
-        let entry = self.lb_mut(lb)?;
-        let attribute = entry.attributes.drain();
-        let Some(backend) = entry.backends.get_mut(&id) else {
-            return Ok(());
-        };
+        let attribute = self.state.lb(lb)?.1.attributes.drain();
+        let step = self.live(&name, &id, |life, _| life.deregister(now, how, attribute));
         // `DrainStarted` is said by the first look at its flows.
-        if let Step::DeadlineMoved { timeout } = backend.life.deregister(now, how, attribute) {
+        if let Some(Step::DeadlineMoved { timeout }) = step {
             self.note(&name, Some(&id), What::DrainDeadlineMoved { timeout });
         }
         Ok(())
     }
 
     /// A look at a drain, with ties that were read when the kernel knew of it.
-    pub fn poll(&mut self, lb: &LbName, id: &BackendId, ties: Ties) {
+    fn poll(&mut self, lb: &LbName, id: &BackendId, ties: Ties) {
         let now = self.now.moment;
-        let Some((backend, epochs)) = self.backend_mut(lb, id) else {
+        let polled = self.live(lb, id, |life, epochs| {
+            let timeout = life.drain().map_or(0, |drain| drain.timeout);
+            (timeout, life.poll(now, ties, epochs))
+        });
+        let Some((timeout, polled)) = polled else {
             return;
         };
-        let timeout = backend.life.drain().map_or(0, |drain| drain.timeout);
-        let polled = backend.life.poll(now, ties, epochs);
         if polled.first {
             let flows = ties.flows;
             self.note(lb, Some(id), What::DrainStarted { timeout, flows });
@@ -321,74 +462,88 @@ impl Draft {
     }
 
     /// The data plane has closed what was disowned.
-    pub fn closed(&mut self, index: BackendIndex, epoch: Epoch, flows: u64) {
-        let Some((lb, id)) = self
-            .state
-            .by_index(index)
-            .map(|(lb, id, _)| (lb.clone(), id.clone()))
-        else {
-            return;
-        };
+    fn closed(&mut self, lb: &LbName, id: &BackendId, epoch: Epoch, flows: u64) {
         let now = self.now.moment;
-        let Some((backend, _)) = self.backend_mut(&lb, &id) else {
-            return;
-        };
-        match backend.life.closed(now, epoch, flows) {
-            Step::Cut { flows } => self.note(&lb, Some(&id), What::FlowsCut { flows }),
-            Step::Gone => self.gone(&lb, &id),
+        match self.live(lb, id, |life, _| life.closed(now, epoch, flows)) {
+            Some(Step::Cut { flows }) => self.note(lb, Some(id), What::FlowsCut { flows }),
+            Some(Step::Gone) => self.gone(lb, id),
             _ => {}
         }
     }
 
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`],
-    /// [`Error::NotRegistered`].
-    pub fn set_by_hand(
-        &mut self,
-        lb: &str,
-        id: &str,
-        by_hand: Option<Health>,
-    ) -> Result<(), Error> {
+    /// The data plane knows the way to a backend, or that there is none.
+    fn hear(&mut self, lb: &LbName, id: &BackendId, way: Way) {
+        let known = self.state.backend(lb.as_str(), id.as_str());
+        // It may have been under way when the backend left.
+        if !known.is_ok_and(|(_, known)| known.index.is_some() && known.way != Some(&way)) {
+            return;
+        }
+        let what = match &way {
+            Ok(hop) => What::NextHopKnown {
+                interface: hop.interface.clone(),
+                mac: hop.mac.clone(),
+            },
+            Err(reason) => What::NextHopLost {
+                reason: reason.clone(),
+            },
+        };
+        if let Ok(lb) = self.lb_mut(lb.as_str())
+            && let Some(spot) = lb.node.backends.get_mut(id)
+        {
+            spot.way = Some(way);
+        }
+        self.note(lb, Some(id), what);
+    }
+
+    fn set_by_hand(&mut self, lb: &str, id: &str, by_hand: Option<Health>) -> Result<(), Error> {
         self.health(lb, id, |life, draining, epochs| {
             life.set_by_hand(by_hand, draining, epochs)
         })
     }
 
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`], [`Error::NoSuchBackend`],
-    /// [`Error::NotRegistered`].
-    pub fn check(&mut self, lb: &str, id: &str, checked: Option<Health>) -> Result<(), Error> {
+    /// Takes in what the checks of a backend add up to.
+    fn checked(&mut self, lb: &str, id: &str, report: HealthReport) -> Result<(), Error> {
+        let before = self.state.backend(lb, id)?.1.life.checked();
+        if self.state.lb(lb)?.1.health_check.is_none() {
+            // The check was removed while this one was under way.
+            return Ok(());
+        }
+        let (health, what) = match report {
+            HealthReport::Healthy => (Health::Healthy, Some(What::CheckPassed)),
+            HealthReport::Unhealthy(reason) => {
+                (Health::Unhealthy, Some(What::CheckFailed { reason }))
+            }
+            HealthReport::Unknown => (Health::Unknown, None),
+        };
         self.health(lb, id, |life, draining, epochs| {
-            life.check(checked, draining, epochs)
-        })
+            life.check(Some(health), draining, epochs)
+        })?;
+        if let Some(what) = what.filter(|_| before != Some(health)) {
+            let (name, id) = self.names(lb, id)?;
+            self.note(&name, Some(&id), what);
+        }
+        Ok(())
     }
 
     /// From now on backends are checked like this, or not at all. Whoever is
     /// in service stays so until the check has found otherwise.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`].
-    pub fn set_health_check(
-        &mut self,
-        name: &str,
-        check: Option<HealthCheck>,
-    ) -> Result<(), Error> {
-        let key = self.state.lb(name)?.0.clone();
-        let lb = self.lb_mut(name)?;
+    fn set_health_check(&mut self, name: &str, check: Option<HealthCheck>) -> Result<(), Error> {
+        let (key, lb) = self.state.lb(name)?;
         if lb.health_check == check {
             return Ok(());
         }
-        let from = std::mem::replace(&mut lb.health_check, check.clone());
+        let key = key.clone();
         let draining = lb.attributes.draining;
         let present: Vec<BackendId> = lb.present().map(|(id, _)| id.clone()).collect();
+        let lb = self.lb_mut(name)?.desired;
+        let from = std::mem::replace(&mut lb.health_check, check.clone());
         for id in present {
-            let Some((backend, epochs)) = self.backend_mut(&key, &id) else {
-                continue;
-            };
-            let checked = check
-                .is_some()
-                .then(|| backend.life.checked().unwrap_or(Health::Healthy));
-            backend.life.check(checked, draining, epochs);
+            self.live(&key, &id, |life, epochs| {
+                let checked = check
+                    .is_some()
+                    .then(|| life.checked().unwrap_or(Health::Healthy));
+                life.check(checked, draining, epochs)
+            });
         }
         let what = What::HealthCheckChanged {
             from: from.map(Into::into),
@@ -398,13 +553,6 @@ impl Draft {
         Ok(())
     }
 
-    /// Says what the checks of a backend add up to.
-    pub fn note_check(&mut self, lb: &str, id: &str, what: What) {
-        if let Ok((name, id)) = self.names(lb, id) {
-            self.note(&name, Some(&id), what);
-        }
-    }
-
     fn health(
         &mut self,
         lb: &str,
@@ -412,47 +560,37 @@ impl Draft {
         say: impl FnOnce(&mut Life, bool, &mut Epochs) -> Step,
     ) -> Result<(), Error> {
         let (name, id) = self.names(lb, id)?;
-        let draining = self.state.lb(lb)?.1.attributes.draining;
-        let Some((backend, epochs)) = self.backend_mut(&name, &id) else {
-            return Ok(());
-        };
-        if backend.life.is_gone() {
+        let (_, entry) = self.state.lb(lb)?;
+        let draining = entry.attributes.draining;
+        if entry
+            .backend(id.as_str())
+            .is_none_or(|(_, b)| b.life.is_gone())
+        {
             return Err(Error::NotRegistered {
                 lb: name.to_string(),
                 id: id.to_string(),
             });
         }
-        say(&mut backend.life, draining, epochs);
+        self.live(&name, &id, |life, epochs| say(life, draining, epochs));
         Ok(())
     }
 
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`].
-    pub fn set_attributes(&mut self, name: &str, spec: AttributesSpec) -> Result<(), Error> {
-        let lb = self.lb_mut(name)?;
+    fn set_attributes(&mut self, name: &str, spec: AttributesSpec) -> Result<(), Error> {
+        let lb = self.lb_mut(name)?.desired;
         let from = lb.attributes;
         lb.attributes = from.with(spec);
         let to = lb.attributes;
         if from != to {
             let name = self.state.lb(name)?.0.clone();
-            self.note(
-                &name,
-                None,
-                What::AttributesChanged {
-                    from: from.into(),
-                    to: to.into(),
-                },
-            );
+            let (from, to) = (from.into(), to.into());
+            self.note(&name, None, What::AttributesChanged { from, to });
         }
         Ok(())
     }
 
     /// Keeps what the ELB API remembers of the load balancer, unread.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLoadBalancer`].
-    pub fn keep_elb(&mut self, name: &str, elb: Value) -> Result<(), Error> {
-        let lb = self.lb_mut(name)?;
+    fn keep_elb(&mut self, name: &str, elb: Value) -> Result<(), Error> {
+        let lb = self.lb_mut(name)?.desired;
         let before = std::mem::replace(&mut lb.elb, elb);
         let changed = differing_keys(&before, &lb.elb);
         if !changed.is_empty() {
@@ -464,49 +602,68 @@ impl Draft {
 
     /// Forgets what need not be remembered: load balancers whose deletion is
     /// over, and backends that have been gone for long enough.
-    pub fn settle(&mut self) {
+    fn settle(&mut self, index: &Index) {
         let now = self.now.moment;
-        let mut deleted = Vec::new();
-        self.state.load_balancers.retain(|name, lb| {
-            lb.backends
-                .retain(|_, backend| !backend.life.forgettable(now));
-            let over = lb.deleting && lb.present().next().is_none();
-            if over {
-                deleted.push(name.clone());
+        let due = index.forgettable(now).cloned();
+        let names: Vec<LbName> = self.touched.iter().cloned().chain(due).collect();
+        for name in names {
+            let Some((_, lb)) = self.state.find(name.as_str()) else {
+                continue;
+            };
+            if lb.deleting && lb.present().next().is_none() {
+                let index = lb.index();
+                let State { desired, node } = &mut self.state;
+                desired.load_balancers.remove(&name);
+                node.load_balancers.remove(&name);
+                node.give_lb_index_back(index);
+                self.touched.insert(name.clone());
+                self.note(&name, None, What::LoadBalancerDeleted);
+                continue;
             }
-            !over
-        });
-        for name in deleted {
-            self.note(&name, None, What::LoadBalancerDeleted);
+            let forgotten: Vec<BackendId> = lb
+                .backends()
+                .filter(|(_, backend)| backend.life.forgettable(now))
+                .map(|(id, _)| id.clone())
+                .collect();
+            if !forgotten.is_empty()
+                && let Ok(lb) = self.lb_mut(name.as_str())
+            {
+                for id in forgotten {
+                    lb.desired.backends.remove(&id);
+                    lb.node.backends.remove(&id);
+                }
+            }
         }
     }
 
     fn gone(&mut self, lb: &LbName, id: &BackendId) {
-        let Some((backend, _)) = self.backend_mut(lb, id) else {
-            return;
-        };
-        let outcome = backend.life.drain().and_then(|drain| drain.outcome);
-        if let Some(index) = backend.index.take() {
-            self.state.retired.insert(index);
+        let retired = self.lb_mut(lb.as_str()).ok().and_then(|lb| {
+            let spot = lb.node.backends.get_mut(id)?;
+            spot.way = None;
+            spot.index.take()
+        });
+        if let Some(index) = retired {
+            self.state.node.retire(index);
         }
-        if let Some(outcome) = outcome {
-            self.note(
-                lb,
-                Some(id),
-                What::DrainEnded {
-                    outcome: outcome.into(),
-                },
-            );
+        let known = self.state.backend(lb.as_str(), id.as_str());
+        let drain = known.ok().and_then(|(_, gone)| gone.life.drain().cloned());
+        if let Some(outcome) = drain.and_then(|drain| drain.outcome) {
+            let outcome = outcome.into();
+            self.note(lb, Some(id), What::DrainEnded { outcome });
         }
         self.note(lb, Some(id), What::Deregistered);
     }
 
-    fn living(&mut self, name: &str) -> Result<&mut LoadBalancer, Error> {
+    /// The name of a load balancer that is not being deleted.
+    fn living(&self, name: &str) -> Result<LbName, Error> {
         let (key, lb) = self.state.lb(name)?;
         if lb.deleting {
-            return Err(being_deleted(key, lb));
+            return Err(Error::BeingDeleted {
+                name: key.to_string(),
+                draining: lb.present().count(),
+            });
         }
-        self.lb_mut(name)
+        Ok(key.clone())
     }
 
     fn names(&self, lb: &str, id: &str) -> Result<(LbName, BackendId), Error> {
@@ -515,46 +672,32 @@ impl Draft {
         Ok((name, id))
     }
 
-    fn backend_mut(&mut self, lb: &LbName, id: &BackendId) -> Option<(&mut Backend, &mut Epochs)> {
-        let backend = self
-            .state
-            .load_balancers
-            .get_mut(lb)?
-            .backends
-            .get_mut(id)?;
-        Some((backend, &mut self.state.epochs))
-    }
-
-    fn free_lb_index(&self) -> Result<LbIndex, Error> {
-        let used: BTreeSet<LbIndex> = self
-            .state
-            .load_balancers
-            .values()
-            .map(|lb| lb.index)
-            .collect();
-        (0..LbIndex::MAX)
-            .take(self.sizes.load_balancers as usize)
-            .find(|index| !used.contains(index))
-            .ok_or_else(|| self.sizes.full(Counted::LoadBalancers).into())
-    }
-
-    fn free_backend_index(&self) -> Result<BackendIndex, Error> {
-        let mut used = vec![false; self.sizes.backends as usize];
-        let taken = self
-            .state
-            .backends()
-            .filter_map(|(_, _, backend)| backend.index)
-            .chain(self.state.retired.iter().copied());
-        for index in taken {
-            if let Some(used) = used.get_mut(usize::from(index)) {
-                *used = true;
-            }
+    /// A step of a backend's life; `None` if there is no such backend.
+    fn live<T>(
+        &mut self,
+        lb: &LbName,
+        id: &BackendId,
+        step: impl FnOnce(&mut Life, &mut Epochs) -> T,
+    ) -> Option<T> {
+        let (_, backend) = self.state.find(lb.as_str())?.1.backend(id.as_str())?;
+        let (mut life, before) = (backend.life.clone(), backend.life);
+        let stepped = step(&mut life, &mut self.state.node.epochs);
+        if life != before
+            && let Ok(lb) = self.lb_mut(lb.as_str())
+            && let Some(backend) = lb.desired.backends.get_mut(id)
+            && let Some(spot) = lb.node.backends.get_mut(id)
+        {
+            backend.asked = life.asked;
+            spot.found = life.found;
         }
-        used.iter()
-            .position(|used| !used)
-            .and_then(|index| BackendIndex::try_from(index).ok())
-            .ok_or_else(|| self.sizes.full(Counted::Backends).into())
+        Some(stepped)
     }
+}
+
+/// Both halves of a load balancer, to be changed.
+struct LbMut<'a> {
+    desired: &'a mut LoadBalancer,
+    node: &'a mut Placement,
 }
 
 /// The keys of two objects whose values are not the same.
@@ -567,11 +710,4 @@ fn differing_keys(one: &Value, other: &Value) -> Vec<String> {
     all.into_iter()
         .filter(|key| one.get(key) != other.get(key))
         .collect()
-}
-
-fn being_deleted(name: &LbName, lb: &LoadBalancer) -> Error {
-    Error::BeingDeleted {
-        name: name.to_string(),
-        draining: lb.present().count(),
-    }
 }

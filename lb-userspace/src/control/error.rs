@@ -1,6 +1,8 @@
 //! Why a command was not carried out: what happened, to what, and what to do.
 
-use crate::{config::Diagnostic, dataplane::DataplaneError, model::Invalid, tables::Full};
+use crate::{
+    config::Diagnostic, dataplane::DataplaneError, model::Invalid, state::Missing, tables::Full,
+};
 
 /// An answer that is a refusal. Nothing has changed when one is given.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,15 @@ pub enum Kind {
     Failed,
     /// The agent is on its way out (503).
     Unavailable,
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::LoadBalancer { name, nearest } => Self::NoSuchLoadBalancer { name, nearest },
+            Missing::Backend { lb, id, nearest } => Self::NoSuchBackend { lb, id, nearest },
+        }
+    }
 }
 
 impl From<DataplaneError> for Error {

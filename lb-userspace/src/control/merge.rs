@@ -13,16 +13,15 @@
 //! names no longer is deleted, and its flows drain; those that it never named
 //! are not its business.
 
-use super::{
-    edit::Draft,
-    error::Error,
-    state::{LoadBalancer, State},
-};
+use super::{command::Command, edit::Draft, error::Error};
+use serde_json::Value;
+
 use crate::{
     model::{
         Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, HealthCheck, LbName,
         LbSpec, Leave, ListenerKey, Weight,
     },
+    state::{State, desired::LoadBalancer},
     wire::{Step, StepAction},
 };
 
@@ -60,22 +59,21 @@ pub fn merge(
     reading: Reading,
 ) -> Result<Vec<Edit>, Error> {
     let nothing = Declaration::new();
-    let base = state.declared.get(source).unwrap_or(&nothing);
+    let base = state.desired.declared.get(source);
+    let base = base.map_or(&nothing, |declared| &**declared);
     let mut give = Vec::new();
     let mut take = Vec::new();
 
+    let lbs = &state.desired.load_balancers;
     for name in base.keys() {
-        let there = state
-            .load_balancers
-            .get(name)
-            .is_some_and(|lb| !lb.deleting);
+        let there = lbs.get(name).is_some_and(|lb| !lb.deleting);
         if there && !wanted.contains_key(name) {
             give.push(Edit::Delete(name.clone()));
         }
     }
     for (name, spec) in wanted {
         let declared = base.get(name);
-        match state.load_balancers.get(name).filter(|lb| !lb.deleting) {
+        match lbs.get(name).filter(|lb| !lb.deleting) {
             Some(lb) => {
                 let mut one = One {
                     name,
@@ -164,7 +162,11 @@ impl One<'_> {
                 continue;
             }
             let name = self.name.clone();
-            let there = self.lb.backends.get(id).filter(|b| !b.life.is_gone());
+            let there = self
+                .lb
+                .backends
+                .get(id)
+                .filter(|b| !b.asked.registration.is_gone());
             match there {
                 None => {
                     // Gone by hand since, and the document only gives it
@@ -181,7 +183,7 @@ impl One<'_> {
                         asked: spec.address,
                     });
                 }
-                Some(backend) if !backend.life.is_registered() => {
+                Some(backend) if !backend.asked.registration.is_registered() => {
                     if said.is_none() {
                         self.take.push(Edit::CancelDrain(name, id.clone(), *spec));
                     }
@@ -197,7 +199,7 @@ impl One<'_> {
             let said = self.base.is_some_and(|base| base.backends.contains_key(id));
             if !self.spec.backends.contains_key(id)
                 && (said || self.enforce)
-                && backend.life.is_registered()
+                && backend.asked.registration.is_registered()
             {
                 let edit = Edit::Deregister(self.name.clone(), id.clone());
                 self.give.push(edit);
@@ -279,25 +281,26 @@ impl Edit {
     /// # Errors
     /// What the [`Draft`] refuses.
     pub fn make(&self, draft: &mut Draft) -> Result<(), Error> {
+        draft.make(self.command())
+    }
+
+    fn command(&self) -> Command {
+        let name = |lb: &LbName| lb.to_string();
         match self {
-            Self::Create(name, spec) => draft.create(name, spec),
-            Self::Delete(name) => draft
-                .delete(name.as_str(), Leave::ByAttributes)
-                .map(|_registered| ()),
+            Self::Create(lb, spec) => Command::Create(lb.clone(), spec.clone(), Value::Null),
+            Self::Delete(lb) => Command::Delete(name(lb), Leave::ByAttributes),
             Self::AddListener(lb, key, port) | Self::ChangeListener(lb, key, _, port) => {
-                draft.add_listener(lb.as_str(), *key, *port)
+                Command::AddListener(name(lb), *key, *port)
             }
-            Self::RemoveListener(lb, key) => draft.remove_listener(lb.as_str(), *key),
+            Self::RemoveListener(lb, key) => Command::RemoveListener(name(lb), *key),
             Self::Register(lb, id, spec)
             | Self::CancelDrain(lb, id, spec)
-            | Self::Weigh(lb, id, spec, _) => draft.register(lb.as_str(), id, *spec),
+            | Self::Weigh(lb, id, spec, _) => Command::Register(name(lb), id.clone(), *spec),
             Self::Deregister(lb, id) => {
-                draft.deregister(lb.as_str(), id.as_str(), Leave::ByAttributes)
+                Command::Deregister(name(lb), id.to_string(), Leave::ByAttributes)
             }
-            Self::SetAttributes(lb, spec, _) => draft.set_attributes(lb.as_str(), *spec),
-            Self::SetHealthCheck(lb, check, _) => {
-                draft.set_health_check(lb.as_str(), check.clone())
-            }
+            Self::SetAttributes(lb, spec, _) => Command::SetAttributes(name(lb), *spec),
+            Self::SetHealthCheck(lb, check, _) => Command::SetHealthCheck(name(lb), check.clone()),
         }
     }
 

@@ -1,26 +1,33 @@
 //! The control plane: one owner of the state, which everything else asks.
 //!
 //! - [`handle`]: the way in; [`error`]: why it may refuse;
-//! - [`writer`], `answer`, `address`: the sole writer, its answers, its care
-//!   for VIPs;
-//! - [`state`]: what it owns; [`edit`]: changes to a draft of it; [`merge`]:
-//!   from a document to such changes; all pure;
-//! - [`backend`]: a backend's life; pure;
-//! - [`plan`]: from the old view and the new one to the kernel's changes; pure;
+//! - [`writer`]: the sole writer, its start and its timers; `answer`, `hear`,
+//!   `drains`, `address`: what it does when it is asked, when the data plane
+//!   says something, about drains, and about VIPs; `say`: what it tells;
+//! - [`command`]: everything that can change the state; [`edit`]: the one way
+//!   from a state to the next; `commit`: and from there into force;
+//! - [`merge`]: from a document to commands; [`view`] and [`plan`]: from a state
+//!   to what the kernel is to know, and from there to its changes; all pure;
+//! - [`index`]: the state by what is asked of it at every turn;
 //! - [`describe`]: the state, for others; `hook_tally`: what hooks have done;
 //! - [`vip`]: who puts VIPs on interfaces.
 
 mod address;
 mod answer;
-pub mod backend;
+pub mod command;
+mod commit;
 pub mod describe;
+mod drains;
 pub mod edit;
 pub mod error;
 pub mod handle;
+mod hear;
 mod hook_tally;
+pub mod index;
 pub mod merge;
 pub mod plan;
-pub mod state;
+mod say;
+pub mod view;
 pub mod vip;
 pub mod writer;
 

@@ -83,14 +83,14 @@ fn follow<P: Probe, R: Reports>(rounds: &mut Rounds, roster: &Roster, doctor: &A
         let goes_on = roster
             .get(key)
             .is_some_and(|subject| round.goes_on(subject));
-        if !roster.contains_key(key) {
+        if roster.get(key).is_none() {
             doctor.board.forget(key);
         }
         goes_on
     });
     let newcomers = roster.len() - rounds.len();
-    for (key, subject) in roster {
-        if let Some(round) = rounds.get_mut(key) {
+    for (key, subject) in roster.iter() {
+        if let Some(round) = rounds.get_mut(&key) {
             round.subject.standing = subject.standing;
             continue;
         }
@@ -100,7 +100,7 @@ fn follow<P: Probe, R: Reports>(rounds: &mut Rounds, roster: &Roster, doctor: &A
             subject: subject.clone(),
             task: tokio::spawn(task),
         };
-        rounds.insert(key.clone(), round);
+        rounds.insert(key, round);
     }
 }
 

@@ -25,8 +25,61 @@ pub struct Subject {
     pub standing: Standing,
 }
 
-/// Every backend that is to be checked. One that is not in it, is not.
-pub type Roster = BTreeMap<Key, Subject>;
+/// Every backend that is to be checked. One that is not in it, is not. Cheap to
+/// clone: copies share the load balancers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster(BTreeMap<LbName, Arc<BTreeMap<BackendId, Subject>>>);
+
+impl Roster {
+    /// From now on these backends of `lb` are to be checked. True if that is
+    /// news.
+    pub fn set(&mut self, lb: &LbName, subjects: BTreeMap<BackendId, Subject>) -> bool {
+        if subjects.is_empty() {
+            return self.0.remove(lb).is_some();
+        }
+        let news = self.0.get(lb).is_none_or(|known| **known != subjects);
+        if news {
+            self.0.insert(lb.clone(), Arc::new(subjects));
+        }
+        news
+    }
+
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Subject> {
+        self.0.get(&key.lb)?.get(&key.backend)
+    }
+
+    /// How many backends.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.values().map(|subjects| subjects.len()).sum()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Subject)> {
+        self.0.iter().flat_map(|(lb, subjects)| {
+            subjects.iter().map(move |(backend, subject)| {
+                let (lb, backend) = (lb.clone(), backend.clone());
+                (Key { lb, backend }, subject)
+            })
+        })
+    }
+}
+
+impl FromIterator<(Key, Subject)> for Roster {
+    fn from_iter<I: IntoIterator<Item = (Key, Subject)>>(all: I) -> Self {
+        let mut roster = Self::default();
+        for (Key { lb, backend }, subject) in all {
+            let subjects = roster.0.entry(lb).or_default();
+            Arc::make_mut(subjects).insert(backend, subject);
+        }
+        roster
+    }
+}
 
 /// What a backend's checks add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,21 @@ pub struct Together {
 }
 
 impl Together {
+    /// There is that listener already, and it is in order.
+    pub fn has_listener(&mut self, key: ListenerKey, lb: &LbName) {
+        self.listeners.insert(key, lb.clone());
+    }
+
+    /// There is a listener at the address already, and it is in order.
+    pub fn has_vip(&mut self, address: IpAddr, lb: &LbName) {
+        self.vips.insert(address, lb.clone());
+    }
+
+    /// There is a backend at the address already, and it is in order.
+    pub fn has_backend(&mut self, address: IpAddr, lb: &LbName) {
+        self.backends.insert(address, lb.clone());
+    }
+
     /// # Errors
     /// When the listener is taken, its address is a backend's, or it is of
     /// another address family than the rest of its load balancer.

@@ -1,6 +1,6 @@
 //! Values that were checked once, at the border, and have types ever after.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,10 @@ use super::invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEI
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        /// Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             #[must_use]
@@ -41,7 +42,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(value: $name) -> Self {
-                value.0
+                value.0.as_ref().to_owned()
             }
         }
     };
@@ -62,7 +63,7 @@ impl TryFrom<String> for LbName {
             && !name.starts_with('-')
             && !name.ends_with('-');
         if good {
-            Ok(Self(name))
+            Ok(Self(name.into()))
         } else {
             Err(Invalid::Name {
                 name: shortened(&name),
@@ -82,7 +83,7 @@ impl TryFrom<String> for BackendId {
     fn try_from(id: String) -> Result<Self, Invalid> {
         let good = |c: u8| c.is_ascii_alphanumeric() || b"._:@=-".contains(&c);
         if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(good) {
-            Ok(Self(id))
+            Ok(Self(id.into()))
         } else {
             Err(Invalid::Id { id: shortened(&id) })
         }
@@ -92,7 +93,7 @@ impl TryFrom<String> for BackendId {
 impl From<IpAddr> for BackendId {
     /// The id of a backend that was given none.
     fn from(address: IpAddr) -> Self {
-        Self(address.to_string())
+        Self(address.to_string().into())
     }
 }
 

@@ -2,18 +2,22 @@
 //! restart of a control that it is given to again, and fails when told to.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Store, StoreError};
-use crate::{clock::Now, control::state::State};
+use super::{
+    Store, StoreError, Sure,
+    document::{self, Key},
+};
+use crate::{clock::Now, state::State};
 
 #[derive(Debug, Default)]
 struct Inner {
     /// As text, so that what cannot be written is not kept.
-    text: Option<String>,
+    documents: BTreeMap<Key, String>,
     /// How many saves succeed before the disk is full.
     room: Option<usize>,
 }
@@ -22,6 +26,8 @@ struct Inner {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     inner: Arc<Mutex<Inner>>,
+    /// What the documents say.
+    stored: State,
 }
 
 impl MemoryStore {
@@ -51,12 +57,18 @@ fn failed(source: impl Into<io::Error>) -> StoreError {
 
 impl Store for MemoryStore {
     fn load(&mut self, _: Now) -> Result<Option<State>, StoreError> {
-        let inner = self.lock();
-        let state = inner.text.as_deref().map(serde_json::from_str);
-        state.transpose().map_err(failed)
+        let documents = self.lock().documents.clone();
+        if documents.is_empty() {
+            return Ok(None);
+        }
+        let state =
+            document::assemble(documents).map_err(|fault| failed(io::Error::other(fault)))?;
+        self.stored = state.clone();
+        Ok(Some(state))
     }
 
-    fn save(&mut self, state: &State, _: Now) -> Result<(), StoreError> {
+    fn save(&mut self, state: &State, _: Now, _: Sure) -> Result<(), StoreError> {
+        let changed = document::differing(&self.stored, state).map_err(failed)?;
         let mut inner = self.lock();
         if let Some(room) = inner.room {
             inner.room = Some(room.saturating_sub(1));
@@ -64,7 +76,14 @@ impl Store for MemoryStore {
                 return Err(failed(io::Error::from(io::ErrorKind::StorageFull)));
             }
         }
-        inner.text = Some(serde_json::to_string(state).map_err(failed)?);
+        for (key, text) in changed {
+            match text {
+                Some(text) => inner.documents.insert(key, text),
+                None => inner.documents.remove(&key),
+            };
+        }
+        drop(inner);
+        self.stored = state.clone();
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ impl Stage {
 
     fn with_places(player: Player, under_way: NonZeroUsize) -> Self {
         let (control, inbox) = control::channel();
-        let (roster, wanted) = watch::channel(Arc::new(Roster::new()));
+        let (roster, wanted) = watch::channel(Arc::new(Roster::default()));
         let stage = Self {
             roster,
             player,
@@ -432,7 +432,7 @@ async fn a_new_backend_under_an_old_name_begins_anew() {
 #[tokio::test(start_paused = true)]
 async fn the_scheduler_ends_when_nobody_writes_the_roster_any_more() {
     let (control, _inbox) = control::channel();
-    let (roster, wanted) = watch::channel(Arc::new(Roster::new()));
+    let (roster, wanted) = watch::channel(Arc::new(Roster::default()));
     let player = Player::new(Finds::Good);
     let scheduler = tokio::spawn(run(
         wanted,
@@ -441,7 +441,7 @@ async fn the_scheduler_ends_when_nobody_writes_the_roster_any_more() {
         player.clone(),
         UNDER_WAY,
     ));
-    roster.send_replace(Arc::new(Roster::from([(
+    roster.send_replace(Arc::new(Roster::from_iter([(
         key(1),
         subject(1, Standing::Healthy),
     )])));

@@ -6,10 +6,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened, tags};
 use crate::{
     api::elb::desk::Known,
-    control::{
-        self,
-        backend::{REGISTERING, UNHEALTHY},
-    },
+    control,
+    state::life::{self, REGISTERING, UNHEALTHY},
     wire::{Backend, Deregister as How, NewBackend, State},
 };
 
@@ -240,8 +238,8 @@ fn described(backend: &Backend) -> Described<'_> {
     }
 }
 
-impl From<control::backend::Described> for Described<'_> {
-    fn from(described: control::backend::Described) -> Self {
+impl From<life::Described> for Described<'_> {
+    fn from(described: life::Described) -> Self {
         Self {
             state: state(described.state),
             reason_code: described.reason_code,

@@ -19,8 +19,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     clock::Moment,
     dataplane::Ties,
@@ -31,8 +29,7 @@ use crate::{
 /// How long a backend that is gone can still be described.
 pub const REMEMBERED: Duration = Duration::from_secs(3600);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     Unknown,
     Healthy,
@@ -50,12 +47,10 @@ impl Health {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registration {
     Registered {
         /// The drain that registering again cancelled, if one was.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         cancelled: Option<Drain>,
     },
     /// Deregistered; keeps its flows until the last ends or the deadline
@@ -69,6 +64,21 @@ pub enum Registration {
 
 impl Registration {
     #[must_use]
+    pub fn is_registered(&self) -> bool {
+        matches!(self, Self::Registered { .. })
+    }
+
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        matches!(self, Self::Draining(_))
+    }
+
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+
+    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Registered { .. } => "registered",
@@ -77,12 +87,27 @@ impl Registration {
             Self::Gone { .. } => "gone",
         }
     }
+
+    /// Shifts everything that was measured on another boot's clock.
+    pub fn rebase(&mut self, shift: impl Fn(Moment) -> Moment) {
+        match self {
+            Self::Registered { cancelled } => {
+                if let Some(drain) = cancelled {
+                    drain.since = shift(drain.since);
+                }
+            }
+            Self::Draining(drain) | Self::Closing(drain) => drain.since = shift(drain.since),
+            Self::Gone { since, drain } => {
+                *since = shift(*since);
+                drain.since = shift(drain.since);
+            }
+        }
+    }
 }
 
 /// The epochs that no backend had yet. They only go up, over all backends and
 /// restarts, so that no old flow can ever be taken for a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epochs(Epoch);
 
 impl Default for Epochs {
@@ -91,7 +116,20 @@ impl Default for Epochs {
     }
 }
 
+impl From<Epoch> for Epochs {
+    /// From this one on.
+    fn from(next: Epoch) -> Self {
+        Self(next)
+    }
+}
+
 impl Epochs {
+    /// The one that is taken next.
+    #[must_use]
+    pub fn next(self) -> Epoch {
+        self.0
+    }
+
     fn take(&mut self) -> Epoch {
         let epoch = self.0;
         // Four billion disowned backends; wrapping is harmless, for the
@@ -101,21 +139,31 @@ impl Epochs {
     }
 }
 
-/// The two facts about a backend, and what they need to be decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Life {
-    registration: Registration,
-    epoch: Epoch,
-    /// What health checks found; `None` while none watches this backend.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checked: Option<Health>,
+/// What was asked for of a backend, and how far that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub registration: Registration,
     /// What an operator said, over what the checks say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    by_hand: Option<Health>,
+    pub by_hand: Option<Health>,
+}
+
+/// What this host gave a backend, and what it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub epoch: Epoch,
+    /// What health checks found; `None` while none watches this backend.
+    pub checked: Option<Health>,
     /// Flows of earlier epochs are being closed by force, and the data plane
     /// has not said yet that it is done.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    cutting: bool,
+    pub cutting: bool,
+}
+
+/// The two facts about a backend, and what they need to be decided: a half of
+/// it from what people asked for, the other from what this host found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    pub asked: Asked,
+    pub found: Found,
 }
 
 /// What a step did, for events and logs. The kernel is told by comparing views.
@@ -203,35 +251,39 @@ impl Life {
     #[must_use]
     pub fn begin(watched: bool, epochs: &mut Epochs) -> Self {
         Self {
-            registration: Registration::Registered { cancelled: None },
-            epoch: epochs.take(),
-            checked: watched.then_some(Health::Unknown),
-            by_hand: None,
-            cutting: false,
+            asked: Asked {
+                registration: Registration::Registered { cancelled: None },
+                by_hand: None,
+            },
+            found: Found {
+                epoch: epochs.take(),
+                checked: watched.then_some(Health::Unknown),
+                cutting: false,
+            },
         }
     }
 
     #[must_use]
     pub fn registration(&self) -> &Registration {
-        &self.registration
+        &self.asked.registration
     }
 
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.found.epoch
     }
 
     /// The epoch whose forced close is under way.
     #[must_use]
     pub fn closing(&self) -> Option<Epoch> {
-        (self.cutting || matches!(self.registration, Registration::Closing(_)))
-            .then_some(self.epoch)
+        (self.found.cutting || matches!(self.asked.registration, Registration::Closing(_)))
+            .then_some(self.found.epoch)
     }
 
     /// The drain that runs, or the last one.
     #[must_use]
     pub fn drain(&self) -> Option<&Drain> {
-        match &self.registration {
+        match &self.asked.registration {
             Registration::Registered { cancelled } => cancelled.as_ref(),
             Registration::Draining(drain)
             | Registration::Closing(drain)
@@ -241,13 +293,16 @@ impl Life {
 
     #[must_use]
     pub fn health(&self) -> Health {
-        self.by_hand.or(self.checked).unwrap_or(Health::Healthy)
+        self.asked
+            .by_hand
+            .or(self.found.checked)
+            .unwrap_or(Health::Healthy)
     }
 
     /// What the checks so far hold it for, whatever was said by hand.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        match self.checked {
+        match self.found.checked {
             None | Some(Health::Unknown) => Standing::New,
             Some(Health::Healthy) => Standing::Healthy,
             Some(Health::Unhealthy) => Standing::Unhealthy,
@@ -256,27 +311,27 @@ impl Life {
 
     #[must_use]
     pub fn checked(&self) -> Option<Health> {
-        self.checked
+        self.found.checked
     }
 
     #[must_use]
     pub fn by_hand(&self) -> bool {
-        self.by_hand.is_some()
+        self.asked.by_hand.is_some()
     }
 
     #[must_use]
     pub fn is_registered(&self) -> bool {
-        matches!(self.registration, Registration::Registered { .. })
+        self.asked.registration.is_registered()
     }
 
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        matches!(self.registration, Registration::Draining(_))
+        self.asked.registration.is_draining()
     }
 
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        matches!(self.registration, Registration::Gone { .. })
+        self.asked.registration.is_gone()
     }
 
     /// May take new flows, as far as this goes; whether there is a way to the
@@ -286,15 +341,24 @@ impl Life {
         self.is_registered() && self.health() == Health::Healthy
     }
 
+    /// When it need not be remembered any more, if it is gone.
+    #[must_use]
+    pub fn forgettable_at(&self) -> Option<Moment> {
+        match self.asked.registration {
+            Registration::Gone { since, .. } => Some(since + REMEMBERED),
+            _ => None,
+        }
+    }
+
     /// True once it need not be remembered any more.
     #[must_use]
     pub fn forgettable(&self, now: Moment) -> bool {
-        matches!(self.registration, Registration::Gone { since, .. } if now >= since + REMEMBERED)
+        self.forgettable_at().is_some_and(|moment| now >= moment)
     }
 
     #[must_use]
     pub fn described(&self) -> Described {
-        match (&self.registration, self.health()) {
+        match (&self.asked.registration, self.health()) {
             (Registration::Registered { .. }, Health::Unknown) => REGISTERING,
             (Registration::Registered { .. }, Health::Healthy) => IN_SERVICE,
             (Registration::Registered { .. }, Health::Unhealthy) => UNHEALTHY,
@@ -307,13 +371,13 @@ impl Life {
     /// the flows stay, and health is what it was. Flows that are being closed
     /// already are lost. One that is gone begins anew.
     pub fn register(&mut self, watched: bool, epochs: &mut Epochs) -> Step {
-        match &mut self.registration {
+        match &mut self.asked.registration {
             Registration::Registered { .. } => Step::None,
             Registration::Draining(drain) | Registration::Closing(drain) => {
                 let mut drain = drain.clone();
                 drain.cancel();
-                self.cutting = self.closing().is_some();
-                self.registration = Registration::Registered {
+                self.found.cutting = self.closing().is_some();
+                self.asked.registration = Registration::Registered {
                     cancelled: Some(drain),
                 };
                 Step::Cancelled
@@ -333,11 +397,11 @@ impl Life {
             Leave::Within(timeout) => Some(timeout),
             Leave::Now => None,
         };
-        match &mut self.registration {
+        match &mut self.asked.registration {
             Registration::Registered { .. } => {
                 let drain = Drain::begin(now, timeout);
                 let timeout = drain.timeout;
-                self.registration = Registration::Draining(drain);
+                self.asked.registration = Registration::Draining(drain);
                 Step::DrainStarted { timeout }
             }
             Registration::Draining(drain) if how != Leave::ByAttributes => {
@@ -356,7 +420,7 @@ impl Life {
     /// Looks whether a drain is over: no ties are left, or no time is. Only
     /// with ties that were read after the kernel was told to stop new flows.
     pub fn poll(&mut self, now: Moment, ties: Ties, epochs: &mut Epochs) -> Polled {
-        let Registration::Draining(drain) = &mut self.registration else {
+        let Registration::Draining(drain) = &mut self.asked.registration else {
             return Polled {
                 first: false,
                 step: Step::None,
@@ -366,13 +430,13 @@ impl Life {
         drain.flows_at_start.get_or_insert(ties.flows);
         // A forced close from before (see `Disowned`) must be done first, or
         // its answer would find nobody.
-        let step = if ties == Ties::default() && !self.cutting {
+        let step = if ties == Ties::default() && !self.found.cutting {
             drain.end();
             let drain = drain.clone();
-            self.registration = Registration::Gone { since: now, drain };
+            self.asked.registration = Registration::Gone { since: now, drain };
             Step::Gone
         } else if now >= drain.deadline() {
-            self.registration = Registration::Closing(drain.clone());
+            self.asked.registration = Registration::Closing(drain.clone());
             self.disown(epochs);
             Step::Cutting { flows: ties.flows }
         } else {
@@ -385,9 +449,9 @@ impl Life {
     pub fn closed(&mut self, now: Moment, epoch: Epoch, flows: u64) -> Step {
         let done = self.closing() == Some(epoch);
         if done {
-            self.cutting = false;
+            self.found.cutting = false;
         }
-        match &mut self.registration {
+        match &mut self.asked.registration {
             Registration::Closing(drain) => {
                 drain.cut += flows;
                 if !done {
@@ -396,7 +460,7 @@ impl Life {
                 }
                 drain.end();
                 let drain = drain.clone();
-                self.registration = Registration::Gone { since: now, drain };
+                self.asked.registration = Registration::Gone { since: now, drain };
                 Step::Gone
             }
             _ if done => Step::Cut { flows },
@@ -407,8 +471,8 @@ impl Life {
     /// What health checks say from now on; `None`: none watches any more.
     /// `draining`: whether it is enabled for the load balancer.
     pub fn check(&mut self, checked: Option<Health>, draining: bool, epochs: &mut Epochs) -> Step {
-        let before = (self.health(), self.checked);
-        self.checked = checked;
+        let before = (self.health(), self.found.checked);
+        self.found.checked = checked;
         self.health_set(before.0, before.1 != checked, draining, epochs)
     }
 
@@ -420,8 +484,8 @@ impl Life {
         draining: bool,
         epochs: &mut Epochs,
     ) -> Step {
-        let before = (self.health(), self.by_hand);
-        self.by_hand = by_hand;
+        let before = (self.health(), self.asked.by_hand);
+        self.asked.by_hand = by_hand;
         self.health_set(before.0, before.1 != by_hand, draining, epochs)
     }
 
@@ -445,26 +509,8 @@ impl Life {
     }
 
     fn disown(&mut self, epochs: &mut Epochs) {
-        self.epoch = epochs.take();
-        self.cutting = true;
-    }
-
-    /// Shifts everything that was measured on another boot's clock.
-    pub fn rebase(&mut self, shift: impl Fn(Moment) -> Moment) {
-        match &mut self.registration {
-            Registration::Registered { cancelled } => {
-                if let Some(drain) = cancelled {
-                    drain.since = shift(drain.since);
-                }
-            }
-            Registration::Draining(drain) | Registration::Closing(drain) => {
-                drain.since = shift(drain.since);
-            }
-            Registration::Gone { since, drain } => {
-                *since = shift(*since);
-                drain.since = shift(drain.since);
-            }
-        }
+        self.found.epoch = epochs.take();
+        self.found.cutting = true;
     }
 }
 

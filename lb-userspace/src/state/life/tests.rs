@@ -404,23 +404,4 @@ proptest! {
             world.follow(&life);
         }
     }
-
-    #[test]
-    fn a_life_survives_being_stored(happenings in prop::collection::vec(happening(), 1..20)) {
-        let (mut life, mut epochs) = registered();
-        for happening in happenings {
-            match happening {
-                Happening::Register => { life.register(true, &mut epochs); }
-                Happening::Deregister(_) => {
-                    life.deregister(START, Leave::ByAttributes, Some(timeout(5)));
-                }
-                Happening::ByHand(health) => { life.set_by_hand(health, false, &mut epochs); }
-                Happening::Poll => { life.poll(START, ties(1), &mut epochs); }
-                Happening::FlowsEnd(_) => { life.poll(START, NO_TIES, &mut epochs); }
-                _ => {}
-            }
-            let text = serde_json::to_string(&life).unwrap();
-            prop_assert_eq!(&serde_json::from_str::<Life>(&text).unwrap(), &life);
-        }
-    }
 }
