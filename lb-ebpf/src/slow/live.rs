@@ -60,7 +60,7 @@ fn step<A: HalfOpen>(
     scratch: &mut Scratch<A>,
     now: u32,
 ) -> Result<bool, Verdict> {
-    let (state, index) = (entry.state(), entry.get(|f| f.backend));
+    let state = entry.state();
     let sees_both = state & NAT != 0;
     if !packet.has_l4 || sees_both && !packet.has(tcp::SYN | tcp::FIN | tcp::RST) {
         return Ok(entry.fits(packet));
@@ -74,25 +74,42 @@ fn step<A: HalfOpen>(
         renewal::offer(packet, entry, other, scratch, now);
         return Ok(false);
     }
-    let (truth, from) = if state & REPLY != 0 {
-        match other {
-            Some(forward) => (forward, tcp::From::Backend),
-            None => return Ok(false),
-        }
-    } else {
-        (entry, tcp::From::Client)
+    // Each direction by itself: the verifier of 6.1 loses sight of which of two entries
+    // was looked up and found.
+    if state & REPLY == 0 {
+        let expected = || other.map_or(entry.numbers().seq, |reply| reply.numbers().ack);
+        let expected = sees_both.then(expected);
+        let fits = judge(packet, entry, entry, tcp::From::Client, expected);
+        return Ok(fits || !sees_both && renewal::is_followed_by(packet, entry, now));
+    }
+    let Some(forward) = other else {
+        return Ok(false);
     };
-    let own = entry.numbers();
+    let expected = Some(forward.numbers().ack);
+    Ok(judge(packet, entry, forward, tcp::From::Backend, expected))
+}
+
+/// What the packet adds to the state in the forward entry, `truth`. True if it fits what
+/// is known of its own direction.
+#[inline(always)]
+fn judge<A: HalfOpen>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    truth: Entry<A>,
+    from: tcp::From,
+    expected: Option<u32>,
+) -> bool {
+    let sees_both = expected.is_some();
     let sight = tcp::Sight {
         state: truth.state(),
         from,
-        own,
+        own: entry.numbers(),
         bytes: entry.get(|f| f.bytes),
-        expected: sees_both.then(|| other.map_or(own.seq, |other| other.numbers().ack)),
+        expected,
     };
     let tcp::Says { fits, mut add } = tcp::says(sight, packet.segment);
     if add == 0 {
-        return Ok(fits || !sees_both && renewal::is_followed_by(packet, entry, now));
+        return fits;
     }
     let mut before = truth.add_state(add);
     // Two FINs that cross on two CPUs each saw the state without the other.
@@ -100,13 +117,14 @@ fn step<A: HalfOpen>(
         add |= tcp::CLOSED;
         before = truth.add_state(add);
     }
+    let index = entry.get(|f| f.backend);
     if add & !before & tcp::CLOSED != 0 {
         flow::count(index, |row| row.closed += 1);
     }
     if !sees_both && tcp::is_closing(before | add) && !tcp::is_closing(before) {
         flow::count(index, |row| row.closing += 1);
     }
-    Ok(fits)
+    fits
 }
 
 /// On its way, in the entry's direction. The flow follows the packet only if it is
