@@ -8,6 +8,7 @@
 //! - [`faults`]: a full disk, a kernel that refuses, a backend out of reach;
 //! - [`health`]: what health checks report, and what follows;
 //! - [`documents`]: reload and apply;
+//! - [`scale`]: what a command costs among a thousand load balancers;
 //! - [`limits`]: full tables, through every door;
 //! - [`vips`]: addresses on interfaces;
 //! - [`anything`]: whatever is asked, in any order, the promises hold.
@@ -26,4 +27,5 @@ mod limits;
 mod memory;
 mod promises;
 mod rig;
+mod scale;
 mod vips;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadDocument,
+    bad::BadDocument,
     desired::{HealthCheck, Mode, read_listeners, write_listeners},
 };
 use crate::model::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::BadDocument;
+use super::bad::BadDocument;
 use crate::{
     clock::{Moment, Wall},
     model::{self, AskedCheck, BackendId, ListenerKey, Listeners, checked},

@@ -7,6 +7,7 @@
 //! - [`declared`]: what a source said last;
 //! - this file: which documents a state has, and the state that documents make.
 
+mod bad;
 pub mod declared;
 pub mod desired;
 pub mod node;
@@ -18,10 +19,11 @@ use std::{
     sync::Arc,
 };
 
+pub use bad::BadDocument;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    model::{BadCheck, Invalid, LbName, NotAListener},
+    model::LbName,
     state::{Desired, Node, State, life::Epochs},
 };
 
@@ -81,25 +83,6 @@ impl Display for Key {
             name => write!(f, "the {} document of {name}", self.kind.name()),
         }
     }
-}
-
-/// Why a document is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum BadDocument {
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error(transparent)]
-    Check(#[from] BadCheck),
-    #[error(transparent)]
-    Listener(#[from] NotAListener),
-    #[error("{time:?} is not a time")]
-    Time { time: String },
-    #[error("it names other backends than the document beside it")]
-    OtherBackends,
-    #[error("the document beside it is missing")]
-    Alone,
 }
 
 /// A document that is not one, and why.

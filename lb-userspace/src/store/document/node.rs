@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadDocument, desired::Health};
+use super::{bad::BadDocument, desired::Health};
 use crate::{
     model::{BackendId, BackendIndex},
     state::{

@@ -1,0 +1,22 @@
+//! Why a document on disk is not one.
+
+use crate::model::{BadCheck, Invalid, NotAListener};
+
+/// Why a document is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDocument {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Check(#[from] BadCheck),
+    #[error(transparent)]
+    Listener(#[from] NotAListener),
+    #[error("{time:?} is not a time")]
+    Time { time: String },
+    #[error("it names other backends than the document beside it")]
+    OtherBackends,
+    #[error("the document beside it is missing")]
+    Alone,
+}
