@@ -38,7 +38,7 @@ use self::rules::Violation;
 use super::source::Crate;
 
 /// The top folders of lb-userspace, lowest first.
-const STOREYS: [&[&str]; 11] = [
+const STOREYS: [&[&str]; 13] = [
     &[
         "clock",
         "lock",
@@ -54,7 +54,9 @@ const STOREYS: [&[&str]; 11] = [
     &["netlink", "outbound", "wire"],
     &["announce"],
     &["config"],
-    &["health", "dataplane", "store"],
+    &["health", "dataplane"],
+    &["state"],
+    &["store"],
     &["control"],
     &["hooks"],
     &["api"],
