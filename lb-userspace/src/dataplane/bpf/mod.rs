@@ -275,9 +275,7 @@ struct Errands {
 
 impl Kernel {
     fn run(&self, errands: Errands, reclaim: Vec<Disowned>) {
-        for (backend, address) in errands.watched {
-            self.resolver.watch(backend, address);
-        }
+        self.resolver.watch(errands.watched);
         for backend in errands.forgotten {
             self.resolver.forget(backend);
         }

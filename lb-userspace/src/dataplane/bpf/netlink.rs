@@ -17,6 +17,7 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::way::Mac;
 use crate::netlink::ask::{Asker, BUFFER, messages};
@@ -153,6 +154,19 @@ impl Netlink {
             .ok_or_else(no_answer)
     }
 
+    /// All neighbours that the kernel knows.
+    pub(super) fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
+        let question = Message::GetNeighbour(NeighbourMessage::default());
+        let answers = self.0.ask(question, NLM_F_DUMP)?;
+        Ok(answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Message::NewNeighbour(message) => neighbour(message),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// Makes the kernel find out, or confirm, who has this address, as if it had
     /// a packet for it.
     pub(super) fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
@@ -180,15 +194,18 @@ const GROUPS: [u32; 6] = [
     11, // RTNLGRP_IPV6_ROUTE
 ];
 
-/// Room for the notices of a few thousand neighbours at once.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Room for the notices of some thousand neighbours at once, a kilobyte each.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 impl Notices {
     pub(super) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.set_non_blocking(true)?;
-        socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+        // Beyond the host's limit for all, as far as our rights go.
+        if set_socket_recv_buffer_size_force(socket.as_fd(), RECEIVE_BUFFER).is_err() {
+            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+        }
         for group in GROUPS {
             socket.add_membership(group)?;
         }

@@ -1,6 +1,7 @@
 //! Finds the way to every backend, and keeps it fresh.
 //!
-//! - [`resolver`]: what follows from routes, links and neighbours; no I/O.
+//! - [`resolver`]: what follows from routes, links and neighbours, and [`ends`]:
+//!   what is known of those neighbours, and whom to ask when; no I/O.
 //! - here: the thread that asks the kernel (rtnetlink), hears its notices, and
 //!   writes what was found into the backends' rows.
 //!
@@ -8,6 +9,7 @@
 //! a backend's entry there is *used* from time to time, as a packet to it would,
 //! so that the kernel confirms it and notices when it is gone.
 
+mod ends;
 mod resolver;
 
 use std::{
@@ -33,7 +35,7 @@ use crate::{
 };
 
 enum Command {
-    Watch(BackendIndex, IpAddr),
+    Watch(Vec<(BackendIndex, IpAddr)>),
     Forget(BackendIndex),
     Stop,
 }
@@ -76,9 +78,11 @@ impl Handle {
         })
     }
 
-    /// Finds the way to this backend from now on.
-    pub(super) fn watch(&self, backend: BackendIndex, address: IpAddr) {
-        self.send(Command::Watch(backend, address));
+    /// Finds the ways to these backends from now on.
+    pub(super) fn watch(&self, backends: Vec<(BackendIndex, IpAddr)>) {
+        if !backends.is_empty() {
+            self.send(Command::Watch(backends));
+        }
     }
 
     pub(super) fn forget(&self, backend: BackendIndex) {
@@ -131,6 +135,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long it takes until an interface that could not be served is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// So many new backends are looked for at a time.
+const AT_ONCE: usize = 256;
+
 /// Looking at every route takes at most this share of the time.
 const SHARE: u32 = 20;
 
@@ -156,22 +163,20 @@ impl Worker {
         self.wait()?;
         loop {
             match self.inbox.try_recv() {
-                Ok(Command::Watch(backend, address)) => {
-                    self.resolver
-                        .watch(&mut self.netlink, backend, address, Instant::now());
+                Ok(Command::Watch(backends)) => {
+                    // What the kernel notices meanwhile is heard in between.
+                    for some in backends.chunks(AT_ONCE) {
+                        let now = Instant::now();
+                        self.resolver.watch(&mut self.netlink, some, now);
+                        self.hear()?;
+                    }
                 }
                 Ok(Command::Forget(backend)) => self.resolver.forget(backend),
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return Ok(false),
                 Err(mpsc::TryRecvError::Empty) => break,
             }
         }
-        for notice in self.notices.read()? {
-            match notice {
-                Notice::Links | Notice::Lost => self.stale.links = true,
-                Notice::Routes => self.stale.routes = true,
-                Notice::Neighbour(neighbour) => self.resolver.heard(&neighbour),
-            }
-        }
+        self.hear()?;
         let now = Instant::now();
         if self.stale.retry.is_some_and(|t| t <= now) {
             self.stale.retry = None;
@@ -183,6 +188,19 @@ impl Worker {
         self.resolver.tick(&mut self.netlink, Instant::now());
         self.report();
         Ok(true)
+    }
+
+    /// Takes in what the kernel has noticed.
+    fn hear(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        for notice in self.notices.read()? {
+            match notice {
+                Notice::Links | Notice::Lost => self.stale.links = true,
+                Notice::Routes => self.stale.routes = true,
+                Notice::Neighbour(neighbour) => self.resolver.heard(&neighbour, now),
+            }
+        }
+        Ok(())
     }
 
     /// Sleeps until there is a notice, a command, or time has passed.
@@ -245,7 +263,10 @@ impl Worker {
 
     /// Writes what is new and tells control.
     fn report(&mut self) {
-        let news: Vec<_> = self.resolver.news().into_iter().collect();
+        let news = self.resolver.news();
+        if news.is_empty() {
+            return;
+        }
         let ways: Vec<_> = news
             .iter()
             .map(|(backend, way)| (*backend, way.as_ref().ok().copied()))

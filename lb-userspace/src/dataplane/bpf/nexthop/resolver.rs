@@ -1,16 +1,19 @@
 //! From routes, links and neighbours to ways. No clock and no kernel of its own:
-//! both come in.
+//! both come in. [`super::ends`] has the neighbours.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use super::super::{
-    netlink::{Link, Neighbour, NeighbourIs, Netlink, Route, RouteKind},
-    way::{Mac, Way},
+use super::{
+    super::{
+        netlink::{Link, Neighbour, NeighbourIs, Netlink, Route, RouteKind},
+        way::{Mac, Way},
+    },
+    ends::{End, Ends, Is},
 };
 use crate::model::BackendIndex;
 
@@ -18,6 +21,8 @@ use crate::model::BackendIndex;
 pub(super) trait Kernel {
     fn route(&mut self, to: IpAddr) -> io::Result<Route>;
     fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs>;
+    /// All that there are.
+    fn neighbours(&mut self) -> io::Result<Vec<Neighbour>>;
     fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()>;
 }
 
@@ -27,6 +32,9 @@ impl Kernel for Netlink {
     }
     fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs> {
         self.neighbour(ifindex, address)
+    }
+    fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
+        self.neighbours()
     }
     fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
         self.solicit(ifindex, address)
@@ -56,6 +64,15 @@ pub(super) enum NoWay {
         neighbour: IpAddr,
         interface: String,
     },
+    #[error(
+        "the host does not ask for the MAC address of {neighbour} on {interface}; if its table \
+         of neighbours is full, raise net.ipv4.neigh.default.gc_thresh3 (or ipv6) beyond the \
+         number of backends"
+    )]
+    Unasked {
+        neighbour: IpAddr,
+        interface: String,
+    },
 }
 
 /// The way, but for the MAC address at its end.
@@ -70,33 +87,34 @@ struct Hop {
     mtu: u16,
 }
 
+impl Hop {
+    fn end(&self) -> End {
+        (self.ifindex, self.neighbour)
+    }
+}
+
 struct Watched {
     address: IpAddr,
     hop: Result<Hop, NoWay>,
-    mac: Option<Mac>,
-    /// There was no answer since the last one.
-    silent: bool,
-    /// Nobody needs to be asked.
-    fixed: bool,
-    asked: Instant,
     told: Option<Result<Way, NoWay>>,
 }
 
-/// How often a neighbour that has not answered is asked again.
-const ASK: Duration = Duration::from_secs(1);
+/// How often the routes are looked up although nothing was heard of a change.
+pub(super) const LOOK: Duration = Duration::from_secs(30);
 
-/// How often one that has is used, so that the kernel confirms it. The kernel
-/// takes an answer as good for 15 to 45 s.
-const CONFIRM: Duration = Duration::from_secs(10);
+/// Looking at them unasked takes at most this share of the time.
+const LOOK_SHARE: u32 = 400;
 
-/// How often the route is looked up although nothing was heard of a change.
-const LOOK: Duration = Duration::from_secs(30);
+/// So many neighbours are asked for one by one; for more, all there are are read.
+const FEW: usize = 16;
 
 pub(super) struct Resolver {
     served: Vec<String>,
     links: BTreeMap<u32, Link>,
     watched: BTreeMap<BackendIndex, Watched>,
-    looked: Option<Instant>,
+    ends: Ends,
+    /// When to look at the routes unasked.
+    look: Option<Instant>,
 }
 
 impl Resolver {
@@ -106,7 +124,8 @@ impl Resolver {
             served,
             links: BTreeMap::new(),
             watched: BTreeMap::new(),
-            looked: None,
+            ends: Ends::default(),
+            look: None,
         }
     }
 
@@ -120,110 +139,132 @@ impl Resolver {
             .map_or_else(|| format!("interface {ifindex}"), |l| l.name.clone())
     }
 
+    /// Finds the ways to these backends from now on.
     pub(super) fn watch(
         &mut self,
         kernel: &mut impl Kernel,
-        backend: BackendIndex,
-        address: IpAddr,
+        backends: &[(BackendIndex, IpAddr)],
         now: Instant,
     ) {
-        if self
-            .watched
-            .get(&backend)
-            .is_some_and(|w| w.address == address)
-        {
-            return;
+        let mut new = Vec::new();
+        for (backend, address) in backends {
+            let known = self.watched.get(backend);
+            if known.is_some_and(|watched| watched.address == *address) {
+                continue;
+            }
+            self.forget(*backend);
+            let watched = Watched {
+                address: *address,
+                hop: Err(NoWay::NotUnicast(*address)),
+                told: None,
+            };
+            self.watched.insert(*backend, watched);
+            new.push(*backend);
         }
-        let mut watched = Watched {
-            address,
-            hop: Err(NoWay::NotUnicast(address)),
-            mac: None,
-            silent: false,
-            fixed: false,
-            asked: now,
-            told: None,
-        };
-        self.find(kernel, &mut watched, now);
-        self.watched.insert(backend, watched);
+        self.find(kernel, &new, now);
     }
 
     pub(super) fn forget(&mut self, backend: BackendIndex) {
-        self.watched.remove(&backend);
+        if let Some(watched) = self.watched.remove(&backend)
+            && let Ok(hop) = &watched.hop
+        {
+            self.ends.leave(&hop.end(), backend);
+        }
     }
 
-    /// Looks at the route to every backend anew.
+    /// Looks at the route to every backend anew, and at every neighbour.
     pub(super) fn look(&mut self, kernel: &mut impl Kernel, now: Instant) {
-        let mut all = std::mem::take(&mut self.watched);
-        for watched in all.values_mut() {
-            self.find(kernel, watched, now);
-        }
-        self.watched = all;
-        self.looked = Some(now);
+        let all: Vec<_> = self.watched.keys().copied().collect();
+        self.find(kernel, &all, now);
+        self.read_neighbours(kernel, now);
+        let took = now.elapsed();
+        self.look = Some(now + LOOK.max(took * LOOK_SHARE));
     }
 
     /// Takes in what the kernel has noticed of a neighbour.
-    pub(super) fn heard(&mut self, neighbour: &Neighbour) {
-        for watched in self.watched.values_mut() {
-            if let Ok(hop) = &watched.hop
-                && hop.ifindex == neighbour.ifindex
-                && hop.neighbour == neighbour.address
-            {
-                watched.learn(neighbour.state);
-            }
-        }
+    pub(super) fn heard(&mut self, neighbour: &Neighbour, now: Instant) {
+        let end = (neighbour.ifindex, neighbour.address);
+        self.ends.learn(&end, neighbour.state, now);
     }
 
     /// Asks whom it is time to ask.
     pub(super) fn tick(&mut self, kernel: &mut impl Kernel, now: Instant) {
-        if self.looked.is_some_and(|t| now >= t + LOOK) {
+        if self.look.is_some_and(|look| now >= look) {
             self.look(kernel, now);
         }
-        for watched in self.watched.values_mut() {
-            let after = if watched.mac.is_some() { CONFIRM } else { ASK };
-            if now >= watched.asked + after {
-                watched.ask(kernel, now);
-            }
-        }
+        self.ends.tick(kernel, now);
     }
 
     /// What has become known since the last call.
     pub(super) fn news(&mut self) -> Vec<(BackendIndex, Result<Way, NoWay>)> {
         let mut news = Vec::new();
-        for (backend, watched) in &mut self.watched {
-            let Some(way) = watched.way() else {
+        for backend in self.ends.touched() {
+            let Some(watched) = self.watched.get_mut(&backend) else {
+                continue;
+            };
+            let Some(way) = way(&watched.hop, &self.ends) else {
                 continue;
             };
             if watched.told.as_ref() != Some(&way) {
                 watched.told = Some(way.clone());
-                news.push((*backend, way));
+                news.push((backend, way));
             }
         }
         news
     }
 
-    fn find(&self, kernel: &mut impl Kernel, watched: &mut Watched, now: Instant) {
-        let to = watched.address;
-        let hop = match kernel.route(to) {
-            Ok(route) => self.hop(to, &route),
-            Err(error) => Err(NoWay::NoRoute {
-                to,
-                reason: error.to_string(),
-            }),
-        };
-        let end = |hop: &Result<Hop, NoWay>| hop.as_ref().ok().map(|h| (h.ifindex, h.neighbour));
-        if end(&hop) != end(&watched.hop) {
-            watched.mac = None;
-            watched.silent = false;
-            watched.fixed = false;
-        }
-        watched.hop = hop;
-        if let Ok(hop) = &watched.hop
-            && let Ok(state) = kernel.neighbour(hop.ifindex, hop.neighbour)
-        {
-            watched.learn(state);
-            if watched.mac.is_none() {
-                watched.ask(kernel, now);
+    /// Looks up where these backends are, and asks for neighbours of whom
+    /// nothing is known.
+    fn find(&mut self, kernel: &mut impl Kernel, backends: &[BackendIndex], now: Instant) {
+        let mut hops: BTreeMap<IpAddr, Result<Hop, NoWay>> = BTreeMap::new();
+        let mut new = BTreeSet::new();
+        for backend in backends {
+            let Some(to) = self.watched.get(backend).map(|watched| watched.address) else {
+                continue;
+            };
+            let hop = hops.entry(to).or_insert_with(|| match kernel.route(to) {
+                Ok(route) => self.hop(to, &route),
+                Err(error) => Err(NoWay::NoRoute {
+                    to,
+                    reason: error.to_string(),
+                }),
+            });
+            let Some(watched) = self.watched.get_mut(backend) else {
+                continue;
+            };
+            let old = std::mem::replace(&mut watched.hop, hop.clone());
+            let end = |hop: &Result<Hop, NoWay>| hop.as_ref().ok().map(Hop::end);
+            let (before, after) = (end(&old), end(hop));
+            if before != after {
+                if let Some(before) = before {
+                    self.ends.leave(&before, *backend);
+                }
+                if let Some(after) = after
+                    && self.ends.join(after, *backend, now)
+                {
+                    new.insert(after);
+                }
             }
+            self.ends.touch(*backend);
+        }
+        if new.len() > FEW {
+            self.read_neighbours(kernel, now);
+        } else {
+            for end in &new {
+                if let Ok(state) = kernel.neighbour(end.0, end.1) {
+                    self.ends.learn(end, state, now);
+                }
+            }
+        }
+        for end in new {
+            self.ends.ask_now(end, kernel, now);
+        }
+    }
+
+    fn read_neighbours(&mut self, kernel: &mut impl Kernel, now: Instant) {
+        // Without an answer there is nothing new; it is asked for again.
+        for neighbour in kernel.neighbours().unwrap_or_default() {
+            self.heard(&neighbour, now);
         }
     }
 
@@ -261,60 +302,29 @@ impl Resolver {
     }
 }
 
-impl Watched {
-    fn learn(&mut self, state: NeighbourIs) {
-        match state {
-            NeighbourIs::Learnt(mac) => {
-                self.mac = Some(mac);
-                self.silent = false;
-                self.fixed = false;
-            }
-            NeighbourIs::Fixed(mac) => {
-                self.mac = Some(mac);
-                self.silent = false;
-                self.fixed = true;
-            }
-            NeighbourIs::Silent => {
-                self.mac = None;
-                self.silent = true;
-                self.fixed = false;
-            }
-            // What was known stays good until there is an answer or none.
-            NeighbourIs::Asked | NeighbourIs::Unknown => self.fixed = false,
-        }
-    }
-
-    fn ask(&mut self, kernel: &mut impl Kernel, now: Instant) {
-        self.asked = now;
-        if let Ok(hop) = &self.hop
-            && !self.fixed
-        {
-            // It fails when the interface is going away, of which there is a
-            // notice; otherwise it is tried again.
-            let _ = kernel.solicit(hop.ifindex, hop.neighbour);
-        }
-    }
-
-    /// `None` while there is neither an answer nor the lack of one.
-    fn way(&self) -> Option<Result<Way, NoWay>> {
-        let hop = match &self.hop {
-            Ok(hop) => hop,
-            Err(reason) => return Some(Err(reason.clone())),
-        };
-        match self.mac {
-            Some(to) => Some(Ok(Way {
-                ifindex: hop.ifindex,
-                to,
-                from: hop.from,
-                source: hop.source,
-                mtu: hop.mtu,
-            })),
-            None if self.silent => Some(Err(NoWay::Silent {
-                neighbour: hop.neighbour,
-                interface: hop.interface.clone(),
-            })),
-            None => None,
-        }
+/// `None` while there is neither an answer nor the lack of one.
+fn way(hop: &Result<Hop, NoWay>, ends: &Ends) -> Option<Result<Way, NoWay>> {
+    let hop = match hop {
+        Ok(hop) => hop,
+        Err(reason) => return Some(Err(reason.clone())),
+    };
+    match ends.is(&hop.end()) {
+        Is::There(to) => Some(Ok(Way {
+            ifindex: hop.ifindex,
+            to,
+            from: hop.from,
+            source: hop.source,
+            mtu: hop.mtu,
+        })),
+        Is::Silent => Some(Err(NoWay::Silent {
+            neighbour: hop.neighbour,
+            interface: hop.interface.clone(),
+        })),
+        Is::Unasked => Some(Err(NoWay::Unasked {
+            neighbour: hop.neighbour,
+            interface: hop.interface.clone(),
+        })),
+        Is::Unknown => None,
     }
 }
 
