@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what a packet costs, measured.
+//! `cargo xtask bench`: what a packet costs, and with `--scale` what many load
+//! balancers cost, measured.
 
 use std::{env, ffi::OsString, path::PathBuf};
 
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Few rounds: enough to see what is far off.
     #[arg(long)]
     quick: bool,
+    /// Measure an agent with a thousand load balancers instead.
+    #[arg(long)]
+    scale: bool,
     /// Passed on to the bench; `-- --help` tells what it takes.
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -25,9 +29,18 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::lab()?;
-    let objects = kernel::build(&setup::toolchain()?)?;
-    let mut cargo = build::cargo("bench", &objects)?;
-    cargo.args(["--package", "tests", "--bench", "path", "--"]);
+    let mut cargo = if args.scale {
+        let built = build::build(&[])?;
+        // Only the agent is measured: what drives it need not be fast.
+        let mut cargo = build::cargo("test", &built.objects)?;
+        cargo.env("EBB_BIN", &built.ebb);
+        cargo.args(["--package", "tests", "--bench", "scale", "--", "--bench"]);
+        cargo
+    } else {
+        let mut cargo = build::cargo("bench", &kernel::build(&setup::toolchain()?)?)?;
+        cargo.args(["--package", "tests", "--bench", "path", "--"]);
+        cargo
+    };
     if args.quick {
         cargo.arg("--quick");
     }
