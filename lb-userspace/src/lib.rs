@@ -38,5 +38,4 @@ mod seldom;
 pub mod state;
 pub mod store;
 pub mod suggest;
-pub mod tables;
 pub mod wire;

@@ -14,9 +14,8 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, UdpTimeouts, XdpMode, unload},
     },
-    model::{ListenerKey, Mode, Protocol},
+    model::{ListenerKey, Mode, Protocol, TableSizes},
     object,
-    tables::TableSizes,
 };
 use tests::lab::{
     passer::Passer,

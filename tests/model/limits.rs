@@ -4,7 +4,7 @@
 
 use lb_userspace::{
     control::{Error, Kind},
-    tables::{Counted, Full, TableSizes},
+    model::{Counted, Full, TableSizes},
     wire::Apply,
 };
 

@@ -23,9 +23,8 @@ use lb_userspace::{
         vip::{VipError, VipKeeper},
     },
     dataplane::memory::{FlowId, NoFlow, World},
-    model::{BackendIndex, ListenerKey, Protocol},
+    model::{BackendIndex, ListenerKey, Protocol, TableSizes},
     store::memory::MemoryStore,
-    tables::TableSizes,
     wire::{
         AttributesPatch, Backend, ConnectionDrainingPatch, Deleted, Deregister, Event,
         HealthByHand, LoadBalancer, NewBackend, NewLoadBalancer, What,

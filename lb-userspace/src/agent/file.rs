@@ -4,10 +4,12 @@
 use std::{fs::File, io::Read as _, path::PathBuf};
 
 use super::AgentError;
-use crate::config::{Document, Exposed, Host, Purpose, Settings, check_secret_file};
+use crate::config::{
+    Document, Exposed, Host, LONGEST_DOCUMENT, Purpose, Settings, check_secret_file,
+};
 
-/// The longest configuration file; one of 20,000 backends is half of it.
-pub(super) const LONGEST_FILE: u64 = 4 << 20;
+/// The longest configuration file.
+pub(super) const LONGEST_FILE: u64 = LONGEST_DOCUMENT as u64;
 
 /// Which file the agent is configured by, and what the command line says
 /// beside it.

@@ -16,6 +16,10 @@ use crate::{
     suggest::nearest,
 };
 
+/// Bytes of the longest document: one of 65,535 backends, with names of the usual
+/// length, is half of it.
+pub const LONGEST_DOCUMENT: usize = 16 << 20;
+
 /// A valid document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {

@@ -23,7 +23,7 @@ mod understand;
 mod written;
 
 pub use diagnostic::Diagnostic;
-pub use document::{Document, Purpose};
+pub use document::{Document, LONGEST_DOCUMENT, Purpose};
 pub use elb::{ElbApi, VipPool};
 pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};

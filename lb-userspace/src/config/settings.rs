@@ -8,7 +8,7 @@ use std::{
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
 use crate::{
     dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
-    tables::TableSizes,
+    model::TableSizes,
 };
 
 /// How the agent itself runs. Changes need a restart.

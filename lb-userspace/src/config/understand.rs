@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
-    tables::TableSizes,
+    model::TableSizes,
 };
 
 pub(super) fn settings(

@@ -15,8 +15,8 @@ use crate::{
     clock::Now,
     dataplane::Ties,
     model::{
-        Attributes, AttributesSpec, BackendId, BackendSpec, DrainOutcome, Epoch, HealthCheck,
-        HealthReport, LbName, LbSpec, Leave, ListenerKey,
+        Attributes, AttributesSpec, BackendId, BackendSpec, Counted, DrainOutcome, Epoch,
+        HealthCheck, HealthReport, LbName, LbSpec, Leave, ListenerKey, TableSizes,
     },
     state::{
         Lb, Missing, State, Way,
@@ -24,7 +24,6 @@ use crate::{
         life::{Epochs, Health, Life, Step},
         node::{Placement, Spot},
     },
-    tables::{Counted, TableSizes},
     wire::What,
 };
 

@@ -1,7 +1,10 @@
 //! Why a command was not carried out: what happened, to what, and what to do.
 
 use crate::{
-    config::Diagnostic, dataplane::DataplaneError, model::Invalid, state::Missing, tables::Full,
+    config::Diagnostic,
+    dataplane::DataplaneError,
+    model::{Full, Invalid},
+    state::Missing,
 };
 
 /// An answer that is a refusal. Nothing has changed when one is given.

@@ -19,8 +19,7 @@ use crate::{
     config::{Document, Purpose},
     dataplane,
     health::{Board, NotTaken, Reports},
-    model::{HealthReport, Key, Protocol, Roster},
-    tables::Room,
+    model::{HealthReport, Key, Protocol, Room, Roster},
     wire::{
         Applied, Apply, Attributes, AttributesPatch, Backend, Deleted, Deregister, Event, FlowSort,
         Flows, HealthByHand, HealthCheck, Listener, LoadBalancer, NewBackend, NewLoadBalancer,

@@ -25,10 +25,9 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Now},
     dataplane::{self, Change, Dataplane, View},
-    model::{BackendIndex, Roster},
+    model::{BackendIndex, Roster, TableSizes},
     state::State,
     store::{Store, Sure},
-    tables::TableSizes,
 };
 
 /// How often a drain is looked at: well within P3's second.

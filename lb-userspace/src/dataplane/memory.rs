@@ -16,9 +16,8 @@ use super::{
     Attachment, Change, Counters, Dataplane, DataplaneError, Event, EventSink, FlowRecord, Ties,
     View,
 };
-use crate::{
-    model::{BackendCounters, BackendIndex, Epoch, LbIndex, ListenerKey, NextHop},
-    tables::{Counted, Room, TableSizes},
+use crate::model::{
+    BackendCounters, BackendIndex, Counted, Epoch, LbIndex, ListenerKey, NextHop, Room, TableSizes,
 };
 
 /// Names a flow of the [`World`].

@@ -13,9 +13,9 @@ pub mod memory;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use crate::{
-    model::{BackendCounters, BackendIndex, Epoch, LbIndex, ListenerKey, Mode, NextHop, Protocol},
-    tables::{Full, TableSizes},
+use crate::model::{
+    BackendCounters, BackendIndex, Epoch, Full, LbIndex, ListenerKey, Mode, NextHop, Protocol,
+    TableSizes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

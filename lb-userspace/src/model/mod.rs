@@ -8,6 +8,7 @@
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
 //!   load balancer can be checked against alone;
 //! - [`standing`], [`roster`]: whom health checks look at, and what they found;
+//! - [`tables`]: how much of everything there may be;
 //! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`]: facts of one.
 
 mod attributes;
@@ -21,6 +22,7 @@ mod next_hop;
 mod roster;
 pub mod spec;
 mod standing;
+mod tables;
 mod target;
 mod together;
 mod values;
@@ -37,6 +39,7 @@ pub use next_hop::NextHop;
 pub use roster::{HealthReport, Key, Roster, Subject};
 pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};
 pub use standing::{Standing, THRESHOLD, Thresholds};
+pub use tables::{Counted, Full, Room, TableSizes};
 pub use target::{Ask, BadTarget, PATH_MAX, Path, Target};
 pub use together::Together;
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};

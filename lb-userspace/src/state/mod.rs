@@ -23,9 +23,11 @@ pub use node::{Node, Way};
 
 use crate::{
     clock::Moment,
-    model::{BackendId, BackendIndex, Invalid, LbIndex, LbName, Together, Weight},
+    model::{
+        BackendId, BackendIndex, Counted, Full, Invalid, LbIndex, LbName, Room, TableSizes,
+        Together, Weight,
+    },
     suggest::nearest,
-    tables::{Counted, Full, Room, TableSizes},
 };
 use life::Life;
 

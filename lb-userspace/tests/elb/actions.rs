@@ -379,7 +379,7 @@ fn long_lists_come_in_pages() {
 /// error, in words that name the setting.
 #[test]
 fn the_quotas_are_the_tables() {
-    use lb_userspace::tables::TableSizes;
+    use lb_userspace::model::TableSizes;
 
     let limits = |agent: &Agent| {
         let limits = agent.ok("DescribeAccountLimits", &[]);

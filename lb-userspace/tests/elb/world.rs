@@ -19,9 +19,8 @@ use lb_userspace::{
     config::{Document, ElbApi, Purpose},
     control::{self, Control, Handle, Parts},
     dataplane::memory::{FlowId, World},
-    model::{ListenerKey, Protocol},
+    model::{ListenerKey, Protocol, TableSizes},
     store::memory::MemoryStore,
-    tables::TableSizes,
 };
 use tokio::sync::oneshot;
 

@@ -8,12 +8,15 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::refusal::Refusal;
-use crate::api::{body, seats::Seat};
+use crate::{
+    api::{body, seats::Seat},
+    config::LONGEST_DOCUMENT,
+};
 
 /// What any command fits into.
 pub(super) const COMMAND: usize = body::SMALL;
-/// What a configuration file fits into.
-pub(super) const DOCUMENT: usize = 1 << 20;
+/// What a configuration file fits into, also where JSON has to escape it.
+pub(super) const DOCUMENT: usize = LONGEST_DOCUMENT / 8 * 9;
 
 /// A JSON body of at most `LIMIT` bytes, whatever its content type says.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use hyper::StatusCode;
 use crate::{
     api::body::BodyError,
     control,
-    model::Invalid,
-    tables::{Counted, Full},
+    model::{Counted, Full, Invalid},
 };
 
 macro_rules! codes {

@@ -7,7 +7,7 @@ use prometheus::{
 
 use crate::{
     control::Measured,
-    tables::Counted,
+    model::Counted,
     wire::{Backend, Drain, LoadBalancer, State},
 };
 

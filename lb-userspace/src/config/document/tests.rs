@@ -6,8 +6,7 @@ use super::*;
 use crate::{
     config::HostInterface,
     dataplane::bpf::XdpMode,
-    model::{Attributes, BackendId, Weight},
-    tables::TableSizes,
+    model::{Attributes, BackendId, TableSizes, Weight},
 };
 
 const GOOD: &str = r#"interfaces = ["eth0", "eth1"]

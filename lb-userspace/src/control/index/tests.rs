@@ -5,9 +5,8 @@ use crate::{
     clock::{Now, Wall},
     control::{command::Command, edit::Draft},
     dataplane::Ties,
-    model::{BackendSpec, LbSpec, Leave, Listeners, Mode},
+    model::{BackendSpec, LbSpec, Leave, Listeners, Mode, TableSizes},
     store::document,
-    tables::TableSizes,
 };
 
 /// Whatever may be asked of three load balancers at four addresses.

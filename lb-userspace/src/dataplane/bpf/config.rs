@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
 
-use crate::tables::TableSizes;
+use crate::model::TableSizes;
 
 /// How the kernel program is put on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,7 +12,7 @@ use super::{
     schema::{self, Schema, SchemaError},
     table::OpenError,
 };
-use crate::tables::TableSizes;
+use crate::model::TableSizes;
 
 /// The name of the kernel program in its object.
 const PROGRAM: &str = "ebb";

@@ -74,10 +74,7 @@ use super::{
     Attachment, BackendView, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
     FlowRecord, Gauges, TableFill, Ties, View,
 };
-use crate::{
-    model::{BackendIndex, LbIndex},
-    tables::TableSizes,
-};
+use crate::model::{BackendIndex, LbIndex, TableSizes};
 
 /// What all threads share.
 struct Shared {

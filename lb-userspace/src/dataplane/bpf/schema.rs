@@ -19,7 +19,7 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use lb_common::abi::SCHEMA;
 
-use crate::tables::TableSizes;
+use crate::model::TableSizes;
 
 const PREFIX: &str = "schema-";
 

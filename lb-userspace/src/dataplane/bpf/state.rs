@@ -35,8 +35,7 @@ use super::{
 };
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
-    model::{BackendIndex, Epoch, LbIndex, ListenerKey, Mode},
-    tables::{Counted, Room, TableSizes},
+    model::{BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes},
 };
 
 /// One backend, as it is composed for the kernel.

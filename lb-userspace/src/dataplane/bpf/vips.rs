@@ -26,8 +26,7 @@ use super::{
 };
 use crate::{
     dataplane::{DataplaneError, ListenerView},
-    model::{ListenerKey, Protocol},
-    tables::{Counted, Full},
+    model::{Counted, Full, ListenerKey, Protocol},
 };
 
 pub(super) fn protocol_number(protocol: Protocol) -> u8 {

@@ -5,9 +5,8 @@ use crate::{
     clock::{Moment, Wall},
     control::{command::Command, edit::Draft, index::Index},
     dataplane::Ties,
-    model::{BackendId, Leave},
+    model::{BackendId, Leave, TableSizes},
     state::life::Registration,
-    tables::TableSizes,
     wire::checked,
 };
 

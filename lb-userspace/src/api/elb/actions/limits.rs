@@ -1,7 +1,7 @@
 //! `DescribeAccountLimits`, and lists that are answered in pages.
 
 use super::{Action, Desk, Params, Refusal, Xml};
-use crate::tables::{Counted, Room};
+use crate::model::{Counted, Room};
 
 const PAGE_MOST: usize = 400;
 
