@@ -88,6 +88,11 @@ pub(crate) static TABLES: ArrayOfMaps<
     { limits::LOAD_BALANCERS as usize },
 > = ArrayOfMaps::new();
 
+/// What each of them was made of. Only the agent writes and reads it; it is a map
+/// so that it outlives the agent.
+#[btf_map]
+pub(crate) static TABLE_MARKS: Array<u64, { limits::LOAD_BALANCERS as usize }> = Array::new();
+
 #[btf_map]
 pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 

@@ -171,9 +171,20 @@ impl Control {
     }
 
     fn load_balancer(&mut self, lb: &str) -> Result<types::LoadBalancer, Error> {
-        let counters = self.parts.dataplane.counters()?;
+        let indices = self.state().lb(lb)?.1.backends.values();
+        let indices: Vec<_> = indices.filter_map(|backend| backend.index).collect();
+        let counters = self.counters_of(&indices)?;
         let (name, lb) = self.state().lb(lb)?;
         Ok(self.beside(&counters).load_balancer(name, lb))
+    }
+
+    /// The counters of these backends alone: whoever asks for a few does not pay
+    /// for all.
+    fn counters_of(&mut self, backends: &[BackendIndex]) -> Result<Counters, Error> {
+        Ok(Counters {
+            backends: self.parts.dataplane.counters_of(backends)?,
+            ..Counters::default()
+        })
     }
 
     fn backends(&mut self, lb: &str) -> Result<Vec<types::Backend>, Error> {
@@ -181,7 +192,8 @@ impl Control {
     }
 
     fn backend(&mut self, lb: &str, id: &str) -> Result<types::Backend, Error> {
-        let counters = self.parts.dataplane.counters()?;
+        let index = self.state().backend(lb, id)?.1.index;
+        let counters = self.counters_of(index.as_slice())?;
         let (name, _) = self.state().lb(lb)?;
         let (id, backend) = self.state().backend(lb, id)?;
         Ok(self.beside(&counters).backend(name, id, &backend))
@@ -206,7 +218,9 @@ impl Control {
         by: &str,
     ) -> Result<types::Deleted, Error> {
         let how = leave(how)?;
-        let counters = self.parts.dataplane.counters()?;
+        let indices = self.state().lb(lb)?.1.backends.values();
+        let indices: Vec<_> = indices.filter_map(|backend| backend.index).collect();
+        let counters = self.counters_of(&indices)?;
         let (name, entry) = self.state().lb(lb)?;
         let name = name.clone();
         let beside = self.beside(&counters);
@@ -301,7 +315,10 @@ impl Control {
     }
 
     fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<types::Backend>, Error> {
-        let counters = self.parts.dataplane.counters()?;
+        let (_, entry) = self.state().lb(lb)?;
+        let indices = ids.iter().filter_map(|id| entry.backends.get(id)?.index);
+        let indices: Vec<_> = indices.collect();
+        let counters = self.counters_of(&indices)?;
         let beside = self.beside(&counters);
         let (name, _) = self.state().lb(lb)?;
         ids.iter()

@@ -450,6 +450,15 @@ impl Dataplane for MemoryDataplane {
         })
     }
 
+    fn counters_of(
+        &mut self,
+        backends: &[BackendIndex],
+    ) -> Result<BTreeMap<BackendIndex, BackendCounters>, DataplaneError> {
+        let inner = self.world.lock();
+        let known = |index: &BackendIndex| Some((*index, *inner.books.get(index)?));
+        Ok(backends.iter().filter_map(known).collect())
+    }
+
     fn ties(&mut self, backend: BackendIndex) -> Result<Ties, DataplaneError> {
         let inner = self.world.lock();
         let flows = inner.flows.values().filter(|f| f.backend == backend);

@@ -219,6 +219,15 @@ pub trait Dataplane: Send {
     /// When a map cannot be read.
     fn counters(&mut self) -> Result<Counters, DataplaneError>;
 
+    /// The counters of these backends alone.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn counters_of(
+        &mut self,
+        backends: &[BackendIndex],
+    ) -> Result<BTreeMap<BackendIndex, BackendCounters>, DataplaneError>;
+
     /// What still ties clients to `backend`. Exact when it says none: asked
     /// after new flows were stopped, it must count those of packets that were
     /// under way then.

@@ -61,7 +61,7 @@ impl TableSizes {
 
     /// Every map whose size is configured, with its entries.
     #[must_use]
-    pub fn by_map(&self) -> [(&'static str, u32); 13] {
+    pub fn by_map(&self) -> [(&'static str, u32); 14] {
         let buckets = half_open::buckets(self.half_open);
         let rows = listener_rows(self.listeners);
         let vips = vip_entries(self.listeners);
@@ -76,6 +76,7 @@ impl TableSizes {
             ("LISTENERS_V6", rows),
             ("LBS", self.load_balancers),
             ("TABLES", self.load_balancers),
+            ("TABLE_MARKS", self.load_balancers),
             ("BACKENDS", self.backends),
             ("BACKEND_COUNTERS", self.backends),
             ("CLOSED_BY_AGENT", self.backends),

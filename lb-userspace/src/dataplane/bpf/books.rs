@@ -22,18 +22,16 @@ pub(super) fn rows(
     let Some(last) = backends.iter().max() else {
         return Ok(Vec::new());
     };
-    let rows = maps.backend_counters.rows(u32::from(*last) + 1)?;
-    backends
-        .into_iter()
-        .map(|backend| {
-            let per_cpu = rows
-                .get(usize::from(backend))
-                .map_or(&[][..], Vec::as_slice);
-            let mut row = sum(per_cpu);
-            row.closed += maps.closed_by_agent.at(u32::from(backend))?;
-            Ok((backend, row))
-        })
-        .collect()
+    let count = u32::from(*last) + 1;
+    let rows = maps.backend_counters.rows(count)?;
+    let closed_by_agent = maps.closed_by_agent.first(count)?;
+    let row = |backend: BackendIndex| {
+        let index = usize::from(backend);
+        let mut row = sum(rows.row(index));
+        row.closed += closed_by_agent.get(index).copied().unwrap_or_default();
+        (backend, row)
+    };
+    Ok(backends.into_iter().map(row).collect())
 }
 
 /// The flows of a backend that are in the table and open.
@@ -46,7 +44,7 @@ pub(super) fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, TableError> {
     let rows = maps.verdicts.rows(Verdict::ALL.len() as u32)?;
     Ok(Verdict::ALL
         .iter()
-        .zip(rows)
+        .zip(rows.iter())
         .map(|(verdict, cpus)| (*verdict, cpus.iter().sum()))
         .collect())
 }

@@ -1,7 +1,7 @@
 //! Loads the kernel program and its maps: pinned ones as they are, so that flows
 //! outlive the agent, others anew.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::fd::OwnedFd, path::Path};
 
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
 use lb_common::abi::half_open;
@@ -25,7 +25,7 @@ const OLDEST_KERNEL: KernelVersion = KernelVersion::new(6, 1, 0);
 pub(super) struct Loaded {
     pub(super) program: Program,
     pub(super) maps: Maps,
-    pub(super) tables: Tables,
+    pub(super) tables: (Tables, OwnedFd),
     /// If it is wanted.
     pub(super) log: Option<KernelLog>,
 }

@@ -2,7 +2,9 @@
 
 use std::{
     hash::Hash,
+    io,
     net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -120,6 +122,7 @@ pub(super) struct Maps {
     pub(super) backends: Table<u32, Backend>,
     pub(super) backend_counters: PerCpu<BackendCounters>,
     pub(super) closed_by_agent: Table<u32, u64>,
+    pub(super) table_marks: Table<u32, u64>,
     pub(super) verdicts: PerCpu<u64>,
     pub(super) settings: Arc<Table<u32, Settings>>,
     pub(super) interfaces: Table<u32, Interface>,
@@ -137,6 +140,7 @@ impl Maps {
             backends: table(ebpf, "BACKENDS")?,
             backend_counters: per_cpu(ebpf, "BACKEND_COUNTERS")?,
             closed_by_agent: table(ebpf, "CLOSED_BY_AGENT")?,
+            table_marks: table(ebpf, "TABLE_MARKS")?,
             verdicts: per_cpu(ebpf, "VERDICT_COUNTERS")?,
             settings,
             interfaces: table(ebpf, "INTERFACES")?,
@@ -182,12 +186,18 @@ fn per_cpu<V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<PerCpu<V>, OpenErr
 }
 
 /// Takes the array of Maglev tables out of `ebpf`: it is written through aya,
-/// which knows maps in maps.
-pub(super) fn tables(ebpf: &mut Ebpf) -> Result<Tables, OpenError> {
+/// which knows maps in maps. With the map's descriptor, for more handles of it.
+pub(super) fn tables(ebpf: &mut Ebpf) -> Result<(Tables, OwnedFd), OpenError> {
     const NAME: &str = "TABLES";
-    let map = ebpf.take_map(NAME).ok_or(OpenError::Missing(NAME))?;
-    Tables::try_from(map).map_err(|error| OpenError::Kernel {
+    let failed = |source| OpenError::Kernel {
         table: NAME,
-        source: std::io::Error::other(error),
-    })
+        source,
+    };
+    let map = ebpf.take_map(NAME).ok_or(OpenError::Missing(NAME))?;
+    let fd = match &map {
+        Map::ArrayOfMaps(data) => data.fd().as_fd().try_clone_to_owned().map_err(failed)?,
+        _ => return Err(OpenError::Missing(NAME)),
+    };
+    let tables = Tables::try_from(map).map_err(|error| failed(io::Error::other(error)))?;
+    Ok((tables, fd))
 }

@@ -68,13 +68,14 @@ use self::{
     loader::Loaded,
     maps::{Family, Maps},
     netlink::Netlink,
+    slots::Wanted,
     state::{Disowned, Found, Pace, State},
 };
 use super::{
     Attachment, BackendView, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
     FlowRecord, Gauges, TableFill, Ties, View,
 };
-use crate::model::{BackendIndex, LbIndex, TableSizes};
+use crate::model::{BackendCounters, BackendIndex, LbIndex, TableSizes};
 
 /// What all threads share.
 struct Shared {
@@ -313,13 +314,20 @@ impl Kernel {
     }
 }
 
+fn table(change: &Change) -> Option<Wanted<'_>> {
+    match change {
+        Change::PutTable(lb, members) => Some((*lb, members)),
+        _ => None,
+    }
+}
+
 fn make(state: &mut State, change: &Change, errands: &mut Errands) -> Result<(), DataplaneError> {
     match change {
         Change::PutLb(view) => state.put_lb(view),
         Change::RemoveLb(lb) => state.remove_lb(*lb),
         Change::PutListener(view) => state.put_listener(view),
         Change::RemoveListener(key) => state.remove_listener(key),
-        Change::PutTable(lb, members) => state.put_table(*lb, members),
+        Change::PutTable(lb, members) => state.put_tables(&[(*lb, members)]),
         Change::PutBackend(view) => {
             state.put_backend(view)?;
             errands.watched.push((view.index, view.address));
@@ -372,10 +380,9 @@ impl Dataplane for Kernel {
                 make(state, &Change::PutBackend(backend.clone()), errands)
             };
             takers.into_iter().try_for_each(|b| put(state, b))?;
-            let empty = Vec::new();
-            for lb in view.lbs.keys() {
-                state.put_table(*lb, view.tables.get(lb).unwrap_or(&empty))?;
-            }
+            let members = |lb| view.tables.get(lb).map_or(&[][..], Vec::as_slice);
+            let tables: Vec<_> = view.lbs.keys().map(|lb| (*lb, members(lb))).collect();
+            state.put_tables(&tables)?;
             others.into_iter().try_for_each(|b| put(state, b))?;
             for listener in view.listeners.values() {
                 state.put_listener(listener)?;
@@ -409,9 +416,20 @@ impl Dataplane for Kernel {
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), DataplaneError> {
         self.change(|state, errands| {
-            changes
-                .iter()
-                .try_for_each(|change| make(state, change, errands))
+            // Tables that follow one another are put at once.
+            let both_tables = |a: &Change, b: &Change| {
+                matches!((a, b), (Change::PutTable(..), Change::PutTable(..)))
+            };
+            for run in changes.chunk_by(both_tables) {
+                let tables: Vec<_> = run.iter().filter_map(table).collect();
+                if tables.is_empty() {
+                    run.iter()
+                        .try_for_each(|change| make(state, change, errands))?;
+                } else {
+                    state.put_tables(&tables)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -428,6 +446,17 @@ impl Dataplane for Kernel {
                 .map(|(verdict, packets)| (verdict.name(), packets))
                 .collect(),
         })
+    }
+
+    fn counters_of(
+        &mut self,
+        backends: &[BackendIndex],
+    ) -> Result<BTreeMap<BackendIndex, BackendCounters>, DataplaneError> {
+        let row = |backend: &BackendIndex| {
+            let row = books::row(&self.shared.maps, *backend)?;
+            Ok((*backend, books::counters(&row)))
+        };
+        backends.iter().map(row).collect()
     }
 
     fn ties(&mut self, backend: BackendIndex) -> Result<Ties, DataplaneError> {

@@ -4,17 +4,29 @@
 //! That update returns when every program that may still use the old table has
 //! ended (the kernel waits for a grace period after any change of a map of
 //! maps). It is what lets a drain be acknowledged: see [`MaglevTables::wait`].
+//! Many tables are put by many threads at once, so that they wait together.
+//!
+//! Beside each table lies a mark of what it was made of, so that an agent that
+//! starts again need not build what is there.
 
-use std::collections::BTreeMap;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapError};
 use bytemuck::{cast_slice, cast_slice_mut, from_bytes};
 use lb_common::{
     abi::backend::{SLOTS_LEN, Slots},
     maglev::{self, NO_BACKEND},
 };
 
-use super::maps::Tables;
+use super::maps::{Maps, Tables};
 use crate::{
     dataplane::{DataplaneError, Member},
     model::LbIndex,
@@ -22,19 +34,28 @@ use crate::{
 
 type Inner = Array<MapData, Slots>;
 
+/// What a load balancer's table is to be made of.
+pub(super) type Wanted<'m> = (LbIndex, &'m [Member]);
+
+/// So many tables are put at once. Each mostly waits for the others' CPUs to have
+/// passed on; more would hold more memory than they save time.
+const AT_ONCE: usize = 64;
+
 pub(super) struct MaglevTables {
     tables: Tables,
-    /// The inner maps in use.
-    current: BTreeMap<LbIndex, Inner>,
+    /// The map behind `tables`, for other threads' handles of it.
+    fd: OwnedFd,
+    maps: Arc<Maps>,
     /// Slots of every table.
     slots: usize,
 }
 
 impl MaglevTables {
-    pub(super) fn new(tables: Tables, slots: u32) -> Self {
+    pub(super) fn new((tables, fd): (Tables, OwnedFd), maps: Arc<Maps>, slots: u32) -> Self {
         Self {
             tables,
-            current: BTreeMap::new(),
+            fd,
+            maps,
             slots: (slots as usize).clamp(2, maglev::MAX_SLOTS),
         }
     }
@@ -43,44 +64,134 @@ impl MaglevTables {
         self.slots as u32
     }
 
-    /// Builds the table of `lb` and swaps it in. When this returns, no packet
-    /// in flight uses an older table or flag.
-    pub(super) fn put(&mut self, lb: LbIndex, members: &[Member]) -> Result<(), DataplaneError> {
-        // Words of eight bytes, for the alignment of the map's value.
-        let mut words = vec![0_u64; SLOTS_LEN / 4];
-        fill(members, self.slots, cast_slice_mut(&mut words));
-        let failed = |error| failed("fill", lb, error);
-        let mut inner = Inner::create(1, 0).map_err(failed)?;
-        let slots: &Slots = from_bytes(cast_slice(&words));
-        inner.set(0, slots, 0).map_err(failed)?;
-        self.swap(lb, &inner)?;
-        self.current.insert(lb, inner);
-        Ok(())
+    /// Builds tables and swaps them in, but for those that are there already.
+    /// Returns the load balancers whose table was swapped: if there is one, no
+    /// packet in flight uses an older table or flag.
+    pub(super) fn put(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<LbIndex>, DataplaneError> {
+        let mut new = Vec::new();
+        for (lb, members) in wanted {
+            let mark = mark(members, self.slots);
+            let index = u32::from(*lb);
+            if self.maps.table_marks.at(index)? != mark {
+                // Until the table is there, nothing says what it is.
+                self.maps.table_marks.put(&index, &0)?;
+                new.push((*lb, *members, mark));
+            }
+        }
+        let put = |tables: &mut Tables, (lb, members, mark): &(LbIndex, &[Member], u64)| {
+            put_one(tables, *lb, members, self.slots)?;
+            Ok(self.maps.table_marks.put(&u32::from(*lb), mark)?)
+        };
+        match &*new {
+            [] => {}
+            [one] => put(&mut self.tables, one)?,
+            many => self.put_many(many, put)?,
+        }
+        Ok(new.into_iter().map(|(lb, ..)| lb).collect())
+    }
+
+    fn put_many<T: Sync>(
+        &self,
+        many: &[T],
+        put: impl Fn(&mut Tables, &T) -> Result<(), DataplaneError> + Sync,
+    ) -> Result<(), DataplaneError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut tables = self.another_handle()?;
+            while let Some(one) = many.get(next.fetch_add(1, Ordering::Relaxed)) {
+                put(&mut tables, one)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..many.len().min(AT_ONCE))
+                .map(|_| scope.spawn(work))
+                .collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| match thread.join() {
+                    Ok(done) => done,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+        })
+    }
+
+    /// aya's handle wants to be had alone.
+    fn another_handle(&self) -> Result<Tables, DataplaneError> {
+        let failed = |source| DataplaneError::Kernel {
+            action: "to open the Maglev tables once more".to_owned(),
+            source,
+        };
+        let fd = self.fd.try_clone().map_err(failed)?;
+        let tables = MapData::from_fd(fd)
+            .and_then(Map::from_map_data)
+            .and_then(Tables::try_from);
+        tables.map_err(|error| failed(std::io::Error::other(error)))
     }
 
     pub(super) fn remove(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {
         // A table that leads nowhere: aya cannot delete from an array of maps,
         // and an empty element would mean the same.
-        self.put(lb, &[])?;
-        self.current.remove(&lb);
-        Ok(())
+        self.put(&[(lb, &[])]).map(drop)
     }
 
-    /// Waits until no packet in flight goes by what was written before. Without
-    /// any table there is none to wait for.
-    pub(super) fn wait(&mut self) -> Result<(), DataplaneError> {
-        if let Some((lb, inner)) = self.current.pop_first() {
-            self.swap(lb, &inner)?;
-            self.current.insert(lb, inner);
+    /// Waits until no packet in flight goes by what was written before, by
+    /// putting the table of one of `lbs` where it is. Without any table there is
+    /// none to wait for.
+    pub(super) fn wait(
+        &mut self,
+        lbs: impl IntoIterator<Item = LbIndex>,
+    ) -> Result<(), DataplaneError> {
+        for lb in lbs {
+            match self.tables.get(&u32::from(lb), 0) {
+                Ok(inner) => return swap(&mut self.tables, lb, &inner),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(failed("look up", lb, error)),
+            }
         }
         Ok(())
     }
+}
 
-    fn swap(&mut self, lb: LbIndex, inner: &Inner) -> Result<(), DataplaneError> {
-        self.tables
-            .set(u32::from(lb), inner, 0)
-            .map_err(|error| failed("swap", lb, error))
+fn put_one(
+    tables: &mut Tables,
+    lb: LbIndex,
+    members: &[Member],
+    slots: usize,
+) -> Result<(), DataplaneError> {
+    // Words of eight bytes, for the alignment of the map's value.
+    let mut words = vec![0_u64; SLOTS_LEN / 4];
+    fill(members, slots, cast_slice_mut(&mut words));
+    let failed = |error| failed("fill", lb, error);
+    let mut inner = Inner::create(1, 0).map_err(failed)?;
+    let slots: &Slots = from_bytes(cast_slice(&words));
+    inner.set(0, slots, 0).map_err(failed)?;
+    swap(tables, lb, &inner)
+}
+
+fn swap(tables: &mut Tables, lb: LbIndex, inner: &Inner) -> Result<(), DataplaneError> {
+    tables
+        .set(u32::from(lb), inner, 0)
+        .map_err(|error| failed("swap", lb, error))
+}
+
+/// What a table is made of, in a number that is not 0. The hash need not be the
+/// same for another agent: then the table is built once more.
+fn mark(members: &[Member], slots: usize) -> u64 {
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut hasher = DefaultHasher::new();
+    slots.hash(&mut hasher);
+    for member in members {
+        let Member {
+            backend,
+            id,
+            weight,
+            in_service,
+        } = member;
+        (backend, id, weight, in_service).hash(&mut hasher);
     }
+    hasher.finish().max(1)
 }
 
 fn failed(what: &str, lb: LbIndex, error: MapError) -> DataplaneError {
@@ -140,6 +251,28 @@ mod tests {
     fn the_order_of_the_members_does_not_matter() {
         let (a, b, c) = (member(1, true), member(2, true), member(3, false));
         assert_eq!(table(&[a.clone(), b.clone(), c.clone()]), table(&[c, a, b]));
+    }
+
+    #[test]
+    fn a_mark_says_what_a_table_is_made_of() {
+        let (a, b) = (member(1, true), member(2, true));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(mark(&both, 251), mark(&[b.clone(), a.clone()], 251));
+        let out = Member {
+            in_service: false,
+            ..b.clone()
+        };
+        let heavy = Member { weight: 2, ..b };
+        for other in [
+            mark(&both, 241),
+            mark(&[a.clone(), out], 251),
+            mark(&[a.clone(), heavy], 251),
+            mark(&[a], 251),
+            mark(&[], 251),
+            0,
+        ] {
+            assert_ne!(mark(&both, 251), other);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    os::fd::OwnedFd,
     sync::Arc,
 };
 
@@ -28,13 +29,13 @@ use super::{
     maps::{Maps, Tables},
     netlink::{Link, XdpAttached},
     rules::{BackendRule, LbRule, Rules},
-    slots::MaglevTables,
+    slots::{MaglevTables, Wanted},
     table::TableError,
     vips::{ListenerId, Vips},
     way::{self, Way},
 };
 use crate::{
-    dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
+    dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView},
     model::{BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes},
 };
 
@@ -92,7 +93,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(
         maps: Arc<Maps>,
-        tables: Tables,
+        tables: (Tables, OwnedFd),
         links: Option<Links>,
         config: &Config,
     ) -> Result<Self, TableError> {
@@ -101,7 +102,7 @@ impl State {
         Ok(Self {
             vips,
             interfaces: Interfaces::recover(&maps)?,
-            tables: MaglevTables::new(tables, config.tables.maglev),
+            tables: MaglevTables::new(tables, Arc::clone(&maps), config.tables.maglev),
             sizes: config.tables,
             links,
             maps,
@@ -218,7 +219,10 @@ impl State {
             pad: [0; 7],
         };
         self.maps.lbs.put(&index, &row)?;
-        self.lbs.insert(view.index, view.clone());
+        let known = self.lbs.insert(view.index, view.clone());
+        if known.is_some_and(|known| known.mode == view.mode) {
+            return Ok(());
+        }
         let mut changed = Vec::new();
         for (index, backend) in &mut self.backends {
             if backend.lb == view.index && backend.mode != view.mode && !backend.retired {
@@ -250,31 +254,45 @@ impl State {
         Ok(self.vips.remove(&self.maps, key)?)
     }
 
-    pub(super) fn put_table(
-        &mut self,
-        lb: LbIndex,
-        members: &[Member],
-    ) -> Result<(), DataplaneError> {
-        self.members.insert(lb, members.to_vec());
-        self.fill_table(lb)?;
-        let index = u32::from(lb);
-        let row = self.maps.lbs.at(index)?;
+    /// Puts tables that are not there yet, all of them at once.
+    pub(super) fn put_tables(&mut self, wanted: &[Wanted<'_>]) -> Result<(), DataplaneError> {
+        for (lb, members) in wanted {
+            self.members.insert(*lb, members.to_vec());
+        }
+        self.fill_tables(wanted.iter().map(|(lb, _)| *lb))?;
         let slots = self.tables.slots();
-        if row.slots != 0 && row.slots != slots {
-            self.maps.lbs.put(&index, &LoadBalancer { slots, ..row })?;
+        for (lb, _) in wanted {
+            let index = u32::from(*lb);
+            let row = self.maps.lbs.at(index)?;
+            if row.slots != 0 && row.slots != slots {
+                self.maps.lbs.put(&index, &LoadBalancer { slots, ..row })?;
+            }
         }
         Ok(())
     }
 
-    /// Builds the table of those members that are in service and can be reached.
-    fn fill_table(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {
-        let mut members = self.members.get(&lb).cloned().unwrap_or_default();
-        for member in &mut members {
+    /// Builds the tables of those members that are in service and can be reached.
+    fn fill_tables(
+        &mut self,
+        lbs: impl IntoIterator<Item = LbIndex>,
+    ) -> Result<(), DataplaneError> {
+        let reachable = |member: &Member| {
             let row = self.backends.get(&member.backend);
-            member.in_service &= row.is_some_and(|row| row.reachable);
-        }
-        self.tables.put(lb, &members)?;
-        self.unsettled = false;
+            Member {
+                in_service: member.in_service && row.is_some_and(|row| row.reachable),
+                ..member.clone()
+            }
+        };
+        let filled: Vec<(LbIndex, Vec<Member>)> = lbs
+            .into_iter()
+            .filter_map(|lb| Some((lb, self.members.get(&lb)?.iter().map(reachable).collect())))
+            .collect();
+        let wanted: Vec<Wanted<'_>> = filled
+            .iter()
+            .map(|(lb, members)| (*lb, members.as_slice()))
+            .collect();
+        let swapped = self.tables.put(&wanted)?;
+        self.unsettled &= swapped.is_empty();
         Ok(())
     }
 
@@ -418,7 +436,7 @@ impl State {
     /// When this returns, every packet in flight goes by what has been written.
     pub(super) fn settle(&mut self) -> Result<(), DataplaneError> {
         if self.unsettled {
-            self.tables.wait()?;
+            self.tables.wait(self.lbs.keys().copied())?;
             self.unsettled = false;
         }
         Ok(())
@@ -512,11 +530,7 @@ impl State {
                 lost.push(*backend);
             }
         }
-        for lb in changed {
-            if self.members.contains_key(&lb) {
-                self.fill_table(lb)?;
-            }
-        }
+        self.fill_tables(changed)?;
         lost.into_iter()
             .try_for_each(|backend| self.write_backend(backend))
     }

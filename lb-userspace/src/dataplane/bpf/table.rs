@@ -237,6 +237,30 @@ impl<K, V> Table<K, V> {
     }
 }
 
+impl<V: Pod> Table<u32, V> {
+    /// The first `count` elements of an array.
+    pub(super) fn first(&self, count: u32) -> Result<Vec<V>, TableError> {
+        let count = count.min(self.handle.max_entries) as usize;
+        let (mut indices, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        if count > 0 {
+            // SAFETY: `open` has compared the sizes, the types are plain, and
+            // there is room for `count` elements.
+            unsafe {
+                syscall::lookup_batch::<u32, V>(
+                    self.fd(),
+                    None,
+                    count,
+                    1,
+                    &mut indices,
+                    &mut values,
+                )
+            }
+            .map_err(self.handle.error("read"))?;
+        }
+        Ok(values)
+    }
+}
+
 impl<V> Table<u32, V> {
     /// An element of an array, which always exists.
     pub(super) fn at(&self, index: u32) -> Result<V, TableError> {
@@ -355,6 +379,26 @@ impl Shared {
     }
 }
 
+/// Rows of an array with one value per CPU and index.
+pub(super) struct Rows<V> {
+    values: Vec<V>,
+    cpus: usize,
+}
+
+impl<V> Rows<V> {
+    /// The row's values, one for each CPU; none if it was not asked for.
+    pub(super) fn row(&self, index: usize) -> &[V] {
+        let first = index * self.cpus;
+        self.values
+            .get(first..first + self.cpus)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[V]> {
+        self.values.chunks(self.cpus)
+    }
+}
+
 /// An array with one value per CPU and index.
 pub(super) struct PerCpu<V> {
     handle: Handle,
@@ -391,21 +435,32 @@ impl<V: Pod> PerCpu<V> {
             .map_err(self.handle.error("read"))
     }
 
-    /// The first `count` rows, each with a value for every CPU.
-    pub(super) fn rows(&self, count: u32) -> Result<Vec<Vec<V>>, TableError> {
+    /// The first `count` rows, each with a value for every CPU, which follow one
+    /// another.
+    pub(super) fn rows(&self, count: u32) -> Result<Rows<V>, TableError> {
         let count = count.min(self.handle.max_entries) as usize;
+        let mut rows = Rows {
+            values: Vec::with_capacity(count * self.cpus),
+            cpus: self.cpus,
+        };
         if count == 0 {
-            return Ok(Vec::new());
+            return Ok(rows);
         }
         let mut indices: Vec<u32> = Vec::with_capacity(count);
-        let mut values: Vec<V> = Vec::with_capacity(count * self.cpus);
         // SAFETY: `open` has compared the sizes, `V` is plain, and there is
         // room for `count` rows.
         unsafe {
-            syscall::lookup_batch(self.fd(), None, count, self.cpus, &mut indices, &mut values)
+            syscall::lookup_batch(
+                self.fd(),
+                None,
+                count,
+                self.cpus,
+                &mut indices,
+                &mut rows.values,
+            )
         }
         .map_err(self.handle.error("read"))?;
-        Ok(values.chunks(self.cpus).map(<[V]>::to_vec).collect())
+        Ok(rows)
     }
 
     /// Sets the values of one index to zero on every CPU.
