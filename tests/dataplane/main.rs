@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{ArrayOfMaps, Map, MapData};
+
 use self::lab::{
     Agent, BACKENDS, Lab, PATIENCE, accept, assert_reset, members, out_of_service, talk, view,
     wait_until,
@@ -456,4 +458,41 @@ fn every_listener_that_is_promised_may_have_an_address_of_its_own() {
         matches!(error, DataplaneError::Full(full) if full.limit == 4096),
         "{error}"
     );
+}
+
+/// The kernel's number of the Maglev table of the load balancer of [`view`].
+fn table(lab: &Lab) -> u32 {
+    let pins = lab.config().bpffs_dir;
+    let pin = pins.join(format!("schema-{}/TABLES", lb_common::abi::SCHEMA));
+    let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+    let tables: ArrayOfMaps<_> = map.try_into().unwrap();
+    tables.get(&1, 0).unwrap().info().unwrap().id()
+}
+
+#[test]
+#[ignore = "needs root and the kernel program"]
+fn a_restart_builds_no_table_that_is_there() {
+    let lab = Lab::new();
+    let mut agent = lab.start(&lab.config()).unwrap();
+    let mut view = view(Mode::Nat);
+    agent.kernel.reconcile(&view).unwrap();
+    // Only who can be reached is in it.
+    agent.hear_ways(&BACKENDS);
+    let before = table(&lab);
+    drop(agent);
+
+    let mut agent = lab.start(&lab.config()).unwrap();
+    agent.kernel.reconcile(&view).unwrap();
+    assert_eq!(table(&lab), before, "it is what it was");
+    // With nothing swapped, there is still a table to wait by.
+    agent
+        .kernel
+        .apply(&[Change::RemoveBackend(BACKENDS[0])])
+        .unwrap();
+    drop(agent);
+
+    let mut agent = lab.start(&lab.config()).unwrap();
+    view.tables.insert(1, members(&BACKENDS[1..]));
+    agent.kernel.reconcile(&view).unwrap();
+    assert_ne!(table(&lab), before, "other members, another table");
 }

@@ -24,6 +24,10 @@ use crate::{
 const FLOWS_MOST: usize = 100_000;
 const FLOWS_DEFAULT: usize = 1000;
 
+/// So many backends that cannot be reached are warned of by name: a router that is
+/// gone may be in the way to all of them.
+const NAMED: usize = 50;
+
 impl Control {
     pub(super) fn answer(&mut self, by: &str, request: Request) {
         // Who asked may be gone: the change was made all the same.
@@ -73,6 +77,7 @@ impl Control {
         let mut tally = types::BackendTally::default();
         let mut flows = 0;
         let mut warnings = self.parts.dataplane.warnings();
+        let mut unreachable = 0_usize;
         let beside = self.beside(&counters);
         for (lb, id, backend) in self.state().backends() {
             flows += beside.counters(&backend).active();
@@ -80,7 +85,10 @@ impl Control {
                 continue;
             }
             if let Some(Err(reason)) = backend.way {
-                warnings.push(format!("{lb}/{id} is not reachable: {reason}"));
+                unreachable += 1;
+                if unreachable <= NAMED {
+                    warnings.push(format!("{lb}/{id} is not reachable: {reason}"));
+                }
             }
             if !backend.life.is_registered() {
                 tally.draining += 1;
@@ -89,6 +97,9 @@ impl Control {
             } else {
                 tally.out_of_service += 1;
             }
+        }
+        if let Some(more) = unreachable.checked_sub(NAMED).filter(|more| *more > 0) {
+            warnings.push(format!("{more} more backends are not reachable"));
         }
         warnings.extend(self.trouble.warning());
         Ok(types::Status {
@@ -171,8 +182,8 @@ impl Control {
     }
 
     fn load_balancer(&mut self, lb: &str) -> Result<types::LoadBalancer, Error> {
-        let indices = self.state().lb(lb)?.1.backends.values();
-        let indices: Vec<_> = indices.filter_map(|backend| backend.index).collect();
+        let backends = self.state().lb(lb)?.1.backends();
+        let indices: Vec<_> = backends.filter_map(|(_, b)| b.index).collect();
         let counters = self.counters_of(&indices)?;
         let (name, lb) = self.state().lb(lb)?;
         Ok(self.beside(&counters).load_balancer(name, lb))
@@ -218,8 +229,8 @@ impl Control {
         by: &str,
     ) -> Result<types::Deleted, Error> {
         let how = leave(how)?;
-        let indices = self.state().lb(lb)?.1.backends.values();
-        let indices: Vec<_> = indices.filter_map(|backend| backend.index).collect();
+        let backends = self.state().lb(lb)?.1.backends();
+        let indices: Vec<_> = backends.filter_map(|(_, b)| b.index).collect();
         let counters = self.counters_of(&indices)?;
         let (name, entry) = self.state().lb(lb)?;
         let name = name.clone();
@@ -316,7 +327,9 @@ impl Control {
 
     fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<types::Backend>, Error> {
         let (_, entry) = self.state().lb(lb)?;
-        let indices = ids.iter().filter_map(|id| entry.backends.get(id)?.index);
+        let indices = ids
+            .iter()
+            .filter_map(|id| entry.backend(id.as_str())?.1.index);
         let indices: Vec<_> = indices.collect();
         let counters = self.counters_of(&indices)?;
         let beside = self.beside(&counters);
@@ -427,11 +440,14 @@ impl Control {
             FlowSort::Bytes => records.sort_by_key(|flow| std::cmp::Reverse(flow.bytes)),
         }
         records.truncate(query.limit.unwrap_or(FLOWS_DEFAULT).min(FLOWS_MOST));
-        let counters = self.parts.dataplane.counters()?;
-        let total = ids
-            .keys()
-            .filter(|index| only.is_none_or(|only| **index == only))
-            .filter_map(|index| counters.backends.get(index))
+        let asked = ids.keys().copied();
+        let asked: Vec<_> = asked
+            .filter(|index| only.is_none_or(|only| *index == only))
+            .collect();
+        let counters = self.counters_of(&asked)?;
+        let total = counters
+            .backends
+            .values()
             .map(BackendCounters::active)
             .sum();
         Ok(types::Flows {

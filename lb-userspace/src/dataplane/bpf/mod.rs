@@ -7,8 +7,8 @@
 //! - [`link`]: the program on its interfaces;
 //! - [`maps`], [`table`], [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
-//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables) and [`way`]
-//!   (the way to a backend);
+//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`way`]
+//!   (the way to a backend) and [`sources`] (what nat translates to);
 //! - [`nexthop`], [`netlink`]: the thread that finds those ways;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] (what it says to their ends);
@@ -34,6 +34,7 @@ mod reset;
 mod rules;
 mod schema;
 mod slots;
+mod sources;
 mod state;
 mod sweep;
 mod syscall;

@@ -68,12 +68,13 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn put(&mut self, backend: BackendIndex, rule: BackendRule) {
+    /// What a backend's flows go by; `None`: there is no such backend any more.
+    pub(super) fn set(&mut self, backend: BackendIndex, rule: Option<BackendRule>) {
         let index = usize::from(backend);
         if self.backends.len() <= index {
             self.backends.resize(index + 1, None);
         }
-        self.backends[index] = Some(rule);
+        self.backends[index] = rule;
     }
 
     pub(super) fn backend(&self, backend: BackendIndex) -> Option<&BackendRule> {
@@ -100,7 +101,7 @@ impl Board {
             .clone()
     }
 
-    pub(super) fn publish(&self, rules: Rules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rules));
+    pub(super) fn publish(&self, rules: Arc<Rules>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(rules);
     }
 }

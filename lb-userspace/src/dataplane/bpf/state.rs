@@ -30,12 +30,13 @@ use super::{
     netlink::{Link, XdpAttached},
     rules::{BackendRule, LbRule, Rules},
     slots::{MaglevTables, Wanted},
+    sources::NatSources,
     table::TableError,
     vips::{ListenerId, Vips},
     way::{self, Way},
 };
 use crate::{
-    dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView},
+    dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
     model::{BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes},
 };
 
@@ -83,6 +84,12 @@ pub(super) struct State {
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
     udp_timeouts: UdpTimeouts,
+    /// What the sweeper was told, which backends are not in it yet as they are,
+    /// and whether load balancers changed that all of theirs follow.
+    rules: Arc<Rules>,
+    touched: BTreeSet<BackendIndex>,
+    retimed: bool,
+    sources: NatSources,
     /// A flag was taken away or an epoch raised, and packets in flight may
     /// still go by what was before.
     unsettled: bool,
@@ -113,32 +120,45 @@ impl State {
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
             udp_timeouts: config.udp_timeouts,
+            rules: Arc::default(),
+            touched: BTreeSet::new(),
+            retimed: false,
+            sources: NatSources::default(),
             unsettled: false,
             is_reconciled: false,
         })
     }
 
-    /// What the sweeper is to go by now.
-    pub(super) fn rules(&self) -> Rules {
-        let mut rules = Rules::default();
-        rules.retired_listeners = self.vips.retired();
-        rules.nat_sources = self.nat_sources();
-        for (index, row) in &self.backends {
-            rules.put(
-                *index,
-                BackendRule {
-                    lb: row.lb,
-                    epoch: row.epoch,
-                    takes_new: row.takes_new,
-                    retired: row.retired,
-                    timers: self
-                        .lbs
-                        .get(&row.lb)
-                        .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp_timeouts)),
-                },
-            );
+    /// What the sweeper is to go by now. Only what has changed is looked at.
+    pub(super) fn rules(&mut self) -> Arc<Rules> {
+        let mut touched = std::mem::take(&mut self.touched);
+        if std::mem::take(&mut self.retimed) {
+            touched.extend(self.backends.keys());
         }
-        rules
+        let rules = Arc::make_mut(&mut self.rules);
+        rules.retired_listeners = self.vips.retired();
+        for index in touched {
+            let row = self.backends.get(&index);
+            let present = row.filter(|row| !row.retired);
+            self.sources.set(index, present.and_then(nat_source));
+            let rule = row.map(|row| BackendRule {
+                lb: row.lb,
+                epoch: row.epoch,
+                takes_new: row.takes_new,
+                retired: row.retired,
+                timers: self
+                    .lbs
+                    .get(&row.lb)
+                    .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp_timeouts)),
+            });
+            rules.set(index, rule);
+        }
+        rules.nat_sources = if self.nat_pool.is_empty() {
+            self.sources.all()
+        } else {
+            self.nat_pool.clone()
+        };
+        Arc::clone(&self.rules)
     }
 
     /// The backends that are not retired.
@@ -220,6 +240,7 @@ impl State {
         };
         self.maps.lbs.put(&index, &row)?;
         let known = self.lbs.insert(view.index, view.clone());
+        self.retimed |= known.as_ref() != Some(view);
         if known.is_some_and(|known| known.mode == view.mode) {
             return Ok(());
         }
@@ -242,6 +263,7 @@ impl State {
             .put(&u32::from(lb), &LoadBalancer::default())?;
         self.lbs.remove(&lb);
         self.members.remove(&lb);
+        self.retimed = true;
         Ok(())
     }
 
@@ -414,6 +436,7 @@ impl State {
             return Ok(false);
         }
         self.backends.remove(&backend);
+        self.touched.insert(backend);
         let index = u32::from(backend);
         self.maps.backends.put(&index, &Backend::default())?;
         books::clear(&self.maps, backend)?;
@@ -429,8 +452,9 @@ impl State {
 
     /// Nat sources that are neither among these nor wanted now have no flows.
     pub(super) fn forget_nat_sources(&mut self, used: &BTreeSet<IpAddr>) -> Result<(), TableError> {
-        let wanted = self.nat_sources();
-        self.vips.forget_nat_sources(&self.maps, &wanted, used)
+        let rules = self.rules();
+        self.vips
+            .forget_nat_sources(&self.maps, &rules.nat_sources, used)
     }
 
     /// When this returns, every packet in flight goes by what has been written.
@@ -475,6 +499,7 @@ impl State {
             epoch,
             way,
         } = *found;
+        self.touched.insert(index);
         self.backends.entry(index).or_insert(Row {
             lb,
             mode,
@@ -585,18 +610,11 @@ impl State {
 
     // Composing.
 
-    fn nat_sources(&self) -> BTreeSet<IpAddr> {
-        if !self.nat_pool.is_empty() {
-            return self.nat_pool.clone();
-        }
-        let rows = self.backends.values().filter(|row| !row.retired);
-        rows.filter_map(nat_source).collect()
-    }
-
     fn write_backend(&mut self, index: BackendIndex) -> Result<(), DataplaneError> {
         let Some(row) = self.backends.get(&index) else {
             return Ok(());
         };
+        self.touched.insert(index);
         let value = self.compose(row);
         if self.nat_pool.is_empty() {
             // An address that ebb translates to is known as such before a packet
