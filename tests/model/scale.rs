@@ -12,8 +12,8 @@ use lb_userspace::{
     config::{Document, Purpose},
     control::{self, Control, Handle, Parts, handle::Declare, merge::Reading},
     dataplane::memory::World,
+    model::TableSizes,
     store::{Store as _, disk::DiskStore},
-    tables::TableSizes,
     wire::Deregister,
 };
 use tests::report;
