@@ -5,7 +5,7 @@
 //! - [`loader`], [`schema`]: the program and its maps, pinned so that they
 //!   outlive the agent, checked before they are taken over;
 //! - [`link`]: the program on its interfaces;
-//! - [`maps`], [`table`], [`half_open`], [`syscall`]: typed access to the maps;
+//! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
 //!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`way`]
 //!   (the way to a backend) and [`sources`] (what nat translates to);

@@ -2,7 +2,7 @@
 //! threads can share. All the unsafe code about maps is here.
 //!
 //! Nothing in this file knows a type: keys and values are slices, and the
-//! caller ([`super::table`]) answers for their sizes being those of the map.
+//! caller ([`super::table`](mod@super::table)) answers for their sizes being those of the map.
 
 use std::{
     ffi::CString,

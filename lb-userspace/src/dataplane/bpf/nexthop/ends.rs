@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     super::{netlink::NeighbourIs, way::Mac},
-    resolver::Kernel,
+    kernel::Kernel,
 };
 use crate::dataplane::BackendIndex;
 

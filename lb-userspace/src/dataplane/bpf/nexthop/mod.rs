@@ -1,7 +1,8 @@
 //! Finds the way to every backend, and keeps it fresh.
 //!
 //! - [`resolver`]: what follows from routes, links and neighbours, and [`ends`]:
-//!   what is known of those neighbours, and whom to ask when; no I/O.
+//!   what is known of those neighbours, and whom to ask when; no I/O. They ask
+//!   by [`kernel`].
 //! - here: the thread that asks the kernel (rtnetlink), hears its notices, and
 //!   writes what was found into the backends' rows.
 //!
@@ -10,6 +11,7 @@
 //! so that the kernel confirms it and notices when it is gone.
 
 mod ends;
+mod kernel;
 mod resolver;
 
 use std::{

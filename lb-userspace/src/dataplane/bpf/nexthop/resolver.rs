@@ -3,43 +3,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
-        netlink::{Link, Neighbour, NeighbourIs, Netlink, Route, RouteKind},
+        netlink::{Link, Neighbour, Route, RouteKind},
         way::{Mac, Way},
     },
     ends::{End, Ends, Is},
+    kernel::Kernel,
 };
 use crate::model::BackendIndex;
-
-/// Whom to ask about routes and neighbours.
-pub(super) trait Kernel {
-    fn route(&mut self, to: IpAddr) -> io::Result<Route>;
-    fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs>;
-    /// All that there are.
-    fn neighbours(&mut self) -> io::Result<Vec<Neighbour>>;
-    fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()>;
-}
-
-impl Kernel for Netlink {
-    fn route(&mut self, to: IpAddr) -> io::Result<Route> {
-        self.route(to)
-    }
-    fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs> {
-        self.neighbour(ifindex, address)
-    }
-    fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
-        self.neighbours()
-    }
-    fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
-        self.solicit(ifindex, address)
-    }
-}
 
 /// Why there is no way to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,10 @@
+use std::io;
+
 use super::{
-    super::ends::{ASK, CONFIRM, RATE},
+    super::{
+        super::netlink::NeighbourIs,
+        ends::{ASK, CONFIRM, RATE},
+    },
     *,
 };
 
