@@ -28,6 +28,13 @@ pub const MOST_INDICES: u32 = u16::MAX as u32;
 /// own towards its backends.
 const NAT_SOURCES: u32 = 4 * MAX_NAT_POOL;
 
+/// Maglev tables for so many load balancers: one for each, and one that no packet
+/// is looked up in, which the agent swaps to wait for packets in flight.
+#[must_use]
+pub const fn table_rows(load_balancers: u32) -> u32 {
+    load_balancers.saturating_add(1)
+}
+
 /// Rows for so many listeners: flows name the row of a listener that has been
 /// removed, so that all of them can be replaced at once.
 #[must_use]

@@ -85,7 +85,7 @@ pub(crate) static LBS: Array<LoadBalancer, { limits::LOAD_BALANCERS as usize }> 
 #[btf_map]
 pub(crate) static TABLES: ArrayOfMaps<
     Array<[u16; SLOTS_LEN], 1>,
-    { limits::LOAD_BALANCERS as usize },
+    { limits::table_rows(limits::LOAD_BALANCERS) as usize },
 > = ArrayOfMaps::new();
 
 /// What each of them was made of. Only the agent writes and reads it; it is a map

@@ -34,7 +34,7 @@ impl Disk {
     fn mount(at: PathBuf) -> Result<Self> {
         fs::create_dir_all(&at)?;
         run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256k", "ebb-disk"])
+            .args(["-t", "tmpfs", "-o", "size=256k,mode=0700", "ebb-disk"])
             .arg(&at))?;
         Ok(Self(at))
     }

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::half_open,
-    limits::{self, listener_rows, vip_entries},
+    limits::{self, listener_rows, table_rows, vip_entries},
     maglev,
 };
 
@@ -75,7 +75,7 @@ impl TableSizes {
             ("LISTENERS_V4", rows),
             ("LISTENERS_V6", rows),
             ("LBS", self.load_balancers),
-            ("TABLES", self.load_balancers),
+            ("TABLES", table_rows(self.load_balancers)),
             ("TABLE_MARKS", self.load_balancers),
             ("BACKENDS", self.backends),
             ("BACKEND_COUNTERS", self.backends),

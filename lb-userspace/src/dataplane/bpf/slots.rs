@@ -29,7 +29,7 @@ use lb_common::{
 use super::maps::{Maps, Tables};
 use crate::{
     dataplane::{DataplaneError, Member},
-    model::LbIndex,
+    model::{LbIndex, TableSizes},
 };
 
 type Inner = Array<MapData, Slots>;
@@ -48,15 +48,23 @@ pub(super) struct MaglevTables {
     maps: Arc<Maps>,
     /// Slots of every table.
     slots: usize,
+    /// The index behind the load balancers' tables, and what lies there as soon
+    /// as somebody has waited.
+    spare: (u32, Option<Inner>),
 }
 
 impl MaglevTables {
-    pub(super) fn new((tables, fd): (Tables, OwnedFd), maps: Arc<Maps>, slots: u32) -> Self {
+    pub(super) fn new(
+        (tables, fd): (Tables, OwnedFd),
+        maps: Arc<Maps>,
+        sizes: &TableSizes,
+    ) -> Self {
         Self {
             tables,
             fd,
             maps,
-            slots: (slots as usize).clamp(2, maglev::MAX_SLOTS),
+            slots: (sizes.maglev as usize).clamp(2, maglev::MAX_SLOTS),
+            spare: (sizes.load_balancers, None),
         }
     }
 
@@ -136,20 +144,17 @@ impl MaglevTables {
     }
 
     /// Waits until no packet in flight goes by what was written before, by
-    /// putting the table of one of `lbs` where it is. Without any table there is
-    /// none to wait for.
-    pub(super) fn wait(
-        &mut self,
-        lbs: impl IntoIterator<Item = LbIndex>,
-    ) -> Result<(), DataplaneError> {
-        for lb in lbs {
-            match self.tables.get(&u32::from(lb), 0) {
-                Ok(inner) => return swap(&mut self.tables, lb, &inner),
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(failed("look up", lb, error)),
-            }
+    /// swapping the table that no packet is looked up in. (To read the element of
+    /// another one would take `CAP_SYS_ADMIN`.)
+    pub(super) fn wait(&mut self) -> Result<(), DataplaneError> {
+        let failed = |error| failed("swap", self.spare.0, error);
+        if self.spare.1.is_none() {
+            self.spare.1 = Some(Inner::create(1, 0).map_err(failed)?);
         }
-        Ok(())
+        match &self.spare {
+            (index, Some(inner)) => swap(&mut self.tables, *index, inner),
+            (_, None) => Ok(()),
+        }
     }
 }
 
@@ -162,17 +167,17 @@ fn put_one(
     // Words of eight bytes, for the alignment of the map's value.
     let mut words = vec![0_u64; SLOTS_LEN / 4];
     fill(members, slots, cast_slice_mut(&mut words));
-    let failed = |error| failed("fill", lb, error);
+    let failed = |error| failed("fill", lb.into(), error);
     let mut inner = Inner::create(1, 0).map_err(failed)?;
     let slots: &Slots = from_bytes(cast_slice(&words));
     inner.set(0, slots, 0).map_err(failed)?;
-    swap(tables, lb, &inner)
+    swap(tables, lb.into(), &inner)
 }
 
-fn swap(tables: &mut Tables, lb: LbIndex, inner: &Inner) -> Result<(), DataplaneError> {
+fn swap(tables: &mut Tables, index: u32, inner: &Inner) -> Result<(), DataplaneError> {
     tables
-        .set(u32::from(lb), inner, 0)
-        .map_err(|error| failed("swap", lb, error))
+        .set(index, inner, 0)
+        .map_err(|error| failed("swap", index, error))
 }
 
 /// What a table is made of, in a number that is not 0. The hash need not be the
@@ -194,7 +199,7 @@ fn mark(members: &[Member], slots: usize) -> u64 {
     hasher.finish().max(1)
 }
 
-fn failed(what: &str, lb: LbIndex, error: MapError) -> DataplaneError {
+fn failed(what: &str, lb: u32, error: MapError) -> DataplaneError {
     DataplaneError::Kernel {
         action: format!("to {what} the Maglev table of load balancer {lb}"),
         source: match error {

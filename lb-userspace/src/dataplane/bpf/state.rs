@@ -109,7 +109,7 @@ impl State {
         Ok(Self {
             vips,
             interfaces: Interfaces::recover(&maps)?,
-            tables: MaglevTables::new(tables, Arc::clone(&maps), config.tables.maglev),
+            tables: MaglevTables::new(tables, Arc::clone(&maps), &config.tables),
             sizes: config.tables,
             links,
             maps,
@@ -460,7 +460,7 @@ impl State {
     /// When this returns, every packet in flight goes by what has been written.
     pub(super) fn settle(&mut self) -> Result<(), DataplaneError> {
         if self.unsettled {
-            self.tables.wait(self.lbs.keys().copied())?;
+            self.tables.wait()?;
             self.unsettled = false;
         }
         Ok(())
