@@ -7,9 +7,7 @@ use std::{
 };
 
 use super::error::CliError;
-
-/// What the agent takes, with room for the JSON around it.
-const LIMIT: usize = 512 << 10;
+use crate::config::LONGEST_DOCUMENT;
 
 /// What the file is called in errors.
 pub(super) fn name(path: &Path) -> String {
@@ -31,13 +29,13 @@ pub(super) fn read(path: &Path) -> Result<String, CliError> {
         Box::new(File::open(path).map_err(failed)?)
     };
     let mut text = String::new();
-    from.take(LIMIT as u64 + 1)
+    from.take(LONGEST_DOCUMENT as u64 + 1)
         .read_to_string(&mut text)
         .map_err(failed)?;
-    if text.len() > LIMIT {
+    if text.len() > LONGEST_DOCUMENT {
         return Err(CliError::TooLong {
             path: path.to_owned(),
-            limit: LIMIT,
+            limit: LONGEST_DOCUMENT,
         });
     }
     Ok(text)
