@@ -92,13 +92,13 @@ fn a_full_or_read_only_disk_refuses_changes_and_disturbs_nobody() -> Result<()> 
     play_at(&site, &Settings::default(), |site, ebb| {
         let talk = Conversation::open(&site.client, site.talkers())?;
         let ballast = disk.fill()?;
-        refused(ebb, "No space left on device")?;
+        refused(ebb, "could not be stored")?;
         talk.echo("on a full disk")?;
         assert_eq!(curl::many(&site.client, &site.url("/"), 50)?.failed, 0);
         fs::remove_file(ballast)?;
 
         disk.make("ro")?;
-        refused(ebb, "Read-only file system")?;
+        refused(ebb, "could not be stored")?;
         talk.echo("on a read-only disk")?;
         // Where nothing is new, an agent comes up all the same.
         ebb.crash()?;
