@@ -97,15 +97,14 @@ fn a_full_or_read_only_disk_refuses_changes_and_disturbs_nobody() -> Result<()> 
         assert_eq!(curl::many(&site.client, &site.url("/"), 50)?.failed, 0);
         fs::remove_file(ballast)?;
 
-        disk.make("ro")?;
-        refused(ebb, "could not be stored")?;
-        talk.echo("on a read-only disk")?;
-        // Where nothing is new, an agent comes up all the same.
+        // The kernel makes no disk read-only on which a database is open.
         ebb.crash()?;
+        disk.make("ro")?;
+        talk.echo("on a read-only disk")?;
         let up = ebb.launch();
         disk.make("rw")?;
         if up.is_err() {
-            // It needs its lock; then it says so, and the kernel goes on.
+            // It needs its lock and its database; then it says so, and the kernel goes on.
             talk.echo("without an agent")?;
             ebb.launch()?;
         }
