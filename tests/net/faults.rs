@@ -92,7 +92,7 @@ fn a_full_or_read_only_disk_refuses_changes_and_disturbs_nobody() -> Result<()> 
     play_at(&site, &Settings::default(), |site, ebb| {
         let talk = Conversation::open(&site.client, site.talkers())?;
         let ballast = disk.fill()?;
-        refused(ebb, "could not be stored")?;
+        refused(ebb, "No space left on device")?;
         talk.echo("on a full disk")?;
         assert_eq!(curl::many(&site.client, &site.url("/"), 50)?.failed, 0);
         fs::remove_file(ballast)?;
@@ -103,8 +103,10 @@ fn a_full_or_read_only_disk_refuses_changes_and_disturbs_nobody() -> Result<()> 
         talk.echo("on a read-only disk")?;
         let up = ebb.launch();
         disk.make("rw")?;
-        if up.is_err() {
+        if let Err(error) = up {
             // It needs its lock and its database; then it says so, and the kernel goes on.
+            let said = format!("{error:#}");
+            assert!(said.contains("Read-only file system"), "{said}");
             talk.echo("without an agent")?;
             ebb.launch()?;
         }

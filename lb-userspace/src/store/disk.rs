@@ -25,6 +25,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -519,7 +520,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 fn failed(action: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     move |error| {
-        let kind = match error.sqlite_error_code() {
+        let source = match error.sqlite_error_code() {
             // Also where a table is missing, or the file ends too early.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
                 return StoreError::damaged(&path, error.to_string());
@@ -527,22 +528,32 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Stor
             Some(_) if error.sqlite_error().is_some_and(ends_too_early) => {
                 return StoreError::damaged(&path, error.to_string());
             }
-            Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
-            Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
+            // The disk's own reason, in the words that the kernel has for it.
+            Some(ErrorCode::DiskFull) => Errno::NOSPC.into(),
+            Some(_) if error.sqlite_error().is_some_and(cannot_grow) => Errno::NOSPC.into(),
+            Some(ErrorCode::ReadOnly) => Errno::ROFS.into(),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                io::ErrorKind::ResourceBusy
+                io::Error::new(io::ErrorKind::ResourceBusy, error)
             }
-            Some(ErrorCode::PermissionDenied) => io::ErrorKind::PermissionDenied,
-            Some(_) => io::ErrorKind::Other,
+            Some(ErrorCode::PermissionDenied) => {
+                io::Error::new(io::ErrorKind::PermissionDenied, error)
+            }
+            Some(_) => io::Error::other(error),
             // What it holds is not what was written there.
             None => return StoreError::damaged(&path, error.to_string()),
         };
         StoreError::Io {
             action,
             path: path.clone(),
-            source: io::Error::new(kind, error),
+            source,
         }
     }
+}
+
+/// The index of what is not yet in the database, which grows by writing to a file
+/// of its own: on a full disk that fails first, and is no "disk full" to SQLite.
+fn cannot_grow(error: &rusqlite::ffi::Error) -> bool {
+    error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
 }
 
 fn ends_too_early(error: &rusqlite::ffi::Error) -> bool {
