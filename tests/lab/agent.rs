@@ -132,7 +132,7 @@ pub struct Ebb<'a> {
     /// What the agent is started by, if not by itself.
     starter: Vec<String>,
     process: Option<Process>,
-    /// At the other end of the balancer's link to the clients.
+    /// At the other ends of the balancer's links.
     passer: Option<Passer>,
 }
 

@@ -293,6 +293,15 @@ xdp_mode = "driver"
         self.balancer.port(Lan::Clients)
     }
 
+    /// The switch's ends of all connections of the balancer.
+    pub(super) fn balancers_ports(&self) -> Vec<String> {
+        let mut ports = vec![self.balancers_port()];
+        if self.interfaces().contains(&"s0") {
+            ports.push(self.balancer.port(Lan::Servers));
+        }
+        ports
+    }
+
     /// Everything that helps to find what went wrong.
     pub fn describe(&self) -> String {
         let hosts = [&*self.client, &self.balancer].into_iter();
