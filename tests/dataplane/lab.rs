@@ -155,14 +155,14 @@ impl Agent {
         }
     }
 
-    /// Waits until the ways to these backends are known.
-    pub(super) fn hear_ways(&self, backends: &[u16]) {
+    /// Waits until the next hops to these backends are known.
+    pub(super) fn hear_next_hops(&self, backends: &[u16]) {
         let mut missing: Vec<_> = backends.to_vec();
         while !missing.is_empty() {
             let known = self.hear(|event| match event {
                 Event::NextHop {
                     backend,
-                    way: Ok(_),
+                    next_hop: Ok(_),
                 } => Some(*backend),
                 _ => None,
             });

@@ -44,7 +44,7 @@ fn first_in_service(lab: &Lab, mode: Mode) -> (Agent, lb_userspace::dataplane::V
     let mut view = view(mode);
     view.tables.insert(1, members(&BACKENDS[..1]));
     agent.kernel.reconcile(&view).unwrap();
-    agent.hear_ways(&BACKENDS);
+    agent.hear_next_hops(&BACKENDS);
     (agent, view)
 }
 
@@ -137,7 +137,7 @@ fn p1_no_new_flow_after_the_change_is_acknowledged() {
     let mut agent = lab.start(&lab.config()).unwrap();
     let view = view(Mode::Nat);
     agent.kernel.reconcile(&view).unwrap();
-    agent.hear_ways(&BACKENDS);
+    agent.hear_next_hops(&BACKENDS);
     agent
         .kernel
         .apply(&out_of_service(&view, BACKENDS[0]))
@@ -162,7 +162,7 @@ fn p2_a_restart_keeps_flows_and_takes_the_program_over() {
     talk(&mut client, &mut server);
     agent.kernel.reconcile(&view).unwrap();
     talk(&mut client, &mut server);
-    // The way is known from before, so that nothing waits for it.
+    // The next hop is known from before, so that nothing waits for it.
     let (_client, _server) = flow(&lab, &listener);
     assert_eq!(active(&mut agent, BACKENDS[0]), 2);
 }
@@ -327,9 +327,18 @@ fn an_interface_that_comes_back_is_served_again() {
     let (mut agent, _) = first_in_service(&lab, Mode::Nat);
     drop(flow(&lab, &listener));
     lab.unplug();
-    agent.hear(|event| matches!(event, Event::NextHop { way: Err(_), .. }).then_some(()));
+    agent.hear(|event| {
+        matches!(
+            event,
+            Event::NextHop {
+                next_hop: Err(_),
+                ..
+            }
+        )
+        .then_some(())
+    });
     lab.plug();
-    agent.hear_ways(&BACKENDS);
+    agent.hear_next_hops(&BACKENDS);
     // The client still sends to the old MAC address until it asks again.
     lab.site
         .client
@@ -355,7 +364,7 @@ fn a_backend_that_does_not_answer_is_told_with_the_reason() {
         agent.hear(|event| match event {
             Event::NextHop {
                 backend: b,
-                way: Err(reason),
+                next_hop: Err(reason),
             } if *b == backend => Some(reason.clone()),
             _ => None,
         })
@@ -407,7 +416,7 @@ fn the_program_is_accepted_with_its_log_on() {
     let mut view = view(Mode::Nat);
     view.tables.insert(1, members(&BACKENDS[..1]));
     agent.kernel.reconcile(&view).unwrap();
-    agent.hear_ways(&BACKENDS);
+    agent.hear_next_hops(&BACKENDS);
     let (_client, _server) = flow(&lab, &listener);
     assert_eq!(active(&mut agent, BACKENDS[0]), 1);
 }
@@ -477,7 +486,7 @@ fn a_restart_builds_no_table_that_is_there() {
     let mut view = view(Mode::Nat);
     agent.kernel.reconcile(&view).unwrap();
     // Only who can be reached is in it.
-    agent.hear_ways(&BACKENDS);
+    agent.hear_next_hops(&BACKENDS);
     let before = table(&lab);
     drop(agent);
 

@@ -32,17 +32,17 @@ impl Server {
 
 /// Which way the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     ToServer,
     ToClient,
 }
 
 /// Transfers for a second and a half, and returns how many bytes arrived.
-pub fn transfer(client: &Host, to: IpAddr, way: Way) -> Result<u64> {
+pub fn transfer(client: &Host, to: IpAddr, direction: Direction) -> Result<u64> {
     let mut command = client.command("iperf3");
     command.args(["--json", "--time", "1.5", "--connect-timeout", "3000"]);
     command.args(["--port", &PORT.to_string(), "--client", &to.to_string()]);
-    if way == Way::ToClient {
+    if direction == Direction::ToClient {
         command.arg("--reverse");
     }
     let report: Value = serde_json::from_str(&output(&mut command)?)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
-use lb_common::{abi::counter::BackendCounters, tcp::SETTLES_MS};
+use lb_common::{abi::counter::BackendCounters, tcp::SETTLE_AFTER_MS};
 use lb_userspace::{model::Mode, wire::Flows};
 use tests::lab::{
     agent::{Ebb, LB, Settings},
@@ -24,7 +24,7 @@ fn opened_minus_closed_is_the_flows_in_the_table(mode: Mode) -> Result<()> {
     play(mode, &Settings::default(), |site, ebb| {
         curl::many(&site.client, &site.url("/"), 200)?;
         // Where only one side is seen, silence tells the end.
-        wait_books_within(SOON + Duration::from_millis(SETTLES_MS), ebb, 0)?;
+        wait_books_within(SOON + Duration::from_millis(SETTLE_AFTER_MS), ebb, 0)?;
         let talks = (0..20)
             .map(|_| Conversation::open(&site.client, site.talkers()))
             .collect::<Result<Vec<_>>>()?;

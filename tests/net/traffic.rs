@@ -15,7 +15,7 @@ use lb_userspace::{
 use tests::lab::{
     agent::Ebb,
     curl::Download,
-    iperf::{self, Way},
+    iperf::{self, Direction},
     site::{Site, TALKER, VIP_V4, VIP_V4_IN_V6, VIP_V6},
     talker,
     tunnel::Tunnel,
@@ -117,10 +117,13 @@ fn play(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
         })?;
     }
     for (name, vip, _) in &load_balancers {
-        for way in [Way::ToServer, Way::ToClient] {
-            let bytes = iperf::transfer(&site.client, *vip, way)
-                .with_context(|| format!("iperf3 by {name}, {way:?}"))?;
-            ensure!(bytes > 1 << 20, "iperf3 by {name}, {way:?}: {bytes} bytes");
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let bytes = iperf::transfer(&site.client, *vip, direction)
+                .with_context(|| format!("iperf3 by {name}, {direction:?}"))?;
+            ensure!(
+                bytes > 1 << 20,
+                "iperf3 by {name}, {direction:?}: {bytes} bytes"
+            );
         }
         download(site, name, *vip)?;
         large_datagram(site, *vip)?;

@@ -13,8 +13,8 @@ pub mod state;
 
 pub use numbers::{Numbers, Segment, after, is_sent};
 pub use state::{
-    BACKEND_FIN, CLIENT_FIN, CLOSED, From, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS, Says,
-    Sight, WAS_RESET, both_closed, is_closing, may_begin_anew, says,
+    BACKEND_FIN, CLIENT_FIN, CLOSED, From, LINGER_MS, QUIET_MS, SETTLE_AFTER_MS, SETTLED_LINGER_MS,
+    Says, Sight, WAS_RESET, both_closed, is_closing, may_begin_anew, says,
 };
 
 /// Flags of a TCP header (RFC 9293, section 3.1), as the byte at offset 13.

@@ -163,10 +163,10 @@ pub const LINGER_MS: u64 = 10_000;
 pub const QUIET_MS: u64 = 300;
 /// How long a half-closed flow must be silent to count as closed where only one
 /// side is seen and nobody waits for its end.
-pub const SETTLES_MS: u64 = 10_000;
+pub const SETTLE_AFTER_MS: u64 = 10_000;
 /// How long the entry of a flow lingers that only its silence has closed: the
 /// backend may have been at work, and its client's acknowledgements still come.
-pub const HALF_CLOSED_MS: u64 = 60_000;
+pub const SETTLED_LINGER_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {

@@ -84,7 +84,7 @@ impl Control {
             if backend.life.is_gone() {
                 continue;
             }
-            if let Some(Err(reason)) = backend.way {
+            if let Some(Err(reason)) = backend.next_hop {
                 unreachable += 1;
                 if unreachable <= NAMED {
                     warnings.push(format!("{lb}/{id} is not reachable: {reason}"));

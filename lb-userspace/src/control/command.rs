@@ -14,7 +14,7 @@ use crate::{
         AttributesSpec, BackendId, BackendIndex, BackendSpec, Declaration, Epoch, HealthCheck,
         HealthReport, LbName, LbSpec, Leave, ListenerKey,
     },
-    state::{Way, life::Health},
+    state::{Resolution, life::Health},
 };
 
 /// Names as they were given may name nothing; those that were read from the
@@ -43,8 +43,8 @@ pub enum Command {
     Polled(LbName, BackendId, Ties),
     /// A forced close is done.
     Closed(LbName, BackendId, Epoch, u64),
-    /// The way to a backend.
-    Heard(LbName, BackendId, Way),
+    /// The next hop to a backend was found, or that it cannot be reached.
+    Heard(LbName, BackendId, Resolution),
     /// Nothing in the kernel names this index any more.
     Forgotten(BackendIndex),
     /// VIPs are to be on these interfaces.

@@ -53,7 +53,7 @@ impl Beside<'_> {
             described => described,
         };
         let counters = self.counters(backend);
-        let way = backend.way;
+        let next_hop = backend.next_hop;
         types::Backend {
             id: id.to_string(),
             address: backend.address,
@@ -65,10 +65,10 @@ impl Beside<'_> {
             health: life.health().name().to_owned(),
             health_by_hand: life.by_hand(),
             last_check: last_check.map(|last| last.as_ref().into()),
-            takes_new: life.takes_new() && matches!(way, Some(Ok(_))),
+            takes_new: life.takes_new() && matches!(next_hop, Some(Ok(_))),
             flows: counters.active(),
-            next_hop: way.and_then(|way| way.as_ref().ok().cloned()),
-            next_hop_error: way.and_then(|way| way.as_ref().err().cloned()),
+            next_hop: next_hop.and_then(|found| found.as_ref().ok().cloned()),
+            next_hop_error: next_hop.and_then(|found| found.as_ref().err().cloned()),
             drain: life
                 .drain()
                 .map(|drain| self.drain(drain, life.registration(), counters.active())),

@@ -19,7 +19,7 @@ use crate::{
         HealthCheck, HealthReport, LbName, LbSpec, Leave, ListenerKey, TableSizes,
     },
     state::{
-        Lb, Missing, State, Way,
+        Lb, Missing, Resolution, State,
         desired::{self, LoadBalancer},
         life::{Epochs, Health, Life, Step},
         node::{Placement, Spot},
@@ -131,8 +131,8 @@ impl Draft {
                 self.closed(&lb, &id, epoch, flows);
                 Ok(())
             }
-            Command::Heard(lb, id, way) => {
-                self.hear(&lb, &id, way);
+            Command::Heard(lb, id, next_hop) => {
+                self.hear(&lb, &id, next_hop);
                 Ok(())
             }
             Command::Forgotten(index) => {
@@ -400,7 +400,7 @@ impl Draft {
         let spot = Spot {
             index: Some(index),
             found: life.found,
-            way: None,
+            next_hop: None,
         };
         lb_mut.desired.backends.insert(id.clone(), backend);
         lb_mut.node.backends.insert(id.clone(), spot);
@@ -470,14 +470,15 @@ impl Draft {
         }
     }
 
-    /// The data plane knows the way to a backend, or that there is none.
-    fn hear(&mut self, lb: &LbName, id: &BackendId, way: Way) {
+    /// The data plane knows the next hop to a backend, or that there is none.
+    fn hear(&mut self, lb: &LbName, id: &BackendId, next_hop: Resolution) {
         let known = self.state.backend(lb.as_str(), id.as_str());
         // It may have been under way when the backend left.
-        if !known.is_ok_and(|(_, known)| known.index.is_some() && known.way != Some(&way)) {
+        if !known.is_ok_and(|(_, known)| known.index.is_some() && known.next_hop != Some(&next_hop))
+        {
             return;
         }
-        let what = match &way {
+        let what = match &next_hop {
             Ok(hop) => What::NextHopKnown {
                 interface: hop.interface.clone(),
                 mac: hop.mac.clone(),
@@ -489,7 +490,7 @@ impl Draft {
         if let Ok(lb) = self.lb_mut(lb.as_str())
             && let Some(spot) = lb.node.backends.get_mut(id)
         {
-            spot.way = Some(way);
+            spot.next_hop = Some(next_hop);
         }
         self.note(lb, Some(id), what);
     }
@@ -638,7 +639,7 @@ impl Draft {
     fn gone(&mut self, lb: &LbName, id: &BackendId) {
         let retired = self.lb_mut(lb.as_str()).ok().and_then(|lb| {
             let spot = lb.node.backends.get_mut(id)?;
-            spot.way = None;
+            spot.next_hop = None;
             spot.index.take()
         });
         if let Some(index) = retired {

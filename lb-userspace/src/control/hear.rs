@@ -5,7 +5,7 @@ use crate::{dataplane::Event, model::BackendIndex, wire::What};
 
 impl Control {
     /// Takes in what the data plane has said, all of it in one change: a host
-    /// that starts may find the ways to a thousand backends in the same second.
+    /// that starts may find the next hops to a thousand backends in the same second.
     pub(super) fn hear(&mut self, events: Vec<Event>) {
         let commands: Vec<Command> = events
             .iter()
@@ -31,10 +31,10 @@ impl Control {
                 Some(Command::Closed(lb, id, *epoch, *flows))
             }
             Event::Forgotten(index) => Some(Command::Forgotten(*index)),
-            Event::NextHop { backend, way } => {
+            Event::NextHop { backend, next_hop } => {
                 // It may have been under way when the backend was removed.
                 let (lb, id) = self.index.owner(*backend)?.clone();
-                Some(Command::Heard(lb, id, way.clone()))
+                Some(Command::Heard(lb, id, next_hop.clone()))
             }
             Event::BooksDiffer {
                 backend,

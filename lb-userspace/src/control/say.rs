@@ -29,7 +29,7 @@ impl Control {
                 What::InService
             } else if !backend.life.is_registered() {
                 continue;
-            } else if let (true, Some(Err(reason))) = (backend.life.takes_new(), backend.way) {
+            } else if let (true, Some(Err(reason))) = (backend.life.takes_new(), backend.next_hop) {
                 What::OutOfService {
                     reason: reason.clone(),
                 }

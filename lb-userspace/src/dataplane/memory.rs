@@ -42,7 +42,7 @@ struct Flow {
 
 /// What stands between a new flow and a backend that should have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
+enum Reach {
     Known,
     None(String),
 }
@@ -58,7 +58,7 @@ struct Inner {
     closes: Vec<(BackendIndex, Epoch)>,
     /// Indices that wait for [`World::forget`].
     lingering: Vec<BackendIndex>,
-    ways: BTreeMap<IpAddr, Way>,
+    reach: BTreeMap<IpAddr, Reach>,
     hold_closes: bool,
     hold_forgotten: bool,
     /// How many changes succeed before one fails; `None`: all do.
@@ -247,18 +247,18 @@ impl World {
         self.tell(lingering.into_iter().map(Event::Forgotten).collect());
     }
 
-    /// There is no way to the address, until [`World::reach`].
+    /// The address cannot be reached, until [`World::reach`].
     pub fn unreach(&self, address: IpAddr, why: &str) {
-        self.set_way(address, Way::None(why.to_owned()));
+        self.set_reach(address, Reach::None(why.to_owned()));
     }
 
     pub fn reach(&self, address: IpAddr) {
-        self.set_way(address, Way::Known);
+        self.set_reach(address, Reach::Known);
     }
 
-    fn set_way(&self, address: IpAddr, way: Way) {
+    fn set_reach(&self, address: IpAddr, reach: Reach) {
         let mut inner = self.lock();
-        inner.ways.insert(address, way);
+        inner.reach.insert(address, reach);
         let indices: Vec<BackendIndex> = inner
             .view
             .backends
@@ -266,7 +266,10 @@ impl World {
             .filter(|backend| backend.address == address)
             .map(|backend| backend.index)
             .collect();
-        let events = indices.into_iter().map(|index| inner.way(index)).collect();
+        let events = indices
+            .into_iter()
+            .map(|index| inner.next_hop(index))
+            .collect();
         drop(inner);
         self.tell(events);
     }
@@ -281,7 +284,7 @@ impl World {
 impl Inner {
     fn accepts(&self, index: BackendIndex) -> bool {
         self.view.backends.get(&index).is_some_and(|backend| {
-            backend.takes_new && !matches!(self.ways.get(&backend.address), Some(Way::None(_)))
+            backend.takes_new && !matches!(self.reach.get(&backend.address), Some(Reach::None(_)))
         })
     }
 
@@ -318,18 +321,18 @@ impl Inner {
         }
     }
 
-    fn way(&self, index: BackendIndex) -> Event {
+    fn next_hop(&self, index: BackendIndex) -> Event {
         let address = self.view.backends.get(&index).map(|b| b.address);
-        let way = match address.and_then(|address| self.ways.get(&address)) {
-            Some(Way::None(why)) => Err(why.clone()),
-            Some(Way::Known) | None => Ok(NextHop {
+        let next_hop = match address.and_then(|address| self.reach.get(&address)) {
+            Some(Reach::None(why)) => Err(why.clone()),
+            Some(Reach::Known) | None => Ok(NextHop {
                 interface: "mem0".to_owned(),
                 mac: "02:00:00:00:00:01".to_owned(),
             }),
         };
         Event::NextHop {
             backend: index,
-            way,
+            next_hop,
         }
     }
 
@@ -365,7 +368,7 @@ impl Inner {
                 let known = self.view.backends.insert(backend.index, backend.clone());
                 if known.is_none() {
                     self.books.insert(backend.index, BackendCounters::default());
-                    events.push(self.way(backend.index));
+                    events.push(self.next_hop(backend.index));
                 }
             }
             Change::PutTable(index, members) => {
@@ -405,7 +408,7 @@ impl Dataplane for MemoryDataplane {
                 == view.backends.get(&flow.backend).map(|b| b.address)
         });
         let new: Vec<BackendIndex> = view.backends.keys().copied().collect();
-        let events = new.into_iter().map(|index| inner.way(index)).collect();
+        let events = new.into_iter().map(|index| inner.next_hop(index)).collect();
         drop(inner);
         self.world.tell(events);
         Ok(())

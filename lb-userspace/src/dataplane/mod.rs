@@ -104,13 +104,13 @@ pub enum Event {
     },
     /// Nothing in the kernel names this index any more.
     Forgotten(BackendIndex),
-    /// The way to a backend is known, or not (with the reason). A backend with
-    /// no known way gets no new flows: the data plane sees to that for one
-    /// whose way it has not found yet, and control takes `takes_new` and the
+    /// The next hop to a backend is known, or not (with the reason). A backend
+    /// without one gets no new flows: the data plane sees to that for one
+    /// whose next hop it has not found yet, and control takes `takes_new` and the
     /// slots away when it hears that there is none.
     NextHop {
         backend: BackendIndex,
-        way: Result<NextHop, String>,
+        next_hop: Result<NextHop, String>,
     },
     /// opened − closed and the table disagree (P9).
     BooksDiffer {

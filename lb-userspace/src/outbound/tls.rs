@@ -19,7 +19,7 @@ pub type Stream = TlsStream<TcpStream>;
 /// How long a polite end of a connection may take.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// Why no handshake can be made with anybody.
+/// Why no handshake can be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("the host's certificate authorities cannot be read: {0}")]
@@ -35,7 +35,7 @@ pub enum TlsError {
 /// Makes handshakes. What it needs for them is made when it is needed first.
 pub struct Tls {
     provider: Arc<CryptoProvider>,
-    anybody: OnceCell<TlsConnector>,
+    unverified: OnceCell<TlsConnector>,
     verified: OnceCell<TlsConnector>,
 }
 
@@ -49,7 +49,7 @@ impl Default for Tls {
     fn default() -> Self {
         Self {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
-            anybody: OnceCell::new(),
+            unverified: OnceCell::new(),
             verified: OnceCell::new(),
         }
     }
@@ -67,12 +67,12 @@ impl Tls {
         }
     }
 
-    /// Greets whoever answers.
+    /// Makes handshakes with whoever answers, whatever certificate it shows.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub async fn anybody(&self) -> Result<&TlsConnector, TlsError> {
-        self.anybody
+    pub async fn unverified(&self) -> Result<&TlsConnector, TlsError> {
+        self.unverified
             .get_or_try_init(async || {
                 let provider = Arc::clone(&self.provider);
                 let schemes = provider
@@ -81,14 +81,14 @@ impl Tls {
                 let config = ClientConfig::builder_with_provider(provider)
                     .with_safe_default_protocol_versions()?
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Anybody(schemes)))
+                    .with_custom_certificate_verifier(Arc::new(Unverified(schemes)))
                     .with_no_client_auth();
                 Ok(connector(config))
             })
             .await
     }
 
-    /// Greets those that an authority of the host's vouches for.
+    /// Makes handshakes only with those that an authority of the host's vouches for.
     ///
     /// # Errors
     /// When the host has no authorities.
@@ -143,9 +143,9 @@ pub async fn goodbye(stream: &mut Stream) {
 /// Takes every certificate, the oldest and the strangest too. With nobody to
 /// vouch for it, its signature would prove nothing, and is not looked at.
 #[derive(Debug)]
-struct Anybody(Vec<SignatureScheme>);
+struct Unverified(Vec<SignatureScheme>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Unverified {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

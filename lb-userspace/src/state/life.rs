@@ -334,7 +334,7 @@ impl Life {
         self.asked.registration.is_gone()
     }
 
-    /// May take new flows, as far as this goes; whether there is a way to the
+    /// May take new flows, as far as this goes; whether there is a next hop to the
     /// backend is the data plane's business.
     #[must_use]
     pub fn takes_new(&self) -> bool {

@@ -3,7 +3,7 @@
 //! - [`desired`]: what people and the API asked for, the same wherever it is
 //!   carried out;
 //! - [`node`]: what this host gave to it (the kernel's indices, epochs, VIPs on
-//!   interfaces) and what it found (health, ways, the end of forced closes);
+//!   interfaces) and what it found (health, next hops, the end of forced closes);
 //! - [`life`]: the life of a backend, a half of it from either;
 //! - `indices`: which of the kernel's indices are taken.
 //!
@@ -19,7 +19,7 @@ pub mod node;
 use std::{collections::BTreeSet, net::IpAddr, ops::Deref};
 
 pub use desired::Desired;
-pub use node::{Node, Way};
+pub use node::{Node, Resolution};
 
 use crate::{
     clock::Moment,
@@ -52,8 +52,8 @@ pub struct Backend<'a> {
     /// Its index in the kernel, until it is gone.
     pub index: Option<BackendIndex>,
     pub life: Life,
-    /// What the data plane has said of the way to it.
-    pub way: Option<&'a Way>,
+    /// What the data plane has said of its next hop.
+    pub next_hop: Option<&'a Resolution>,
 }
 
 /// There is nothing of that name.
@@ -190,7 +190,7 @@ impl<'a> Lb<'a> {
                 asked: desired.asked.clone(),
                 found: spot.found.clone(),
             },
-            way: spot.way.as_ref(),
+            next_hop: spot.next_hop.as_ref(),
         };
         Some((id, backend))
     }
@@ -250,9 +250,9 @@ impl Deref for Lb<'_> {
 }
 
 impl Backend<'_> {
-    /// Takes new flows: it may, and no way to it is known to be missing.
+    /// Takes new flows: it may, and it is not known to be out of reach.
     #[must_use]
     pub fn takes_new(&self) -> bool {
-        self.life.takes_new() && !matches!(self.way, Some(Err(_)))
+        self.life.takes_new() && !matches!(self.next_hop, Some(Err(_)))
     }
 }

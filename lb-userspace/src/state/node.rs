@@ -12,8 +12,8 @@ use super::{
 };
 use crate::model::{BackendId, BackendIndex, LbIndex, LbName, NextHop};
 
-/// The way to a backend, or why there is none.
-pub type Way = Result<NextHop, String>;
+/// The next hop to a backend, or why it cannot be reached.
+pub type Resolution = Result<NextHop, String>;
 
 /// A copy shares the part of every load balancer that is not changed in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,9 +47,9 @@ pub struct Spot {
     /// Its index in the kernel, until it is gone.
     pub index: Option<BackendIndex>,
     pub found: Found,
-    /// What the data plane has said of the way to it. Not stored: it is found
+    /// What the data plane has said of its next hop. Not stored: it is found
     /// anew at every start.
-    pub way: Option<Way>,
+    pub next_hop: Option<Resolution>,
 }
 
 impl Node {

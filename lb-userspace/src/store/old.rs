@@ -194,7 +194,7 @@ fn halves(lb: LoadBalancer) -> Result<(desired::LoadBalancer, node::Placement), 
                 checked: checked.map(Into::into),
                 cutting,
             },
-            way: None,
+            next_hop: None,
         };
         spots.insert(BackendId::try_from(id.clone())?, spot);
         let backend = doc::Backend {

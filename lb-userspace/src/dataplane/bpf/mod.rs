@@ -7,9 +7,9 @@
 //! - [`link`]: the program on its interfaces;
 //! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
-//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`way`]
-//!   (the way to a backend) and [`sources`] (what nat translates to);
-//! - [`nexthop`], [`netlink`]: the thread that finds those ways;
+//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`adjacency`]
+//!   (how a backend is reached) and [`sources`] (what nat translates to);
+//! - [`nexthop`], [`netlink`]: the thread that finds those adjacencies;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] (what it says to their ends);
 //! - [`books`], [`flows`]: what is read back; [`kernel_log`]: what the program
@@ -19,6 +19,7 @@
 //! resolver change what the kernel knows of backends, under the lock of
 //! [`state::State`]. The sweeper goes by a snapshot of that, and takes out flows.
 
+mod adjacency;
 mod books;
 mod clock;
 pub mod config;
@@ -27,6 +28,7 @@ mod half_open;
 mod kernel_log;
 mod link;
 mod loader;
+mod mac;
 mod maps;
 mod netlink;
 mod nexthop;
@@ -40,7 +42,6 @@ mod sweep;
 mod syscall;
 mod table;
 mod vips;
-mod way;
 
 use std::{
     collections::BTreeMap,

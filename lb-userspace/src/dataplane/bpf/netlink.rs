@@ -19,7 +19,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use super::way::Mac;
+use super::mac::Mac;
 use crate::netlink::ask::{Asker, BUFFER, messages};
 
 /// An interface.

@@ -19,7 +19,7 @@ use lb_common::{
     wire,
 };
 
-use super::way;
+use super::mac;
 use crate::packet_socket;
 
 /// Ethernet, an outer and an inner IPv6 header, TCP.
@@ -80,8 +80,8 @@ impl<A: Address> Flows<'_, A> {
     /// The RSTs for the client, out of the interface that it was last heard by.
     pub(super) fn to_client(&self, interface: &Interface) -> impl Iterator<Item = Frame> {
         let macs = lb_common::abi::backend::macs(
-            way::bytes(self.forward.client_mac),
-            way::bytes(interface.mac),
+            mac::bytes(self.forward.client_mac),
+            mac::bytes(interface.mac),
         );
         // What the client has acknowledged, and what the backend has sent.
         let sent = self.reply.map(|reply| reply.seq);

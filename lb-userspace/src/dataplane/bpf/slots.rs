@@ -216,12 +216,12 @@ fn fill(members: &[Member], slots: usize, table: &mut [u16]) {
     // The order is part of the result, and must be the same on every node.
     let mut members: Vec<_> = members.iter().collect();
     members.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut ways: Vec<_> = members
+    let mut permutations: Vec<_> = members
         .iter()
         .map(|m| maglev::Member::new(m.backend, m.id.as_bytes(), m.weight, slots))
         .collect();
     let mut owners = vec![NO_BACKEND; slots];
-    maglev::populate(&mut ways, &mut owners);
+    maglev::populate(&mut permutations, &mut owners);
     let mut in_service: Vec<_> = members
         .iter()
         .filter(|m| m.in_service)

@@ -1,5 +1,5 @@
 //! The addresses that ebb translates to where no pool is configured, by the
-//! backends whose way needs them.
+//! backends that are reached through them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

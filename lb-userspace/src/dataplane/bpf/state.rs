@@ -1,7 +1,7 @@
 //! What the kernel has been told, and the writes that tell it more.
 //!
 //! The control task and the resolver both change what the kernel knows of a
-//! backend: the one its flag and epoch, the other the way there. A backend is a
+//! backend: the one its flag and epoch, the other its next hop. A backend is a
 //! single row in the kernel, so both go through here, under one lock, and each
 //! row is composed of what is known at that moment.
 
@@ -23,9 +23,11 @@ use lb_common::{
 use tracing::{info, warn};
 
 use super::{
+    adjacency::{self, Adjacency},
     books,
     config::{Config, TunnelSource, UdpTimeouts},
     link::{AttachError, Attached, Links},
+    mac,
     maps::{Maps, Tables},
     netlink::{Link, XdpAttached},
     rules::{BackendRule, LbRule, Rules},
@@ -33,7 +35,6 @@ use super::{
     sources::NatSources,
     table::TableError,
     vips::{ListenerId, Vips},
-    way::{self, Way},
 };
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
@@ -52,9 +53,9 @@ struct Row {
     epoch: Epoch,
     /// Where `epoch` goes when a paced close is done.
     next_epoch: Epoch,
-    /// The last way that was known.
-    way: Option<Way>,
-    /// Whether that way leads there now, as far as is known.
+    /// The last that was known.
+    adjacency: Option<Adjacency>,
+    /// Whether it leads there now, as far as is known.
     reachable: bool,
     retired: bool,
 }
@@ -334,7 +335,7 @@ impl State {
             takes_new: false,
             epoch: view.epoch,
             next_epoch: view.epoch,
-            way: None,
+            adjacency: None,
             reachable: false,
             retired: false,
         });
@@ -347,7 +348,7 @@ impl State {
         row.lb = view.lb;
         if row.address != view.address {
             row.address = view.address;
-            row.way = None;
+            row.adjacency = None;
             row.reachable = false;
         }
         if row.epoch == row.next_epoch {
@@ -480,9 +481,9 @@ impl State {
                     Found {
                         lb: row.lb,
                         mode,
-                        address: way::address_of(row.address, row.flags & V6 != 0),
+                        address: adjacency::address_of(row.address, row.flags & V6 != 0),
                         epoch: row.epoch,
-                        way: Way::of(row),
+                        adjacency: Adjacency::of(row),
                     },
                 );
             }
@@ -497,7 +498,7 @@ impl State {
             mode,
             address,
             epoch,
-            way,
+            adjacency,
         } = *found;
         self.touched.insert(index);
         self.backends.entry(index).or_insert(Row {
@@ -507,8 +508,8 @@ impl State {
             takes_new: false,
             epoch,
             next_epoch: epoch,
-            way,
-            reachable: way.is_some(),
+            adjacency,
+            reachable: adjacency.is_some(),
             retired: false,
         });
     }
@@ -526,31 +527,31 @@ impl State {
     }
 
     /// What the resolver has found out. A backend that cannot be reached keeps
-    /// the last way for its open flows, as long as the interface is there.
+    /// the last adjacency for its open flows, as long as the interface is there.
     ///
     /// In the order of a plan: the tables change between those that can be reached
     /// now and those that cannot.
-    pub(super) fn set_ways(
+    pub(super) fn set_adjacencies(
         &mut self,
-        news: &[(BackendIndex, Option<Way>)],
+        news: &[(BackendIndex, Option<Adjacency>)],
     ) -> Result<(), DataplaneError> {
         let mut changed = BTreeSet::new();
         let mut lost = Vec::new();
-        for (backend, way) in news {
+        for (backend, adjacency) in news {
             let Some(row) = self.backends.get_mut(backend) else {
                 continue;
             };
-            if row.reachable != way.is_some() {
-                row.reachable = way.is_some();
+            if row.reachable != adjacency.is_some() {
+                row.reachable = adjacency.is_some();
                 changed.insert(row.lb);
             }
-            if let Some(way) = way {
-                row.way = Some(*way);
+            if let Some(adjacency) = adjacency {
+                row.adjacency = Some(*adjacency);
                 self.write_backend(*backend)?;
             } else {
-                let gone = |way: &Way| !self.interfaces.has(way.ifindex);
-                if row.way.as_ref().is_some_and(gone) {
-                    row.way = None;
+                let gone = |adjacency: &Adjacency| !self.interfaces.has(adjacency.ifindex);
+                if row.adjacency.as_ref().is_some_and(gone) {
+                    row.adjacency = None;
                 }
                 lost.push(*backend);
             }
@@ -628,26 +629,28 @@ impl State {
     fn compose(&self, row: &Row) -> Backend {
         let v6 = row.address.is_ipv6();
         let mut flags = if v6 { V6 } else { 0 };
-        if row.way.is_some() {
+        if row.adjacency.is_some() {
             flags |= REACHABLE;
         }
-        if row.takes_new && row.way.is_some() && row.reachable {
+        if row.takes_new && row.adjacency.is_some() && row.reachable {
             flags |= TAKES_NEW;
         }
         let tunnel = if v6 { self.tunnel_v6 } else { self.tunnel_v4 };
         let source = match tunnel.filter(|_| row.mode.tunnels()) {
-            Some(tunnel) => way::tunnel_base(tunnel.address, tunnel.bits),
-            None => row.way.map_or([0; 4], |way| words_of(way.source)),
+            Some(tunnel) => adjacency::tunnel_base(tunnel.address, tunnel.bits),
+            None => row
+                .adjacency
+                .map_or([0; 4], |adjacency| words_of(adjacency.source)),
         };
         Backend {
-            macs: row.way.map_or([0; 3], |w| w.macs()),
-            ifindex: row.way.map_or(0, |w| w.ifindex),
+            macs: row.adjacency.map_or([0; 3], |adjacency| adjacency.macs()),
+            ifindex: row.adjacency.map_or(0, |adjacency| adjacency.ifindex),
             epoch: row.epoch,
             flags,
             address: words_of(row.address),
             source,
             lb: row.lb,
-            mtu: row.way.map_or(0, |w| w.mtu),
+            mtu: row.adjacency.map_or(0, |adjacency| adjacency.mtu),
             mode: row.mode.byte(),
             pad: [0; 3],
         }
@@ -668,7 +671,7 @@ pub(super) struct Found {
     pub(super) mode: Mode,
     pub(super) address: IpAddr,
     pub(super) epoch: Epoch,
-    pub(super) way: Option<Way>,
+    pub(super) adjacency: Option<Adjacency>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -685,9 +688,9 @@ fn no_backend(backend: BackendIndex) -> DataplaneError {
     DataplaneError::Refused(format!("there is no backend with the index {backend}"))
 }
 
-/// The address that ebb translates to on the way to this backend.
+/// The address that ebb translates to for this backend.
 fn nat_source(row: &Row) -> Option<IpAddr> {
-    row.mode.translates().then_some(row.way?.source)
+    row.mode.translates().then_some(row.adjacency?.source)
 }
 
 /// Our numbers of interfaces. Flows name the interface of their client by this
@@ -739,7 +742,7 @@ impl Interfaces {
         let number = self.number_of(link).ok_or(ServeError::TooMany)?;
         let row = Interface {
             ifindex: link.index,
-            mac: way::words(link.mac.unwrap_or_default()),
+            mac: mac::words(link.mac.unwrap_or_default()),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
         };
         let old = self.rows.insert(number, row);

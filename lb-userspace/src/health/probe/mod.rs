@@ -85,7 +85,7 @@ impl Prober {
         let connector = if check.verify_certificate() {
             self.tls.verified().await.map_err(ours)?
         } else {
-            self.tls.anybody().await.map_err(ours)?
+            self.tls.unverified().await.map_err(ours)?
         };
         let name = match check.server_name() {
             Some(name) => ServerName::DnsName(name.clone()),

@@ -77,7 +77,7 @@ impl TryFrom<Placement> for node::Placement {
                     checked: spot.checked.map(Into::into),
                     cutting: spot.cutting,
                 },
-                way: None,
+                next_hop: None,
             };
             backends.insert(BackendId::try_from(id)?, spot);
         }

@@ -1,4 +1,4 @@
-//! The neighbours at the ends of the ways: what is known of each, and whom to
+//! The neighbours that backends are reached by: what is known of each, and whom to
 //! ask when. No clock and no kernel of its own: both come in.
 //!
 //! Backends behind the same router share its entry. An entry is asked at once
@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    super::{netlink::NeighbourIs, way::Mac},
+    super::{mac::Mac, netlink::NeighbourIs},
     kernel::Kernel,
 };
 use crate::dataplane::BackendIndex;
@@ -86,7 +86,7 @@ impl Ends {
         }
     }
 
-    /// The backend's way ends there from now on; true if nobody's did before.
+    /// The backend is reached by that neighbour from now on; true if none was before.
     pub(super) fn join(&mut self, end: End, backend: BackendIndex, now: Instant) -> bool {
         let mut is_new = false;
         let neighbour = self.neighbours.entry(end).or_insert_with(|| {

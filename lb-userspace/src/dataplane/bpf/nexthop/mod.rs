@@ -1,4 +1,4 @@
-//! Finds the way to every backend, and keeps it fresh.
+//! Finds the next hop of every backend, and keeps it fresh.
 //!
 //! - [`resolver`]: what follows from routes, links and neighbours, and [`ends`]:
 //!   what is known of those neighbours, and whom to ask when; no I/O. They ask
@@ -25,11 +25,12 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, error, info, warn};
 
-use self::resolver::{NoWay, Resolver};
+use self::resolver::{Resolver, Unreachable};
 use super::{
     Shared,
+    adjacency::Adjacency,
+    mac,
     netlink::{Link, Netlink, Notice, Notices},
-    way::{self, Way},
 };
 use crate::{
     dataplane::Event,
@@ -50,7 +51,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Finds ways through `interfaces`, which the program is attached to.
+    /// Finds next hops through `interfaces`, which the program is attached to.
     pub(super) fn start(shared: Arc<Shared>, interfaces: Vec<String>) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let (woken, wake) = io::pipe()?;
@@ -80,7 +81,7 @@ impl Handle {
         })
     }
 
-    /// Finds the ways to these backends from now on.
+    /// Finds the next hops of these backends from now on.
     pub(super) fn watch(&self, backends: Vec<(BackendIndex, IpAddr)>) {
         if !backends.is_empty() {
             self.send(Command::Watch(backends));
@@ -269,30 +270,33 @@ impl Worker {
         if news.is_empty() {
             return;
         }
-        let ways: Vec<_> = news
+        let adjacencies: Vec<_> = news
             .iter()
-            .map(|(backend, way)| (*backend, way.as_ref().ok().copied()))
+            .map(|(backend, adjacency)| (*backend, adjacency.as_ref().ok().copied()))
             .collect();
-        if let Err(error) = self.shared.change(|state| state.set_ways(&ways)) {
+        if let Err(error) = self
+            .shared
+            .change(|state| state.set_adjacencies(&adjacencies))
+        {
             error!(%error, "cannot write the next hops of backends");
         }
-        for (backend, way) in news {
-            match &way {
-                Ok(way) => debug!(backend, ?way, "the way to a backend is known"),
-                Err(reason) => info!(backend, %reason, "no way to a backend"),
+        for (backend, adjacency) in news {
+            match &adjacency {
+                Ok(adjacency) => debug!(backend, ?adjacency, "the next hop of a backend is known"),
+                Err(reason) => info!(backend, %reason, "a backend cannot be reached"),
             }
             self.shared.tell(Event::NextHop {
                 backend,
-                way: self.named(way),
+                next_hop: self.named(adjacency),
             });
         }
     }
 
-    fn named(&self, way: Result<Way, NoWay>) -> Result<NextHop, String> {
-        match way {
-            Ok(way) => Ok(NextHop {
-                interface: self.resolver.name_of(way.ifindex),
-                mac: way::text(way.to),
+    fn named(&self, adjacency: Result<Adjacency, Unreachable>) -> Result<NextHop, String> {
+        match adjacency {
+            Ok(adjacency) => Ok(NextHop {
+                interface: self.resolver.name_of(adjacency.ifindex),
+                mac: mac::text(adjacency.to),
             }),
             Err(reason) => Err(reason.to_string()),
         }

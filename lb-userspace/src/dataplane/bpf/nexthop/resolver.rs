@@ -1,4 +1,4 @@
-//! From routes, links and neighbours to ways. No clock and no kernel of its own:
+//! From routes, links and neighbours to adjacencies. No clock and no kernel of its own:
 //! both come in. [`super::ends`] has the neighbours.
 
 use std::{
@@ -9,17 +9,18 @@ use std::{
 
 use super::{
     super::{
+        adjacency::Adjacency,
+        mac::Mac,
         netlink::{Link, Neighbour, Route, RouteKind},
-        way::{Mac, Way},
     },
     ends::{End, Ends, Is},
     kernel::Kernel,
 };
 use crate::model::BackendIndex;
 
-/// Why there is no way to a backend.
+/// Why a backend cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoWay {
+pub(super) enum Unreachable {
     #[error("there is no route to {to}: {reason}")]
     NoRoute { to: IpAddr, reason: String },
     #[error("{0} is an address of this host; a backend must be another one")]
@@ -51,7 +52,7 @@ pub(super) enum NoWay {
     },
 }
 
-/// The way, but for the MAC address at its end.
+/// An adjacency, but for the MAC address at its far end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hop {
     ifindex: u32,
@@ -71,8 +72,8 @@ impl Hop {
 
 struct Watched {
     address: IpAddr,
-    hop: Result<Hop, NoWay>,
-    told: Option<Result<Way, NoWay>>,
+    hop: Result<Hop, Unreachable>,
+    told: Option<Result<Adjacency, Unreachable>>,
 }
 
 /// How often the routes are looked up although nothing was heard of a change.
@@ -94,7 +95,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// Ways lead through the interfaces of these names.
+    /// Backends are reached through the interfaces of these names only.
     pub(super) fn new(served: Vec<String>) -> Self {
         Self {
             served,
@@ -115,7 +116,7 @@ impl Resolver {
             .map_or_else(|| format!("interface {ifindex}"), |l| l.name.clone())
     }
 
-    /// Finds the ways to these backends from now on.
+    /// Finds the next hops of these backends from now on.
     pub(super) fn watch(
         &mut self,
         kernel: &mut impl Kernel,
@@ -131,7 +132,7 @@ impl Resolver {
             self.forget(*backend);
             let watched = Watched {
                 address: *address,
-                hop: Err(NoWay::NotUnicast(*address)),
+                hop: Err(Unreachable::NotUnicast(*address)),
                 told: None,
             };
             self.watched.insert(*backend, watched);
@@ -172,18 +173,18 @@ impl Resolver {
     }
 
     /// What has become known since the last call.
-    pub(super) fn news(&mut self) -> Vec<(BackendIndex, Result<Way, NoWay>)> {
+    pub(super) fn news(&mut self) -> Vec<(BackendIndex, Result<Adjacency, Unreachable>)> {
         let mut news = Vec::new();
         for backend in self.ends.touched() {
             let Some(watched) = self.watched.get_mut(&backend) else {
                 continue;
             };
-            let Some(way) = way(&watched.hop, &self.ends) else {
+            let Some(adjacency) = adjacency(&watched.hop, &self.ends) else {
                 continue;
             };
-            if watched.told.as_ref() != Some(&way) {
-                watched.told = Some(way.clone());
-                news.push((backend, way));
+            if watched.told.as_ref() != Some(&adjacency) {
+                watched.told = Some(adjacency.clone());
+                news.push((backend, adjacency));
             }
         }
         news
@@ -192,7 +193,7 @@ impl Resolver {
     /// Looks up where these backends are, and asks for neighbours of whom
     /// nothing is known.
     fn find(&mut self, kernel: &mut impl Kernel, backends: &[BackendIndex], now: Instant) {
-        let mut hops: BTreeMap<IpAddr, Result<Hop, NoWay>> = BTreeMap::new();
+        let mut hops: BTreeMap<IpAddr, Result<Hop, Unreachable>> = BTreeMap::new();
         let mut new = BTreeSet::new();
         for backend in backends {
             let Some(to) = self.watched.get(backend).map(|watched| watched.address) else {
@@ -200,7 +201,7 @@ impl Resolver {
             };
             let hop = hops.entry(to).or_insert_with(|| match kernel.route(to) {
                 Ok(route) => self.hop(to, &route),
-                Err(error) => Err(NoWay::NoRoute {
+                Err(error) => Err(Unreachable::NoRoute {
                     to,
                     reason: error.to_string(),
                 }),
@@ -209,7 +210,7 @@ impl Resolver {
                 continue;
             };
             let old = std::mem::replace(&mut watched.hop, hop.clone());
-            let end = |hop: &Result<Hop, NoWay>| hop.as_ref().ok().map(Hop::end);
+            let end = |hop: &Result<Hop, Unreachable>| hop.as_ref().ok().map(Hop::end);
             let (before, after) = (end(&old), end(hop));
             if before != after {
                 if let Some(before) = before {
@@ -244,27 +245,27 @@ impl Resolver {
         }
     }
 
-    fn hop(&self, to: IpAddr, route: &Route) -> Result<Hop, NoWay> {
+    fn hop(&self, to: IpAddr, route: &Route) -> Result<Hop, Unreachable> {
         match route.kind {
             RouteKind::Unicast => {}
-            RouteKind::Local => return Err(NoWay::Local(to)),
-            RouteKind::Other => return Err(NoWay::NotUnicast(to)),
+            RouteKind::Local => return Err(Unreachable::Local(to)),
+            RouteKind::Other => return Err(Unreachable::NotUnicast(to)),
         }
-        let ifindex = route.ifindex.ok_or(NoWay::NotUnicast(to))?;
+        let ifindex = route.ifindex.ok_or(Unreachable::NotUnicast(to))?;
         let interface = self.name_of(ifindex);
         let link = self
             .links
             .get(&ifindex)
             .filter(|link| self.served.contains(&link.name));
         let Some(link) = link else {
-            return Err(NoWay::NotServed { to, interface });
+            return Err(Unreachable::NotServed { to, interface });
         };
         let Some(from) = link.mac else {
-            return Err(NoWay::NotEthernet { to, interface });
+            return Err(Unreachable::NotEthernet { to, interface });
         };
         let source = route.source.filter(|s| s.is_ipv4() == to.is_ipv4());
         let Some(source) = source else {
-            return Err(NoWay::NoSource { to, interface });
+            return Err(Unreachable::NoSource { to, interface });
         };
         let mtu = route.mtu.filter(|mtu| *mtu > 0).unwrap_or(link.mtu);
         Ok(Hop {
@@ -279,24 +280,27 @@ impl Resolver {
 }
 
 /// `None` while there is neither an answer nor the lack of one.
-fn way(hop: &Result<Hop, NoWay>, ends: &Ends) -> Option<Result<Way, NoWay>> {
+fn adjacency(
+    hop: &Result<Hop, Unreachable>,
+    ends: &Ends,
+) -> Option<Result<Adjacency, Unreachable>> {
     let hop = match hop {
         Ok(hop) => hop,
         Err(reason) => return Some(Err(reason.clone())),
     };
     match ends.is(&hop.end()) {
-        Is::There(to) => Some(Ok(Way {
+        Is::There(to) => Some(Ok(Adjacency {
             ifindex: hop.ifindex,
             to,
             from: hop.from,
             source: hop.source,
             mtu: hop.mtu,
         })),
-        Is::Silent => Some(Err(NoWay::Silent {
+        Is::Silent => Some(Err(Unreachable::Silent {
             neighbour: hop.neighbour,
             interface: hop.interface.clone(),
         })),
-        Is::Unasked => Some(Err(NoWay::Unasked {
+        Is::Unasked => Some(Err(Unreachable::Unasked {
             neighbour: hop.neighbour,
             interface: hop.interface.clone(),
         })),

@@ -9,9 +9,9 @@ use lb_common::abi::{
 use super::*;
 use crate::packet_socket::Frame as _;
 
-const CLIENT_MAC: way::Mac = [2, 0, 0, 0, 0, 0xC1];
-const OUR_MAC: way::Mac = [2, 0, 0, 0, 0, 0x0B];
-const BACKEND_MAC: way::Mac = [2, 0, 0, 0, 0, 0xBE];
+const CLIENT_MAC: mac::Mac = [2, 0, 0, 0, 0, 0xC1];
+const OUR_MAC: mac::Mac = [2, 0, 0, 0, 0, 0x0B];
+const BACKEND_MAC: mac::Mac = [2, 0, 0, 0, 0, 0xBE];
 
 fn v4(text: &str) -> Addr4 {
     Addr4::from(text.parse::<std::net::Ipv4Addr>().unwrap())
@@ -24,7 +24,7 @@ fn v6(text: &str) -> Addr6 {
 fn interface() -> Interface {
     Interface {
         ifindex: 3,
-        mac: way::words(OUR_MAC),
+        mac: mac::words(OUR_MAC),
         mtu: 1500,
     }
 }
@@ -47,7 +47,7 @@ fn entry<A: Address>(state: u32, seq: u32, ack: u32) -> Flow<A> {
         state,
         seq,
         ack,
-        client_mac: way::words(CLIENT_MAC),
+        client_mac: mac::words(CLIENT_MAC),
         ..Flow::default()
     }
 }
@@ -97,7 +97,7 @@ fn read(frame: &Frame, outer: usize) -> Read {
     }
 }
 
-fn both(to: way::Mac) -> [u8; 12] {
+fn both(to: mac::Mac) -> [u8; 12] {
     [to, OUR_MAC].concat().try_into().unwrap()
 }
 

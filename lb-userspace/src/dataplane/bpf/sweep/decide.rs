@@ -3,20 +3,20 @@
 
 use lb_common::{
     abi::flow::{DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
-    tcp::{self, CLOSED, HALF_CLOSED_MS, LINGER_MS, QUIET_MS, SETTLES_MS},
+    tcp::{self, CLOSED, LINGER_MS, QUIET_MS, SETTLE_AFTER_MS, SETTLED_LINGER_MS},
 };
 
 use super::super::rules::LbRule;
 use crate::model::{Mode, Protocol};
 
-const LINGER: u32 = ticks(LINGER_MS);
-const QUIET: u32 = ticks(QUIET_MS);
-const SETTLES: u32 = ticks(SETTLES_MS);
-const HALF_CLOSED: u32 = ticks(HALF_CLOSED_MS);
+const LINGER_TICKS: u32 = ticks(LINGER_MS);
+const QUIET_TICKS: u32 = ticks(QUIET_MS);
+const SETTLE_AFTER_TICKS: u32 = ticks(SETTLE_AFTER_MS);
+const SETTLED_LINGER_TICKS: u32 = ticks(SETTLED_LINGER_MS);
 
 /// How long what has ended lingers when the table is short of room: its backend's
 /// last acknowledgement, and no more.
-const SHORT_LINGER: u32 = ticks(500);
+const SHORT_LINGER_TICKS: u32 = ticks(500);
 
 /// Where the entry lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,12 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
         // the backend may still be at work for a client that has said its
         // last word.
         let somebody_waits = facts.draining || facts.crowded;
-        if facts.silent >= if somebody_waits { QUIET } else { SETTLES } {
+        let long_enough = if somebody_waits {
+            QUIET_TICKS
+        } else {
+            SETTLE_AFTER_TICKS
+        };
+        if facts.silent >= long_enough {
             return Decision::Settle;
         }
     }
@@ -93,11 +98,11 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
 /// How long the entry of a closed flow is kept.
 fn linger(facts: &Facts) -> u32 {
     if facts.crowded {
-        SHORT_LINGER
+        SHORT_LINGER_TICKS
     } else if facts.state & SETTLED != 0 {
-        HALF_CLOSED
+        SETTLED_LINGER_TICKS
     } else {
-        LINGER
+        LINGER_TICKS
     }
 }
 

@@ -54,7 +54,7 @@ use crate::{
 enum Command {
     /// The kernel refuses these flows already: take them out, and tell when they
     /// are.
-    Reclaim(Disowned, Listener),
+    Reclaim(Disowned, Waiter),
     /// Close the flows of a backend one by one.
     Pace(BackendIndex, Pace),
     /// Close what is left of a paced close at once.
@@ -63,7 +63,7 @@ enum Command {
 }
 
 /// Who waits for the end of a job.
-enum Listener {
+enum Waiter {
     Control,
     Caller(mpsc::Sender<()>),
 }
@@ -89,13 +89,13 @@ impl Handle {
 
     /// Takes the flows out and tells control.
     pub(super) fn reclaim(&self, disowned: Disowned) {
-        self.send(Command::Reclaim(disowned, Listener::Control));
+        self.send(Command::Reclaim(disowned, Waiter::Control));
     }
 
     /// Takes the flows out, and returns when they are.
     pub(super) fn reclaim_and_wait(&self, disowned: Disowned) {
         let (done, wait) = mpsc::channel();
-        self.send(Command::Reclaim(disowned, Listener::Caller(done)));
+        self.send(Command::Reclaim(disowned, Waiter::Caller(done)));
         // It only fails if the thread has gone, and nobody will do it then.
         let _ = wait.recv();
     }
@@ -131,7 +131,7 @@ struct Job {
     flows: u64,
     /// The first round that is sure to meet them all.
     round: u64,
-    listener: Listener,
+    waiter: Waiter,
 }
 
 struct Sweeper {
@@ -208,7 +208,7 @@ impl Sweeper {
     /// False when told to stop.
     fn obey(&mut self, command: Command) -> Result<bool, DataplaneError> {
         match command {
-            Command::Reclaim(disowned, listener) => self.reclaim(disowned, 0, listener),
+            Command::Reclaim(disowned, waiter) => self.reclaim(disowned, 0, waiter),
             Command::Pace(backend, pace) => self.pace(backend, pace)?,
             Command::Hurry(backend) if self.paced.has(backend) => self.finish_paced(backend)?,
             Command::Hurry(_) => {}
@@ -233,7 +233,7 @@ impl Sweeper {
 
     /// Has the next round take the backend's flows out; `closed` of them were
     /// closed before.
-    fn reclaim(&mut self, disowned: Disowned, closed: u64, listener: Listener) {
+    fn reclaim(&mut self, disowned: Disowned, closed: u64, waiter: Waiter) {
         let Disowned {
             backend,
             epoch,
@@ -249,7 +249,7 @@ impl Sweeper {
             epoch,
             flows: flows + closed,
             round: self.next_round,
-            listener,
+            waiter,
         });
         self.resume = Instant::now();
     }
@@ -294,7 +294,7 @@ impl Sweeper {
         let closed = self.paced.remove(backend);
         let rest = self.shared.change(|state| state.finish_paced(backend))?;
         if let Some(rest) = rest {
-            self.reclaim(rest, closed, Listener::Control);
+            self.reclaim(rest, closed, Waiter::Control);
         }
         Ok(())
     }
@@ -345,14 +345,14 @@ impl Sweeper {
         self.jobs = jobs;
         let done: Vec<Job> = done;
         for job in done {
-            match job.listener {
-                Listener::Control => self.shared.tell(Event::Closed {
+            match job.waiter {
+                Waiter::Control => self.shared.tell(Event::Closed {
                     backend: job.backend,
                     epoch: job.epoch,
                     flows: job.flows,
                 }),
                 // Who does not wait any more need not be told.
-                Listener::Caller(caller) => drop(caller.send(())),
+                Waiter::Caller(caller) => drop(caller.send(())),
             }
         }
         self.audit(round)?;

@@ -91,12 +91,12 @@ fn watch(resolver: &mut Resolver, kernel: &mut Fake, address: &str, now: Instant
     resolver.watch(kernel, &[(BACKEND, ip(address))], now);
 }
 
-fn news(resolver: &mut Resolver) -> Option<Result<Way, NoWay>> {
+fn news(resolver: &mut Resolver) -> Option<Result<Adjacency, Unreachable>> {
     let mut news = resolver.news();
     assert!(news.len() <= 1);
-    news.pop().map(|(backend, way)| {
+    news.pop().map(|(backend, adjacency)| {
         assert_eq!(backend, BACKEND);
-        way
+        adjacency
     })
 }
 
@@ -104,9 +104,12 @@ fn news(resolver: &mut Resolver) -> Option<Result<Way, NoWay>> {
 fn a_backend_on_the_link_is_reached_by_its_own_mac() {
     let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
     watch(&mut resolver, &mut kernel, "10.0.1.11", Instant::now());
-    let way = news(&mut resolver).unwrap().unwrap();
-    assert_eq!((way.ifindex, way.to, way.mtu), (1, MAC, 1500));
-    assert_eq!(way.source, ip("10.0.1.1"));
+    let adjacency = news(&mut resolver).unwrap().unwrap();
+    assert_eq!(
+        (adjacency.ifindex, adjacency.to, adjacency.mtu),
+        (1, MAC, 1500)
+    );
+    assert_eq!(adjacency.source, ip("10.0.1.1"));
     assert_eq!(news(&mut resolver), None, "said once");
     assert!(kernel.solicited.is_empty());
 }
@@ -128,8 +131,8 @@ fn a_backend_behind_a_router_is_reached_by_the_routers_mac() {
         },
         Instant::now(),
     );
-    let way = news(&mut resolver).unwrap().unwrap();
-    assert_eq!((way.to, way.mtu), (MAC, 1400));
+    let adjacency = news(&mut resolver).unwrap().unwrap();
+    assert_eq!((adjacency.to, adjacency.mtu), (MAC, 1400));
 }
 
 #[test]
@@ -153,7 +156,7 @@ fn a_known_way_lasts_until_there_is_no_answer() {
     assert_eq!(hear(NeighbourIs::Unknown), None, "evicted by the kernel");
     assert!(matches!(
         hear(NeighbourIs::Silent),
-        Some(Err(NoWay::Silent { .. }))
+        Some(Err(Unreachable::Silent { .. }))
     ));
     assert_eq!(hear(NeighbourIs::Asked), None, "still no answer");
     assert!(hear(NeighbourIs::Learnt(MAC)).unwrap().is_ok());
@@ -222,7 +225,7 @@ fn backends_behind_one_router_cost_one_question() {
     resolver.heard(&neighbour("10.0.1.254", NeighbourIs::Learnt(MAC)), now);
     let news = resolver.news();
     assert_eq!(news.len(), 1000);
-    assert!(news.iter().all(|(_, way)| way.is_ok()));
+    assert!(news.iter().all(|(_, adjacency)| adjacency.is_ok()));
 }
 
 #[test]
@@ -262,7 +265,7 @@ fn however_many_are_silent_few_are_asked_and_one_that_answers_is_noticed_at_once
     };
     resolver.heard(&answer, now);
     let news = resolver.news();
-    assert!(matches!(&*news, [(777, Ok(way))] if way.to == MAC));
+    assert!(matches!(&*news, [(777, Ok(adjacency))] if adjacency.to == MAC));
 }
 
 #[test]
@@ -292,36 +295,36 @@ fn why_there_is_no_way_is_said() {
     };
     assert!(matches!(
         with(|k| k.route = Err(io::ErrorKind::NetworkUnreachable.into())),
-        NoWay::NoRoute { .. }
+        Unreachable::NoRoute { .. }
     ));
     assert_eq!(
         with(|k| k.route = Ok(direct(2))),
-        NoWay::NotServed {
+        Unreachable::NotServed {
             to: ip("10.0.1.11"),
             interface: "eth1".to_owned()
         }
     );
     assert!(matches!(
         with(|k| k.route = Ok(direct(3))),
-        NoWay::NotEthernet { .. }
+        Unreachable::NotEthernet { .. }
     ));
     assert!(matches!(
         with(|k| k.route = Ok(Route {
             kind: RouteKind::Local,
             ..direct(1)
         })),
-        NoWay::Local(_)
+        Unreachable::Local(_)
     ));
     assert!(matches!(
         with(|k| k.route = Ok(Route {
             source: None,
             ..direct(1)
         })),
-        NoWay::NoSource { .. }
+        Unreachable::NoSource { .. }
     ));
     assert!(matches!(
         with(|k| k.neighbour = NeighbourIs::Silent),
-        NoWay::Silent { .. }
+        Unreachable::Silent { .. }
     ));
 }
 
@@ -335,7 +338,7 @@ fn a_route_that_moves_is_followed_at_the_next_look() {
     resolver.look(&mut kernel, start);
     assert!(matches!(
         news(&mut resolver),
-        Some(Err(NoWay::NotServed { .. }))
+        Some(Err(Unreachable::NotServed { .. }))
     ));
     kernel.route = Ok(direct(1));
     resolver.tick(&mut kernel, start + LOOK);

@@ -101,7 +101,7 @@ fn a_closing_flow_ends_soon_only_where_a_drain_waits_for_it() {
         Decision::Keep,
         "nat sees the backend's FIN itself"
     );
-    let late = flow(Protocol::Tcp, CLIENT_FIN, SETTLES_MS);
+    let late = flow(Protocol::Tcp, CLIENT_FIN, SETTLE_AFTER_MS);
     assert_eq!(fate(late, Mode::Dsr), Decision::Settle);
     assert_eq!(fate(late, Mode::Nat), Decision::Keep);
 }
@@ -110,7 +110,10 @@ fn a_closing_flow_ends_soon_only_where_a_drain_waits_for_it() {
 fn a_flow_that_only_silence_has_closed_lingers_longer() {
     let settled = |silent_ms| flow(Protocol::Tcp, CLIENT_FIN | CLOSED | SETTLED, silent_ms);
     assert_eq!(fate(settled(59_000), Mode::Dsr), Decision::Keep);
-    assert_eq!(fate(settled(HALF_CLOSED_MS), Mode::Dsr), Decision::Forget);
+    assert_eq!(
+        fate(settled(SETTLED_LINGER_MS), Mode::Dsr),
+        Decision::Forget
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The way to a backend, as the kernel program needs it.
+//! What the kernel program must know to send frames to a backend.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,11 @@ use lb_common::abi::{
     backend::{self, Backend, REACHABLE, V6},
 };
 
-/// A MAC address.
-pub(super) type Mac = [u8; 6];
+use super::mac::Mac;
 
-/// How packets get to a backend.
+/// The next hop to a backend, and our end of the link there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Adjacency {
     pub(super) ifindex: u32,
     /// The backend's, or that of the router before it.
     pub(super) to: Mac,
@@ -23,13 +22,13 @@ pub(super) struct Way {
     pub(super) mtu: u16,
 }
 
-impl Way {
+impl Adjacency {
     /// The two MAC addresses as an Ethernet header begins.
     pub(super) fn macs(&self) -> [u32; 3] {
         backend::macs(self.to, self.from)
     }
 
-    /// The way that an earlier agent wrote for the same backend.
+    /// The one that an earlier agent wrote for the same backend.
     pub(super) fn of(row: &Backend) -> Option<Self> {
         if row.flags & REACHABLE == 0 {
             return None;
@@ -64,27 +63,13 @@ pub(super) fn tunnel_base(address: IpAddr, bits: u8) -> [u32; 4] {
     words
 }
 
-pub(super) fn words([a, b, c, d, e, f]: Mac) -> [u16; 3] {
-    [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes)
-}
-
-pub(super) fn bytes(words: [u16; 3]) -> Mac {
-    let [[a, b], [c, d], [e, f]] = words.map(u16::to_ne_bytes);
-    [a, b, c, d, e, f]
-}
-
-/// A MAC address as people write it.
-pub(super) fn text([a, b, c, d, e, f]: Mac) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_way_comes_back_from_the_row_it_was_written_to() {
-        let way = Way {
+    fn an_adjacency_comes_back_from_the_row_it_was_written_to() {
+        let adjacency = Adjacency {
             ifindex: 7,
             to: [1, 2, 3, 4, 5, 6],
             from: [7, 8, 9, 10, 11, 12],
@@ -92,15 +77,15 @@ mod tests {
             mtu: 1500,
         };
         let row = Backend {
-            macs: way.macs(),
-            ifindex: way.ifindex,
+            macs: adjacency.macs(),
+            ifindex: adjacency.ifindex,
             flags: REACHABLE,
-            source: words_of(way.source),
-            mtu: way.mtu,
+            source: words_of(adjacency.source),
+            mtu: adjacency.mtu,
             ..Backend::default()
         };
-        assert_eq!(Way::of(&row), Some(way));
-        assert_eq!(Way::of(&Backend { flags: 0, ..row }), None);
+        assert_eq!(Adjacency::of(&row), Some(adjacency));
+        assert_eq!(Adjacency::of(&Backend { flags: 0, ..row }), None);
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! MAC addresses: as they lie in the maps, and as people write them.
+
+/// A MAC address.
+pub(super) type Mac = [u8; 6];
+
+/// As the maps have it.
+pub(super) fn words([a, b, c, d, e, f]: Mac) -> [u16; 3] {
+    [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes)
+}
+
+/// [`words`], back again.
+pub(super) fn bytes(words: [u16; 3]) -> Mac {
+    let [[a, b], [c, d], [e, f]] = words.map(u16::to_ne_bytes);
+    [a, b, c, d, e, f]
+}
+
+/// As people write it.
+pub(super) fn text([a, b, c, d, e, f]: Mac) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
