@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, error::CliError};
+use super::{error::CliError, exit::Exit};
 use crate::{
     agent::{self, AgentError},
     logging,

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Exit, document,
+    document,
     error::CliError,
+    exit::Exit,
     ui::{BAD, CAUTION, GOOD, Ui},
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Exit, document, error::CliError, ui::Ui, words};
+use super::{document, error::CliError, exit::Exit, ui::Ui, words};
 use crate::config::{Document, Host, Purpose};
 
 #[derive(Debug, clap::Args)]

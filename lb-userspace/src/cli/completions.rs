@@ -4,7 +4,7 @@ use std::io;
 
 use clap_complete::Shell;
 
-use super::{Exit, error::CliError, ui::Ui};
+use super::{error::CliError, exit::Exit, ui::Ui};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Exit, error::CliError, ui::Ui};
+use super::{error::CliError, exit::Exit, ui::Ui};
 use crate::decap::Decap;
 
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{
-    Exit,
     error::CliError,
+    exit::Exit,
     table::{Cell, Table},
     ui::{BAD, CAUTION, GOOD, Ui},
 };

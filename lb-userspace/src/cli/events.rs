@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Exit,
     error::CliError,
+    exit::Exit,
     ui::{FAINT, Ui},
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{Exit, error::CliError, lb, table::Table, ui::Ui, words};
+use super::{error::CliError, exit::Exit, table::Table, ui::Ui, words};
 use crate::{
     api::client::Client,
     wire::{FlowSort, Flows},
@@ -76,7 +76,7 @@ fn render(flows: &Flows) -> String {
     ]);
     for flow in &flows.flows {
         table.row([
-            lb::protocol(flow.protocol).into(),
+            flow.protocol.name().into(),
             flow.client.as_str().into(),
             flow.vip.as_str().into(),
             flow.backend.as_str().into(),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{Exit, error::CliError, ui::Ui};
+use super::{error::CliError, exit::Exit, ui::Ui};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

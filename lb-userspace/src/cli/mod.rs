@@ -15,6 +15,7 @@ mod doctor;
 mod document;
 mod error;
 mod events;
+mod exit;
 mod flows;
 mod init;
 mod lb;
@@ -33,7 +34,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::{error::CliError, ui::Ui};
+use self::{error::CliError, exit::Exit, ui::Ui};
 use crate::api::client::Client;
 
 const EXIT_CODES: &str = "\
@@ -108,22 +109,6 @@ enum Command {
     /// Say whether commands parse
     #[command(hide = true)]
     Parses(parses::Args),
-}
-
-/// How a verb ended; an error is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Done = 0,
-    /// `ebb doctor` found what must be mended.
-    Sick = 1,
-    Usage = 2,
-    DrainCut = 3,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
 }
 
 /// The whole of the binary.

@@ -9,7 +9,7 @@ use clap::{
 };
 use serde::Serialize;
 
-use super::{Exit, error::CliError, ui::Ui};
+use super::{error::CliError, exit::Exit, ui::Ui};
 
 /// Takes the words of a command per line, as a JSON array without the program's
 /// name; prints a line for each: `null`, or what is wrong.

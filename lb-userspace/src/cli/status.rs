@@ -1,8 +1,8 @@
 //! `ebb status`.
 
 use super::{
-    Exit,
     error::CliError,
+    exit::Exit,
     table,
     ui::{CAUTION, STRONG, Ui},
     words,

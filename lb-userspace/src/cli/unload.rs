@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, agent::ended, error::CliError, ui::Ui};
+use super::{agent::ended, error::CliError, exit::Exit, ui::Ui};
 use crate::agent;
 
 #[derive(Debug, clap::Args)]

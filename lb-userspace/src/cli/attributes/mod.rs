@@ -3,12 +3,16 @@
 mod assignment;
 mod set;
 mod show;
+mod shown;
 
 use clap::Subcommand;
 
-pub(super) use self::assignment::{Assignment, patch};
-use super::{Exit, error::CliError, table, ui::Ui};
-use crate::{api::client::Client, wire::Attributes};
+pub(super) use self::{
+    assignment::{Assignment, patch},
+    shown::facts,
+};
+use super::{error::CliError, exit::Exit, ui::Ui};
+use crate::api::client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -23,27 +27,4 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
         Command::Show(args) => show::run(&args, client, ui).await,
         Command::Set(args) => set::run(&args, client, ui).await,
     }
-}
-
-pub(super) fn facts(attributes: &Attributes) -> [(&'static str, String); 4] {
-    let draining = attributes.connection_draining;
-    [
-        ("connection-draining.enabled", draining.enabled.to_string()),
-        (
-            "connection-draining.timeout",
-            format!("{} s", draining.timeout),
-        ),
-        ("idle-timeout", format!("{} s", attributes.idle_timeout)),
-        (
-            "close-rate",
-            match attributes.close_rate {
-                0 => "0 (no limit)".to_owned(),
-                rate => format!("{rate} flows/s"),
-            },
-        ),
-    ]
-}
-
-fn render(attributes: &Attributes) -> String {
-    table::facts(facts(attributes))
 }

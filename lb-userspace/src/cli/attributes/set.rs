@@ -1,9 +1,12 @@
 //! `ebb attributes set`.
 
-use super::assignment::{Assignment, patch};
+use super::{
+    assignment::{Assignment, patch},
+    shown,
+};
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, ui::Ui},
+    cli::{error::CliError, exit::Exit, ui::Ui},
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,6 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
     let attributes = client
         .set_attributes(&args.lb, &patch(&args.assignments))
         .await?;
-    ui.result(&attributes, || super::render(&attributes))?;
+    ui.result(&attributes, || shown::render(&attributes))?;
     Ok(Exit::Done)
 }

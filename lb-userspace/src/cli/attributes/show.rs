@@ -1,8 +1,9 @@
 //! `ebb attributes show`.
 
+use super::shown;
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, ui::Ui},
+    cli::{error::CliError, exit::Exit, ui::Ui},
 };
 
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,6 @@ pub(in crate::cli) struct Args {
 
 pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
     let attributes = client.attributes(&args.lb).await?;
-    ui.result(&attributes, || super::render(&attributes))?;
+    ui.result(&attributes, || shown::render(&attributes))?;
     Ok(Exit::Done)
 }

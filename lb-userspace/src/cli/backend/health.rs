@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 
+use super::shown;
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, ui::Ui},
+    cli::{error::CliError, exit::Exit, ui::Ui},
     wire::HealthByHand,
 };
 
@@ -47,6 +48,6 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
     let backend = client
         .set_health(&args.lb, &args.backend, args.health.into())
         .await?;
-    ui.result(&backend, || super::table(std::slice::from_ref(&backend)))?;
+    ui.result(&backend, || shown::table(std::slice::from_ref(&backend)))?;
     Ok(Exit::Done)
 }

@@ -1,8 +1,9 @@
 //! `ebb backend list`.
 
+use super::shown;
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, ui::Ui},
+    cli::{error::CliError, exit::Exit, ui::Ui},
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
         if all.backends.is_empty() {
             String::new()
         } else {
-            super::table(&all.backends)
+            shown::table(&all.backends)
         }
     })?;
     if all.backends.is_empty() {

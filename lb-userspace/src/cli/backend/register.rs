@@ -1,9 +1,9 @@
 //! `ebb backend register`.
 
-use super::spec::BackendSpec;
+use super::{shown, spec::BackendSpec};
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, ui::Ui},
+    cli::{error::CliError, exit::Exit, ui::Ui},
     wire::NewBackends,
 };
 
@@ -24,6 +24,6 @@ pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, Cl
         backends: args.backends.into_iter().map(Into::into).collect(),
     };
     let registered = client.register(&args.lb, &new).await?;
-    ui.result(&registered, || super::table(&registered.backends))?;
+    ui.result(&registered, || shown::table(&registered.backends))?;
     Ok(Exit::Done)
 }

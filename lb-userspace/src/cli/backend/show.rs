@@ -1,11 +1,11 @@
 //! `ebb backend show`.
 
-use super::{progress, state};
+use super::shown::{progress, state};
 use crate::{
     api::client::Client,
     cli::{
-        Exit,
         error::CliError,
+        exit::Exit,
         table,
         ui::{STRONG, Ui},
         words,

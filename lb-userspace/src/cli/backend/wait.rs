@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::progress;
+use super::shown::progress;
 use crate::{
     api::client::Client,
     cli::{error::CliError, ui::Ui},

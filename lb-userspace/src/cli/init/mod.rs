@@ -17,9 +17,9 @@ use nix::unistd::Group;
 use serde::Serialize;
 
 use super::{
-    Exit,
     backend::BackendSpec,
     error::CliError,
+    exit::Exit,
     lb::{ListenerSpec, ModeArg},
     ui::Ui,
 };

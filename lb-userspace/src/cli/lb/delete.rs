@@ -2,8 +2,8 @@
 
 use crate::{
     api::client::Client,
-    cli::{Exit, backend, error::CliError, ui::Ui, words},
-    wire::{Deleted, Deregister},
+    cli::{backend::LeaveArgs, error::CliError, exit::Exit, ui::Ui, words},
+    wire::Deleted,
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,23 +17,14 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "LB")]
     lb: String,
 
-    /// How long open flows may live: 1 to 3600 seconds; when left out, the
-    /// attribute connection-draining.timeout
-    #[arg(long, value_name = "SECONDS", value_parser = backend::timeout, conflicts_with = "now")]
-    timeout: Option<u32>,
-
-    /// Close every open flow at once, at both ends
-    #[arg(long)]
-    now: bool,
+    #[command(flatten)]
+    leave: LeaveArgs,
 }
 
 pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
-    let how = Deregister {
-        timeout: args.timeout,
-        now: args.now,
-    };
+    let how = (&args.leave).into();
     let deleted = client.delete(&args.lb, &how).await?;
-    ui.result(&deleted, || describe(&deleted, args.now))?;
+    ui.result(&deleted, || describe(&deleted, args.leave.now))?;
     Ok(Exit::Done)
 }
 

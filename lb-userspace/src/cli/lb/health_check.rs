@@ -2,7 +2,7 @@
 
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, table, ui::Ui},
+    cli::{error::CliError, exit::Exit, table, ui::Ui},
     wire::HealthCheck,
 };
 

@@ -3,7 +3,7 @@
 use super::listener;
 use crate::{
     api::client::Client,
-    cli::{Exit, error::CliError, table::Table, ui::Ui, words},
+    cli::{error::CliError, exit::Exit, table::Table, ui::Ui, words},
     wire::LoadBalancers,
 };
 
@@ -25,7 +25,7 @@ fn render(all: &LoadBalancers) -> String {
     }
     let mut table = Table::new(["NAME", "MODE", "LISTENERS", ">TAKING NEW", ">FLOWS"]);
     for lb in &all.load_balancers {
-        let listeners: Vec<_> = lb.listeners.iter().map(listener).collect();
+        let listeners: Vec<_> = lb.listeners.iter().map(listener::shown).collect();
         let taking_new = lb.backends.iter().filter(|b| b.takes_new).count();
         let flows: u64 = lb.backends.iter().map(|b| b.flows).sum();
         table.row([

@@ -4,14 +4,17 @@ mod create;
 mod delete;
 mod health_check;
 mod list;
+mod listener;
 mod show;
 
 use clap::Subcommand;
 
-pub(super) use self::create::{ListenerSpec, ModeArg};
-
-use super::{Exit, error::CliError, ui::Ui};
-use crate::{api::client::Client, model::Protocol, wire::Listener};
+pub(super) use self::{
+    create::ModeArg,
+    listener::{ListenerSpec, shown as listener},
+};
+use super::{error::CliError, exit::Exit, ui::Ui};
+use crate::api::client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -36,28 +39,5 @@ pub(super) async fn run(command: Command, client: &Client, ui: &Ui) -> Result<Ex
         Command::Create(args) => create::run(*args, client, ui).await,
         Command::HealthCheck(args) => health_check::run(*args, client, ui).await,
         Command::Delete(args) => delete::run(&args, client, ui).await,
-    }
-}
-
-pub(super) fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
-}
-
-/// As it is typed for `lb create`: `tcp:10.0.0.100:80`, and where it leads.
-pub(super) fn listener(listener: &Listener) -> String {
-    let Listener {
-        address,
-        port,
-        backend_port,
-        ..
-    } = listener;
-    let protocol = protocol(listener.protocol);
-    let socket = std::net::SocketAddr::new(*address, *port);
-    match backend_port {
-        Some(to) if to != port => format!("{protocol}:{socket} -> {to}"),
-        _ => format!("{protocol}:{socket}"),
     }
 }

@@ -4,8 +4,9 @@ use super::{health_check, listener};
 use crate::{
     api::client::Client,
     cli::{
-        Exit, attributes, backend,
+        attributes, backend,
         error::CliError,
+        exit::Exit,
         table,
         ui::{STRONG, Ui},
     },
@@ -30,7 +31,11 @@ pub(super) fn render(lb: &LoadBalancer) -> String {
         ("mode", lb.mode.name().to_owned()),
         ("created", lb.created.clone()),
     ];
-    facts.extend(lb.listeners.iter().map(|l| ("listener", listener(l))));
+    facts.extend(
+        lb.listeners
+            .iter()
+            .map(|l| ("listener", listener::shown(l))),
+    );
     facts.extend(attributes::facts(&lb.attributes));
     if let Some(check) = &lb.health_check {
         facts.extend(health_check::facts(check));

@@ -23,7 +23,7 @@ use self::{
     rates::Rates,
     view::View,
 };
-use super::{Exit, error::CliError, ui::Ui};
+use super::{error::CliError, exit::Exit, ui::Ui};
 use crate::api::client::Client;
 
 /// How soon news and a signal are noticed.

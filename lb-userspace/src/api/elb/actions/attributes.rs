@@ -5,9 +5,15 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened};
+use super::action::{Action, lb_name};
 use crate::{
-    api::elb::extras::{AccessLog, Extras},
+    api::elb::{
+        desk::Desk,
+        errors::{Code, Refusal, shortened},
+        extras::{AccessLog, Extras},
+        form::Params,
+        xml::Xml,
+    },
     model::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
     wire::{Attributes, AttributesPatch, ConnectionDrainingPatch},
 };

@@ -1,7 +1,10 @@
 //! How a load balancer is shown.
 
-use super::{Xml, listeners, policies};
-use crate::{api::elb::desk::Known, wire::HealthCheck};
+use super::{listeners, policies};
+use crate::{
+    api::elb::{desk::Known, xml::Xml},
+    wire::HealthCheck,
+};
 
 /// Seconds that a check may take unless told otherwise.
 const TIMEOUT: u32 = 5;

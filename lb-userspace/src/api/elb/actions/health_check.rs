@@ -1,7 +1,14 @@
 //! `ConfigureHealthCheck`.
 
-use super::{Action, Desk, Params, Refusal, Xml, describe, lb_name};
-use crate::{model::Target, wire::HealthCheck};
+use super::{
+    action::{Action, lb_name},
+    describe,
+};
+use crate::{
+    api::elb::{desk::Desk, errors::Refusal, form::Params, xml::Xml},
+    model::Target,
+    wire::HealthCheck,
+};
 
 #[derive(Debug)]
 pub(super) struct Configure {

@@ -3,9 +3,17 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened, tags};
+use super::{
+    action::{Action, lb_name},
+    tags,
+};
 use crate::{
-    api::elb::desk::Known,
+    api::elb::{
+        desk::{Desk, Known},
+        errors::{Code, Refusal, shortened},
+        form::Params,
+        xml::Xml,
+    },
     control,
     state::life::{self, REGISTERING, UNHEALTHY},
     wire::{Backend, Deregister as How, NewBackend, State},

@@ -3,8 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened};
-use crate::api::elb::extras::Extras;
+use super::action::{Action, lb_name};
+use crate::api::elb::{
+    desk::Desk,
+    errors::{Code, Refusal, shortened},
+    extras::Extras,
+    form::Params,
+    xml::Xml,
+};
 
 type Labels = BTreeSet<String>;
 

@@ -1,7 +1,10 @@
 //! `DescribeAccountLimits`, and lists that are answered in pages.
 
-use super::{Action, Desk, Params, Refusal, Xml};
-use crate::model::{Counted, Room};
+use super::action::Action;
+use crate::{
+    api::elb::{desk::Desk, errors::Refusal, form::Params, xml::Xml},
+    model::{Counted, Room},
+};
 
 const PAGE_MOST: usize = 400;
 

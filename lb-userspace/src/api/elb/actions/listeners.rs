@@ -1,7 +1,16 @@
 //! Listeners: TCP, and HTTP forwarded as TCP. ebb ends no TLS, and says so.
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, shortened};
-use crate::{api::elb::desk::Known, model::Protocol, wire::types};
+use super::action::{Action, lb_name};
+use crate::{
+    api::elb::{
+        desk::{Desk, Known},
+        errors::{Code, Refusal, shortened},
+        form::Params,
+        xml::Xml,
+    },
+    model::Protocol,
+    wire::types,
+};
 
 const PORTS: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
 

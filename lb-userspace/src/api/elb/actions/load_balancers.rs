@@ -1,15 +1,19 @@
 //! `CreateLoadBalancer`, `DeleteLoadBalancer`, `DescribeLoadBalancers`.
 
 use super::{
-    Action, Code, Desk, Params, Refusal, Xml, describe, labels, lb_name,
+    action::{Action, lb_name},
+    describe, labels,
     limits::Page,
     listeners::{self, Listener},
-    shortened, tags,
+    tags,
 };
 use crate::{
     api::elb::{
-        desk::Known,
+        desk::{Desk, Known},
+        errors::{Code, Refusal, shortened},
         extras::{Extras, Scheme},
+        form::Params,
+        xml::Xml,
     },
     control,
     model::{Mode, NAME_MAX},

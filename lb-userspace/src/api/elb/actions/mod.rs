@@ -5,8 +5,9 @@
 //! - [`listeners`], [`instances`], [`health_check`], [`attributes`]: what they
 //!   are made of;
 //! - [`tags`], [`labels`], [`policies`]: what is only remembered;
-//! - [`limits`]: how many there may be.
+//! - [`limits`]: how many there may be; [`action`]: what all of them are.
 
+mod action;
 mod attributes;
 mod describe;
 mod health_check;
@@ -18,6 +19,7 @@ mod load_balancers;
 mod policies;
 mod tags;
 
+use self::action::Action;
 use super::{
     desk::Desk,
     errors::{Code, Refusal, shortened},
@@ -29,16 +31,6 @@ use super::{
 const VERSION: &str = "2012-06-01";
 /// The edition for the later load balancers, which sign alike.
 const VERSION_2: &str = "2015-12-01";
-
-/// One action: read whole and checked, then run.
-trait Action: Sized + Send {
-    const NAME: &'static str;
-
-    fn read(params: &mut Params) -> Result<Self, Refusal>;
-
-    /// Answers with what goes into the action's result element.
-    fn run(self, desk: &Desk) -> impl Future<Output = Result<Xml, Refusal>> + Send;
-}
 
 macro_rules! actions {
     ($($action:ty,)*) => {
@@ -141,9 +133,4 @@ async fn perform<A: Action>(
     // On the heap, or every request would be as large as the largest action.
     let result = Box::pin(action.run(desk)).await?;
     Ok((A::NAME, result))
-}
-
-/// The parameter that nearly every action has.
-fn lb_name(params: &mut Params) -> Result<String, Refusal> {
-    params.required_text("LoadBalancerName")
 }

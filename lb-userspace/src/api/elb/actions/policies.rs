@@ -3,8 +3,17 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, lb_name, listeners, shortened};
-use crate::api::elb::{desk::Known, extras::Policy};
+use super::{
+    action::{Action, lb_name},
+    listeners,
+};
+use crate::api::elb::{
+    desk::{Desk, Known},
+    errors::{Code, Refusal, shortened},
+    extras::Policy,
+    form::Params,
+    xml::Xml,
+};
 
 const APP_COOKIE: &str = "AppCookieStickinessPolicyType";
 const LB_COOKIE: &str = "LBCookieStickinessPolicyType";

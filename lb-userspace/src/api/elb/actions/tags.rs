@@ -6,8 +6,13 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Action, Code, Desk, Params, Refusal, Xml, shortened};
-use crate::api::elb::desk::Known;
+use super::action::Action;
+use crate::api::elb::{
+    desk::{Desk, Known},
+    errors::{Code, Refusal, shortened},
+    form::Params,
+    xml::Xml,
+};
 
 /// Of a tag that names an instance.
 pub(super) const INSTANCE: &str = "ebb:instance:";
