@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::{
     model::{
-        Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, HealthCheck, LbName,
-        LbSpec, Leave, ListenerKey, Weight,
+        Attribute, Attributes, AttributesSpec, BackendId, BackendSpec, Declaration, HealthCheck,
+        LbName, LbSpec, Leave, ListenerKey, Weight,
     },
     state::{State, desired::LoadBalancer},
     wire::{Step, StepAction},
@@ -370,29 +370,9 @@ impl Edit {
             }
             Self::SetAttributes(lb, spec, now) => {
                 let to = now.with(*spec);
-                let keys = [
-                    (
-                        "connection_draining.enabled",
-                        now.draining.to_string(),
-                        to.draining.to_string(),
-                    ),
-                    (
-                        "connection_draining.timeout",
-                        now.drain_timeout.to_string(),
-                        to.drain_timeout.to_string(),
-                    ),
-                    (
-                        "idle_timeout",
-                        now.idle_timeout.to_string(),
-                        to.idle_timeout.to_string(),
-                    ),
-                    (
-                        "close_rate",
-                        now.close_rate.to_string(),
-                        to.close_rate.to_string(),
-                    ),
-                ];
-                keys.into_iter()
+                Attribute::ALL
+                    .into_iter()
+                    .map(|attribute| (attribute.file(), attribute.of(now), attribute.of(&to)))
                     .filter(|(_, from, to)| from != to)
                     .map(|(key, from, to)| {
                         let detail = Some(format!("{from} → {to}"));

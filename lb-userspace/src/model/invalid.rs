@@ -8,6 +8,8 @@ use super::health_check::BadCheck;
 pub const DRAIN_TIMEOUT: std::ops::RangeInclusive<u32> = 1..=3600;
 /// The seconds that an established flow may be silent for.
 pub const IDLE_TIMEOUT: std::ops::RangeInclusive<u32> = 1..=4000;
+/// Forced closes per second; 0 is no limit.
+pub const CLOSE_RATE: std::ops::RangeInclusive<u32> = 0..=u32::MAX;
 /// The shares that a backend may have.
 pub const WEIGHT: std::ops::RangeInclusive<u16> = 1..=1000;
 /// The longest name of a load balancer, as of the Classic ELB.

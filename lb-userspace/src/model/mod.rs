@@ -5,12 +5,14 @@
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
 //! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
+//!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
 //!   load balancer can be checked against alone;
 //! - [`standing`], [`roster`]: whom health checks look at, and what they found;
 //! - [`tables`]: how much of everything there may be;
 //! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`]: facts of one.
 
+mod attribute;
 mod attributes;
 mod counters;
 mod drain;
@@ -27,12 +29,13 @@ mod target;
 mod together;
 mod values;
 
+pub use attribute::{Attribute, Takes, Unit, Value};
 pub use attributes::{Attributes, AttributesSpec};
 pub use counters::BackendCounters;
 pub use drain::{Drain, DrainOutcome, Leave};
 pub use health_check::{AskedCheck, BadCheck, HealthCheck, INTERVAL, TIMEOUT};
 pub use index::{BackendIndex, Epoch, LbIndex};
-pub use invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
+pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 pub use lb_common::mode::Mode;
 pub use listener::{ListenerKey, NotAListener, Protocol};
 pub use next_hop::NextHop;

@@ -3,29 +3,18 @@
 use std::{ops::RangeInclusive, str::FromStr};
 
 use crate::{
-    model::{DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    model::{Attribute, Takes, Unit, Value},
     suggest::nearest,
     wire::AttributesPatch,
 };
 
-const KEYS: [&str; 4] = [
-    "connection-draining.enabled",
-    "connection-draining.timeout",
-    "idle-timeout",
-    "close-rate",
-];
-
+/// Which attribute shall be what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Assignment {
-    DrainingEnabled(bool),
-    DrainingTimeout(u32),
-    IdleTimeout(u32),
-    CloseRate(u32),
-}
+pub(in crate::cli) struct Assignment(Attribute, Value);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli) enum AssignmentError {
-    #[error("it has no \"=\"; an attribute is set as KEY=VALUE, as in idle-timeout=350")]
+    #[error("it has no \"=\"; an attribute is set as KEY=VALUE, for example idle-timeout=350")]
     NoValue,
     #[error("there is no attribute \"{key}\"; {}", meant(*nearest))]
     UnknownKey {
@@ -34,19 +23,21 @@ pub(in crate::cli) enum AssignmentError {
     },
     #[error("\"{0}\" is neither true nor false")]
     Flag(String),
-    #[error("\"{value}\" is not a whole number from {least} to {most}{unit}")]
+    #[error("\"{value}\" is not a whole number from {} to {} ({unit})", range.start(), range.end())]
     Number {
         value: String,
-        least: u32,
-        most: u32,
-        unit: &'static str,
+        range: RangeInclusive<u32>,
+        unit: Unit,
     },
 }
 
 fn meant(nearest: Option<&str>) -> String {
     match nearest {
         Some(key) => format!("did you mean \"{key}\"?"),
-        None => format!("there are {}", KEYS.join(", ")),
+        None => format!(
+            "the attributes are {}",
+            Attribute::ALL.map(Attribute::command_line).join(", ")
+        ),
     }
 }
 
@@ -55,19 +46,19 @@ impl FromStr for Assignment {
 
     fn from_str(typed: &str) -> Result<Self, Self::Err> {
         let (key, value) = typed.split_once('=').ok_or(AssignmentError::NoValue)?;
-        // The configuration file writes underscores.
-        match key.replace('_', "-").as_str() {
-            "connection-draining.enabled" => flag(value).map(Self::DrainingEnabled),
-            "connection-draining.timeout" => {
-                number(value, DRAIN_TIMEOUT, " (seconds)").map(Self::DrainingTimeout)
-            }
-            "idle-timeout" => number(value, IDLE_TIMEOUT, " (seconds)").map(Self::IdleTimeout),
-            "close-rate" => number(value, 0..=u32::MAX, "").map(Self::CloseRate),
-            unknown => Err(AssignmentError::UnknownKey {
+        // The configuration file's names will do as well.
+        let attribute = Attribute::ALL
+            .into_iter()
+            .find(|attribute| [attribute.command_line(), attribute.file()].contains(&key))
+            .ok_or_else(|| AssignmentError::UnknownKey {
                 key: key.to_owned(),
-                nearest: nearest(unknown, KEYS),
-            }),
-        }
+                nearest: nearest(key, Attribute::ALL.map(Attribute::command_line)),
+            })?;
+        let value = match attribute.takes() {
+            Takes::Flag => Value::Flag(flag(value)?),
+            Takes::Number(range, unit) => Value::Number(number(value, range, unit)?),
+        };
+        Ok(Self(attribute, value))
     }
 }
 
@@ -77,19 +68,14 @@ fn flag(value: &str) -> Result<bool, AssignmentError> {
         .map_err(|_| AssignmentError::Flag(value.to_owned()))
 }
 
-fn number(
-    value: &str,
-    range: RangeInclusive<u32>,
-    unit: &'static str,
-) -> Result<u32, AssignmentError> {
+fn number(value: &str, range: RangeInclusive<u32>, unit: Unit) -> Result<u32, AssignmentError> {
     value
         .parse()
         .ok()
         .filter(|n| range.contains(n))
         .ok_or_else(|| AssignmentError::Number {
             value: value.to_owned(),
-            least: *range.start(),
-            most: *range.end(),
+            range,
             unit,
         })
 }
@@ -97,18 +83,17 @@ fn number(
 /// All of them as one change; of the same key, the last counts.
 pub(in crate::cli) fn patch(assignments: &[Assignment]) -> AttributesPatch {
     let mut patch = AttributesPatch::default();
-    for assignment in assignments {
-        match *assignment {
-            Assignment::DrainingEnabled(enabled) => {
-                let draining = patch.connection_draining.get_or_insert_default();
-                draining.enabled = Some(enabled);
+    for Assignment(attribute, value) in assignments {
+        let draining = &mut patch.connection_draining;
+        match attribute {
+            Attribute::DrainingEnabled => {
+                draining.get_or_insert_default().enabled = value.flag();
             }
-            Assignment::DrainingTimeout(timeout) => {
-                let draining = patch.connection_draining.get_or_insert_default();
-                draining.timeout = Some(timeout);
+            Attribute::DrainingTimeout => {
+                draining.get_or_insert_default().timeout = value.number();
             }
-            Assignment::IdleTimeout(timeout) => patch.idle_timeout = Some(timeout),
-            Assignment::CloseRate(rate) => patch.close_rate = Some(rate),
+            Attribute::IdleTimeout => patch.idle_timeout = value.number(),
+            Attribute::CloseRate => patch.close_rate = value.number(),
         }
     }
     patch
@@ -151,7 +136,10 @@ mod tests {
                 "conection-draining.timeout=3",
                 "did you mean \"connection-draining.timeout\"?",
             ),
-            ("colour=red", "there are connection-draining.enabled"),
+            (
+                "colour=red",
+                "the attributes are connection-draining.enabled",
+            ),
             ("connection-draining.enabled=yes", "neither true nor false"),
             ("connection-draining.timeout=0", "from 1 to 3600"),
             ("connection-draining.timeout=3601", "from 1 to 3600"),

@@ -4,6 +4,8 @@ mod assignment;
 mod set;
 mod show;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use clap::Subcommand;
 

@@ -10,16 +10,11 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Keys:
-  connection-draining.enabled  true or false: off, deregistration and ill health
-                               close flows at once
-  connection-draining.timeout  1 to 3600 seconds; for drains that begin later
-  idle-timeout                 1 to 4000 seconds
-  close-rate                   forced closes per second; 0 is no limit
-
-Example:
-  ebb attributes set web connection-draining.timeout=600 idle-timeout=350")]
+#[command(after_help = format!(
+    "Keys:\n{}\nExample:\n  \
+     ebb attributes set web connection-draining.timeout=600 idle-timeout=350",
+    shown::keys()
+))]
 pub(in crate::cli) struct Args {
     /// The load balancer's name
     #[arg(value_name = "LB")]

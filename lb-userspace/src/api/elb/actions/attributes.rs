@@ -258,3 +258,86 @@ fn write_access_log(xml: &mut Xml, log: &AccessLog) {
         xml.text("S3BucketPrefix", prefix);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{self, Attribute, Takes};
+
+    fn modify(of: &[(&str, String)]) -> Result<Modify, Refusal> {
+        let mut form = "LoadBalancerName=web".to_owned();
+        for (name, value) in of {
+            form.push_str(&format!("&LoadBalancerAttributes.{name}={value}"));
+        }
+        let mut params = Params::parse(form.as_bytes())?;
+        let modify = Modify::read(&mut params)?;
+        params.finish()?;
+        Ok(modify)
+    }
+
+    /// Of those that the table of all attributes gives a name in this API.
+    #[test]
+    fn the_attributes_have_the_names_and_the_bounds_of_the_table() {
+        let ours: Vec<_> = Attribute::ALL
+            .into_iter()
+            .filter_map(|attribute| Some((attribute, attribute.query_api()?)))
+            .collect();
+        let with = |changed: Attribute, to: &str| {
+            let value = |attribute: Attribute| {
+                if attribute == changed {
+                    to.to_owned()
+                } else {
+                    attribute.default().to_string()
+                }
+            };
+            let form: Vec<_> = ours.iter().map(|(a, name)| (*name, value(*a))).collect();
+            modify(&form)
+        };
+        for (attribute, name) in &ours {
+            let Takes::Number(range, _) = attribute.takes() else {
+                let read = with(*attribute, "false").unwrap();
+                assert_eq!(read.draining.unwrap().enabled, Some(false), "{name}");
+                continue;
+            };
+            for good in [range.start(), range.end()] {
+                let read = with(*attribute, &good.to_string()).unwrap();
+                let numbers = [read.draining.unwrap().timeout, read.idle_timeout];
+                assert!(numbers.contains(&Some(*good)), "{name}: {numbers:?}");
+            }
+            for bad in [range.start() - 1, range.end() + 1] {
+                let refusal = with(*attribute, &bad.to_string()).unwrap_err();
+                assert!(refusal.message.contains(name), "{}", refusal.message);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_names_of_the_table() {
+        let all = Shown {
+            draining: true,
+            idle_timeout: true,
+            cross_zone: false,
+            access_log: false,
+            additional: false,
+        };
+        let mut xml = Xml::default();
+        let attributes = Attributes::from(model::Attributes::default());
+        all.write(&mut xml, attributes, &Extras::default());
+        let mut expected = Xml::default();
+        expected.within("LoadBalancerAttributes", |xml| {
+            let ours = Attribute::ALL.into_iter();
+            let mut ours: Vec<_> = ours.filter_map(|a| Some((a.query_api()?, a))).collect();
+            while let Some(group) = ours.first().and_then(|(name, _)| name.split('.').next()) {
+                let inside = |name: &str| name.split('.').next() == Some(group);
+                xml.within(group, |xml| {
+                    for (name, attribute) in ours.iter().filter(|(name, _)| inside(name)) {
+                        let (_, leaf) = name.split_once('.').unwrap();
+                        xml.text(leaf, attribute.default());
+                    }
+                });
+                ours.retain(|(name, _)| !inside(name));
+            }
+        });
+        assert_eq!(format!("{xml:?}"), format!("{expected:?}"));
+    }
+}
