@@ -22,9 +22,10 @@ use etherparse::{
     icmpv6::NeighborAdvertisementHeader,
 };
 
-use crate::packet_socket::{self, PacketSocket};
-
-type Mac = [u8; 6];
+use crate::{
+    model::Mac,
+    packet_socket::{self, PacketSocket},
+};
 
 const BROADCAST: Mac = [0xff; 6];
 /// All nodes of a link (RFC 4291, section 2.7.1), and the MAC address of that

@@ -12,9 +12,9 @@ use std::{
 use lb_userspace::{
     dataplane::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
-        bpf::{Config, Kernel, StartError, UdpTimeouts, XdpMode, unload},
+        bpf::{Config, Kernel, StartError, unload},
     },
-    model::{ListenerKey, Mode, Protocol, TableSizes},
+    model::{ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts, XdpMode},
     object,
 };
 use tests::lab::{

@@ -3,13 +3,13 @@
 
 use std::{fs::File, io::Read as _, path::PathBuf};
 
-use super::AgentError;
+use super::error::AgentError;
 use crate::config::{
     Document, Exposed, Host, LONGEST_DOCUMENT, Purpose, Settings, check_secret_file,
 };
 
 /// The longest configuration file.
-pub(super) const LONGEST_FILE: u64 = LONGEST_DOCUMENT as u64;
+const LONGEST_FILE: u64 = LONGEST_DOCUMENT as u64;
 
 /// Which file the agent is configured by, and what the command line says
 /// beside it.

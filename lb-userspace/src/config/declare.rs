@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     diagnostic::{At, Findings, Span},
-    document::{address, one_of},
+    value::{address, one_of},
     written::{WrittenAttributes, WrittenBackend, WrittenHealthCheck, WrittenLb, WrittenListener},
 };
 use crate::{

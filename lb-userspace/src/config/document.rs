@@ -1,20 +1,18 @@
 //! A whole document: from text to settings and a declaration, or to everything
 //! that is wrong with it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use super::{
     declare::declaration,
-    diagnostic::{At, Diagnostic, Findings, Span},
+    diagnostic::{Diagnostic, Findings},
     host::Host,
+    purpose::Purpose,
     settings::Settings,
     understand::settings,
     written,
 };
-use crate::{
-    model::{Declaration, LbName, spec},
-    suggest::nearest,
-};
+use crate::model::{Declaration, LbName};
 
 /// Bytes of the longest document: one of 65,535 backends, with names of the usual
 /// length, is half of it.
@@ -29,18 +27,6 @@ pub struct Document {
     /// Where each load balancer is declared, for errors that come later.
     places: BTreeMap<LbName, (usize, usize)>,
     file: String,
-}
-
-/// What a document is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To run the agent: the settings must be there and fit the host.
-    Agent,
-    /// To run the agent on interfaces that are named elsewhere: those of the
-    /// document, if any, do not count.
-    AgentOn,
-    /// To declare load balancers; settings may be there, and must be valid.
-    Apply,
 }
 
 impl Document {
@@ -103,45 +89,6 @@ impl Document {
             column,
             message,
             hint,
-        }
-    }
-}
-
-/// The choice that was written, or a finding.
-pub(super) fn one_of<T: Copy>(
-    written: &At<String>,
-    what: &str,
-    choices: &[(&'static str, T)],
-    findings: &mut Findings<'_>,
-) -> Option<T> {
-    let found = choices.iter().find(|(name, _)| *name == written.value);
-    if found.is_none() {
-        let names = || choices.iter().map(|(name, _)| *name);
-        let hint = match nearest(&written.value, names()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
-        };
-        let shown: String = written.value.chars().take(64).collect();
-        let message = format!("{shown:?} is not {what}");
-        findings.add(&written.span, message, Some(hint));
-    }
-    found.map(|(_, value)| *value)
-}
-
-/// The address that was written, or a finding.
-pub(super) fn address(
-    text: &str,
-    span: &Span,
-    what: &'static str,
-    findings: &mut Findings<'_>,
-) -> Option<IpAddr> {
-    match text.parse() {
-        Ok(address) => findings.keep(span, spec::unicast(address, what)),
-        Err(_) => {
-            let shown: String = text.chars().take(64).collect();
-            let message = format!("{shown:?} is not an IP address");
-            findings.add(span, message, None);
-            None
         }
     }
 }

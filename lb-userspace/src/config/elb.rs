@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     diagnostic::{At, Findings},
-    document::address,
     entrance::{Entrance, entrance},
+    value::address,
     written::WrittenElbApi,
 };
 use crate::model::BackendId;

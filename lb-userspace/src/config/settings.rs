@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::{
-    dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
-    model::TableSizes,
-};
+use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]

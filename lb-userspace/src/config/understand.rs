@@ -12,17 +12,15 @@ use lb_common::{limits::MOST_INDICES, maglev};
 use super::{
     console::console,
     diagnostic::{At, Findings},
-    document::{Purpose, address, one_of},
     elb::elb_api,
     hook::hooks,
     host::Host,
+    purpose::Purpose,
     settings::{Ipip, Nat, Settings},
+    value::{address, one_of},
     written::{Written, WrittenIpip, WrittenNat, WrittenTables, WrittenUdp},
 };
-use crate::{
-    dataplane::bpf::{TunnelSource, UdpTimeouts, XdpMode},
-    model::TableSizes,
-};
+use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 pub(super) fn settings(
     written: Written,

@@ -215,7 +215,8 @@ mod tests {
             up: true,
             loopback: false,
             mac: None,
-            mtu: None,
+            mtu: 1500,
+            xdp: None,
         }
     }
 

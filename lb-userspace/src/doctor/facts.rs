@@ -160,7 +160,7 @@ fn interface(name: &str) -> InterfaceFacts {
         name: name.to_owned(),
         is_there: link.is_some(),
         up: link.as_ref().is_some_and(|link| link.up),
-        mtu: link.as_ref().and_then(|link| link.mtu),
+        mtu: link.as_ref().map(|link| link.mtu),
         driver: ethtool("-i", name).and_then(|text| {
             text.lines()
                 .find_map(|line| line.strip_prefix("driver: ").map(str::to_owned))

@@ -4,13 +4,14 @@
 //! - [`values`]: checked numbers and names; [`invalid`]: why one was refused;
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
+//! - [`XdpMode`], [`TunnelSource`], [`UdpTimeouts`]: how the kernel program is run;
 //! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
 //!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
 //!   load balancer can be checked against alone;
 //! - [`standing`], [`roster`]: whom health checks look at, and what they found;
 //! - [`tables`]: how much of everything there may be;
-//! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`]: facts of one.
+//! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`], [`Mac`]: facts of one.
 
 mod attribute;
 mod attributes;
@@ -20,6 +21,7 @@ mod health_check;
 mod index;
 mod invalid;
 mod listener;
+mod mac;
 mod next_hop;
 mod roster;
 pub mod spec;
@@ -27,7 +29,10 @@ mod standing;
 mod tables;
 mod target;
 mod together;
+mod tunnel;
+mod udp;
 mod values;
+mod xdp_mode;
 
 pub use attribute::{Attribute, Takes, Unit, Value};
 pub use attributes::{Attributes, AttributesSpec};
@@ -38,6 +43,7 @@ pub use index::{BackendIndex, Epoch, LbIndex};
 pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 pub use lb_common::mode::Mode;
 pub use listener::{ListenerKey, NotAListener, Protocol};
+pub use mac::Mac;
 pub use next_hop::NextHop;
 pub use roster::{HealthReport, Key, Roster, Subject};
 pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};
@@ -45,4 +51,7 @@ pub use standing::{Standing, THRESHOLD, Thresholds};
 pub use tables::{Counted, Full, Room, TableSizes};
 pub use target::{Ask, BadTarget, PATH_MAX, Path, Target};
 pub use together::Together;
+pub use tunnel::TunnelSource;
+pub use udp::UdpTimeouts;
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};
+pub use xdp_mode::XdpMode;

@@ -1,17 +1,17 @@
 //! Questions to the kernel by netlink, and their answers.
 
-use std::{io, marker::PhantomData};
+use std::{io, marker::PhantomData, net::IpAddr};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NetlinkSerializable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// A socket to ask by, in the messages of one of netlink's protocols. Calls
 /// block, for as long as the kernel needs.
-pub(crate) struct Asker<M = RouteNetlinkMessage> {
+pub(super) struct Asker<M = RouteNetlinkMessage> {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
@@ -20,11 +20,11 @@ pub(crate) struct Asker<M = RouteNetlinkMessage> {
 
 /// Longer than any message or part of a dump that the kernel sends (it goes up
 /// to 32 KiB).
-pub(crate) const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 
 impl Asker {
     /// To rtnetlink.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         Self::speaking(NETLINK_ROUTE)
     }
 }
@@ -33,7 +33,7 @@ impl<M> Asker<M>
 where
     M: NetlinkSerializable + NetlinkDeserializable,
 {
-    pub(crate) fn speaking(protocol: isize) -> io::Result<Self> {
+    pub(super) fn speaking(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -46,7 +46,7 @@ where
     }
 
     /// Sends a request and reads what comes back, to its end.
-    pub(crate) fn ask(&mut self, message: M, flags: u16) -> io::Result<Vec<M>> {
+    pub(super) fn ask(&mut self, message: M, flags: u16) -> io::Result<Vec<M>> {
         self.sequence = self.sequence.wrapping_add(1);
         let payload = NetlinkPayload::InnerMessage(message);
         let mut request = NetlinkMessage::new(NetlinkHeader::default(), payload);
@@ -94,7 +94,7 @@ where
 }
 
 /// The messages in a datagram.
-pub(crate) fn messages<M: NetlinkDeserializable>(
+pub(super) fn messages<M: NetlinkDeserializable>(
     mut bytes: &[u8],
 ) -> impl Iterator<Item = io::Result<NetlinkMessage<M>>> {
     const HEADER: usize = 16;
@@ -111,4 +111,27 @@ pub(crate) fn messages<M: NetlinkDeserializable>(
         bytes = bytes.get(next..).unwrap_or_default();
         Some(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string())))
     })
+}
+
+pub(super) fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_message_ends_the_datagram() {
+        assert_eq!(messages::<RouteNetlinkMessage>(&[]).count(), 0);
+        assert_eq!(messages::<RouteNetlinkMessage>(&[1, 2, 3]).count(), 0);
+        // A length of zero, which would never get on.
+        let mut results = messages::<RouteNetlinkMessage>(&[0; 32]);
+        assert!(results.next().unwrap().is_err());
+        assert!(results.next().unwrap().is_err());
+        assert!(results.next().is_none());
+    }
 }

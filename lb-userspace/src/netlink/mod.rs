@@ -1,51 +1,39 @@
-//! The host's interfaces and addresses, asked and changed through rtnetlink;
-//! and [`owner`]: whose a connection within it is.
+//! Everything that speaks netlink: the rest of the house has its facts and words,
+//! and sees no message.
+//!
+//! - [`ask`]: a question and its answers, in any of netlink's protocols;
+//! - [`link`], [`address`], [`route`], [`neighbour`]: what the host has (rtnetlink),
+//!   each with its questions and what an answer says; [`Netlink`] asks them;
+//! - [`notices`]: what the kernel tells of itself when that changes;
+//! - [`owner`]: whose a connection within the host is (`sock_diag`).
 //!
 //! Of the network namespace that the thread is in, unlike `/sys/class/net`,
 //! which shows that of whoever mounted it.
 
-pub(crate) mod ask;
+mod address;
+mod ask;
+mod link;
+mod neighbour;
+mod notices;
 pub(crate) mod owner;
+mod route;
 
 use std::{io, net::IpAddr};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage as Message,
-    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-};
+use netlink_packet_route::RouteNetlinkMessage as Message;
 
 use self::ask::Asker;
-
-/// An interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    pub index: u32,
-    pub name: String,
-    pub up: bool,
-    pub loopback: bool,
-    /// None if it is not Ethernet.
-    pub mac: Option<[u8; 6]>,
-    pub mtu: Option<u32>,
-}
-
-/// An address on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address {
-    /// The interface's index.
-    pub link: u32,
-    pub address: IpAddr,
-    /// How many of its bits the hosts on the link have in common.
-    pub prefix: u8,
-}
+pub use self::{
+    address::Address,
+    link::{Link, XdpAttached},
+    neighbour::{Neighbour, NeighbourIs},
+    notices::{Notice, Notices},
+    route::{Route, RouteKind},
+};
 
 /// A socket to rtnetlink. Calls block, for as long as the kernel needs.
 pub struct Netlink(Asker);
-
-/// A lifetime without end.
-const FOREVER: u32 = u32::MAX;
 
 impl Netlink {
     /// # Errors
@@ -57,36 +45,15 @@ impl Netlink {
     /// # Errors
     /// When the kernel does not answer.
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
-        let answers = self
-            .0
-            .ask(Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
-        Ok(answers.iter().filter_map(link).collect())
+        let answers = self.0.ask(link::question(), NLM_F_DUMP)?;
+        Ok(answers.iter().filter_map(link::link).collect())
     }
 
     /// # Errors
     /// When the kernel does not answer.
     pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
-        let question = Message::GetAddress(AddressMessage::default());
-        let answers = self.0.ask(question, NLM_F_DUMP)?;
-        Ok(answers.iter().filter_map(address).collect())
-    }
-
-    /// Who is known to be behind a link, and to answer.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn neighbours(&mut self, link: u32) -> io::Result<Vec<IpAddr>> {
-        let question = Message::GetNeighbour(NeighbourMessage::default());
-        let answers = self.0.ask(question, NLM_F_DUMP)?;
-        Ok(answers
-            .iter()
-            .filter_map(|answer| match answer {
-                Message::NewNeighbour(message) if message.header.ifindex == link => {
-                    neighbour(message)
-                }
-                _ => None,
-            })
-            .collect())
+        let answers = self.0.ask(address::question(), NLM_F_DUMP)?;
+        Ok(answers.iter().filter_map(address::address).collect())
     }
 
     /// Puts an address on a link, for one host: no route comes with it, and
@@ -96,130 +63,96 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses; `AlreadyExists` if it is there.
     pub fn add_address(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
-        let mut message = about(link, address);
-        if address.is_ipv6() {
-            message.header.flags = AddressHeaderFlags::Nodad;
-            let mut lifetime = CacheInfo::default();
-            lifetime.ifa_preferred = 0;
-            lifetime.ifa_valid = FOREVER;
-            message
-                .attributes
-                .push(AddressAttribute::CacheInfo(lifetime));
-        }
+        let message = Message::NewAddress(address::new(link, address));
         let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-        self.0.ask(Message::NewAddress(message), flags).map(drop)
+        self.0.ask(message, flags).map(drop)
     }
 
     /// # Errors
     /// When the kernel refuses; `AddrNotAvailable` if it is not there.
     pub fn remove_address(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
-        let question = Message::DelAddress(about(link, address));
-        self.0.ask(question, NLM_F_ACK).map(drop)
+        let message = Message::DelAddress(address::about(link, address));
+        self.0.ask(message, NLM_F_ACK).map(drop)
+    }
+
+    /// Where a packet to this address would be sent.
+    ///
+    /// # Errors
+    /// When there is no route, or the kernel does not answer.
+    pub fn route(&mut self, to: IpAddr) -> io::Result<Route> {
+        let answers = self.0.ask(route::question(to), 0)?;
+        answers.iter().find_map(route::route).ok_or_else(no_answer)
+    }
+
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn neighbour(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourIs> {
+        let question = Message::GetNeighbour(neighbour::about(ifindex, address));
+        let answers = match self.0.ask(question, 0) {
+            Ok(answers) => answers,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Ok(NeighbourIs::Unknown);
+            }
+            Err(error) => return Err(error),
+        };
+        answers
+            .iter()
+            .find_map(|answer| match answer {
+                Message::NewNeighbour(message) => neighbour::neighbour(message),
+                _ => None,
+            })
+            .map(|n| n.state)
+            .ok_or_else(no_answer)
+    }
+
+    /// All neighbours that the kernel knows.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
+        let answers = self.0.ask(neighbour::question(), NLM_F_DUMP)?;
+        Ok(answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Message::NewNeighbour(message) => neighbour::neighbour(message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Who is known to be behind a link, and to answer.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn hosts(&mut self, link: u32) -> io::Result<Vec<IpAddr>> {
+        let answers = self.0.ask(neighbour::question(), NLM_F_DUMP)?;
+        Ok(answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Message::NewNeighbour(message) if message.header.ifindex == link => {
+                    neighbour::host(message)
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Makes the kernel find out, or confirm, who has this address, as if it had
+    /// a packet for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn solicit(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
+        let message = Message::NewNeighbour(neighbour::wanted(ifindex, address));
+        self.0.ask(message, NLM_F_CREATE | NLM_F_ACK).map(drop)
     }
 }
 
-fn about(link: u32, address: IpAddr) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.index = link;
-    (message.header.family, message.header.prefix_len) = match address {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-    };
-    message.attributes = vec![
-        AddressAttribute::Local(address),
-        AddressAttribute::Address(address),
-    ];
-    message
-}
-
-fn link(answer: &Message) -> Option<Link> {
-    let Message::NewLink(message) = answer else {
-        return None;
-    };
-    let name = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })?;
-    Some(Link {
-        index: message.header.index,
-        name,
-        up: message.header.flags.contains(LinkFlags::Up),
-        loopback: message.header.flags.contains(LinkFlags::Loopback),
-        mac: (message.header.link_layer_type == LinkLayerType::Ether)
-            .then(|| {
-                message
-                    .attributes
-                    .iter()
-                    .find_map(|attribute| match attribute {
-                        LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
-                        _ => None,
-                    })
-            })
-            .flatten(),
-        mtu: message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(*mtu),
-                _ => None,
-            }),
-    })
-}
-
-fn address(answer: &Message) -> Option<Address> {
-    let Message::NewAddress(message) = answer else {
-        return None;
-    };
-    // On a point-to-point link `Address` is the other end's.
-    let local = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-    let any = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-    Some(Address {
-        link: message.header.index,
-        address: local.or(any)?,
-        prefix: message.header.prefix_len,
-    })
-}
-
-/// The address of one that has answered, and that is no group.
-fn neighbour(message: &NeighbourMessage) -> Option<IpAddr> {
-    let answers = matches!(
-        message.header.state,
-        NeighbourState::Reachable
-            | NeighbourState::Stale
-            | NeighbourState::Delay
-            | NeighbourState::Probe
-            | NeighbourState::Permanent
-    );
-    let address = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                Some(IpAddr::from(*address))
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address))
-                if !address.is_unicast_link_local() =>
-            {
-                Some(IpAddr::from(*address))
-            }
-            _ => None,
-        })?;
-    (answers && !address.is_multicast()).then_some(address)
+fn no_answer() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the kernel's answer does not say what was asked",
+    )
 }
 
 #[cfg(test)]
@@ -231,7 +164,8 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let links = netlink.links().unwrap();
         let lo = links.iter().find(|link| link.loopback).unwrap();
-        assert_eq!(lo.name, "lo");
+        assert_eq!((lo.index, lo.name.as_str()), (1, "lo"));
+        assert_eq!(lo.mac, None, "loopback is not Ethernet");
         let addresses = netlink.addresses().unwrap();
         let home = addresses
             .iter()

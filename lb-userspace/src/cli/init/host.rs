@@ -34,7 +34,7 @@ pub(super) fn look() -> io::Result<Found> {
         if link.loopback || !link.up || own.is_empty() {
             continue;
         }
-        for neighbour in netlink.neighbours(link.index)? {
+        for neighbour in netlink.hosts(link.index)? {
             found.neighbours.push((neighbour, link.name.clone()));
         }
         found.interfaces.push(Interface {

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::HostInterface,
-    dataplane::bpf::XdpMode,
-    model::{Attributes, BackendId, TableSizes, Weight},
+    model::{Attributes, BackendId, TableSizes, Weight, XdpMode},
 };
 
 const GOOD: &str = r#"interfaces = ["eth0", "eth1"]

@@ -7,7 +7,7 @@ use lb_common::abi::{
     backend::{self, Backend, REACHABLE, V6},
 };
 
-use super::mac::Mac;
+use crate::model::Mac;
 
 /// The next hop to a backend, and our end of the link there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,52 +5,11 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
 
-use crate::model::TableSizes;
-
-/// How the kernel program is put on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum XdpMode {
-    /// In the driver; generic, with a warning, where that has no XDP.
-    #[default]
-    Auto,
-    /// In the driver or not at all.
-    Driver,
-    /// After the kernel has made an skb of the packet: works everywhere, slowly.
-    Generic,
-}
-
-/// The addresses that tunnels (ipip) come from: a prefix, so that a backend can
-/// spread tunnelled flows over its queues by the outer source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TunnelSource {
-    /// With its host bits zero.
-    pub address: IpAddr,
-    /// How many of its low bits vary with the flow, at most 32.
-    pub bits: u8,
-}
-
-/// What a UDP flow may be silent for: before the backend's first answer, and
-/// after it. Where only the client's side is seen (dsr, ipip), a conversation
-/// that goes on counts as answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UdpTimeouts {
-    pub unreplied: Duration,
-    pub replied: Duration,
-}
-
-impl Default for UdpTimeouts {
-    fn default() -> Self {
-        Self {
-            unreplied: Duration::from_secs(30),
-            replied: Duration::from_secs(180),
-        }
-    }
-}
+use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +147,8 @@ fn free_ports(hosts: RangeInclusive<u16>) -> Result<RangeInclusive<u16>, ConfigE
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -15,7 +15,7 @@ use aya::maps::Map;
 use bytemuck::Pod;
 use lb_common::{
     abi::{
-        address::Address,
+        address::{Addr4, Addr6, Address},
         config::Settings,
         flow::{Flow, FlowKey},
         half_open::{self, Bucket, Mark, WAYS, Way},
@@ -23,10 +23,7 @@ use lb_common::{
     hash,
 };
 
-use super::{
-    maps::Family,
-    table::{BATCH, OpenError, Shared, Table, TableError, Walk},
-};
+use super::table::{BATCH, OpenError, Shared, Table, TableError, Walk};
 
 /// One family's table.
 pub(super) struct HalfOpen<A: Address> {
@@ -34,6 +31,24 @@ pub(super) struct HalfOpen<A: Address> {
     /// For the seed of the hash.
     settings: Arc<Table<u32, Settings>>,
     family: PhantomData<fn() -> A>,
+}
+
+/// A family whose ways can be read.
+pub(super) trait HasWays: Address + PartialEq {
+    /// A way of the table, of its words.
+    fn way(words: &[AtomicU64]) -> Way<Self>;
+}
+
+impl HasWays for Addr4 {
+    fn way(words: &[AtomicU64]) -> Way<Self> {
+        copy(words)
+    }
+}
+
+impl HasWays for Addr6 {
+    fn way(words: &[AtomicU64]) -> Way<Self> {
+        copy(words)
+    }
 }
 
 /// A way of the table and its mark.
@@ -44,7 +59,7 @@ struct Place<'t> {
 
 impl Place<'_> {
     /// The entry, if there is a whole one, and its mark.
-    fn read<A: Family>(&self) -> Option<(Mark, FlowKey<A>, Flow<A>)> {
+    fn read<A: HasWays>(&self) -> Option<(Mark, FlowKey<A>, Flow<A>)> {
         let mark = Mark(self.mark.load(Ordering::Acquire));
         if !mark.is_whole() {
             return None;
@@ -60,7 +75,7 @@ impl Place<'_> {
 
 /// Copies an entry out of the table, word by word: another may be written over it
 /// meanwhile.
-pub(super) fn copy<W: Pod>(words: &[AtomicU64]) -> W {
+fn copy<W: Pod>(words: &[AtomicU64]) -> W {
     let mut way = W::zeroed();
     let copied = bytemuck::cast_slice_mut::<_, u64>(slice::from_mut(&mut way));
     for (to, from) in copied.iter_mut().zip(words) {
@@ -89,7 +104,7 @@ impl<A: Address> HalfOpen<A> {
     }
 }
 
-impl<A: Family> HalfOpen<A> {
+impl<A: HasWays> HalfOpen<A> {
     fn bucket(&self, index: u32) -> [Place<'_>; WAYS] {
         let words = &self.buckets.words()[index as usize * Self::BUCKET..][..Self::BUCKET];
         let (marks, ways) = words.split_at(WAYS);

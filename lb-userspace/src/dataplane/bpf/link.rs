@@ -21,10 +21,10 @@ use aya::programs::{
 use tracing::{debug, info, warn};
 
 use super::{
-    config::XdpMode,
     loader::{self, LoadError, Program},
     syscall,
 };
+use crate::model::XdpMode;
 
 /// Where the links are pinned.
 fn links_dir(bpffs_dir: &Path) -> PathBuf {

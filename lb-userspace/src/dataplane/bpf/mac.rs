@@ -1,7 +1,6 @@
 //! MAC addresses: as they lie in the maps, and as people write them.
 
-/// A MAC address.
-pub(super) type Mac = [u8; 6];
+use crate::model::Mac;
 
 /// As the maps have it.
 pub(super) fn words([a, b, c, d, e, f]: Mac) -> [u16; 3] {

@@ -5,7 +5,7 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
 };
 
 use aya::{
@@ -19,12 +19,12 @@ use lb_common::abi::{
     config::{Interface, Settings},
     counter::BackendCounters,
     flow::{Flow, FlowKey},
-    half_open::{Bucket, Way},
+    half_open::Bucket,
     vip::{Filter, Listener, ListenerIndex, VipKey},
 };
 
 use super::{
-    half_open::{self, HalfOpen},
+    half_open::{HalfOpen, HasWays},
     table::{OpenError, PerCpu, Table},
 };
 
@@ -32,13 +32,11 @@ use super::{
 pub(super) type Tables = ArrayOfMaps<MapData, Array<MapData, Slots>>;
 
 /// An address family with its maps.
-pub(super) trait Family: Address + Into<IpAddr> + Hash {
+pub(super) trait Family: HasWays + Into<IpAddr> + Hash {
     fn maps(maps: &Maps) -> &FamilyMaps<Self>;
     /// The address, if it is of this family.
     fn of(address: IpAddr) -> Option<Self>;
     fn any(key: FlowKey<Self>) -> AnyKey;
-    /// A way of the table of half-open flows, of its words.
-    fn way(words: &[AtomicU64]) -> Way<Self>;
 }
 
 /// The key of a flow of either family.
@@ -61,9 +59,6 @@ impl Family for Addr4 {
     fn any(key: FlowKey<Self>) -> AnyKey {
         AnyKey::V4(key)
     }
-    fn way(words: &[AtomicU64]) -> Way<Self> {
-        half_open::copy(words)
-    }
 }
 
 impl Family for Addr6 {
@@ -78,9 +73,6 @@ impl Family for Addr6 {
     }
     fn any(key: FlowKey<Self>) -> AnyKey {
         AnyKey::V6(key)
-    }
-    fn way(words: &[AtomicU64]) -> Way<Self> {
-        half_open::copy(words)
     }
 }
 

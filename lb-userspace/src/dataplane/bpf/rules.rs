@@ -10,10 +10,10 @@ use std::{
 
 use lb_common::abi::flow;
 
-use super::{clock, config::UdpTimeouts, vips::ListenerId};
+use super::{clock, vips::ListenerId};
 use crate::{
     dataplane::LbView,
-    model::{BackendIndex, Epoch, LbIndex, Mode},
+    model::{BackendIndex, Epoch, LbIndex, Mode, UdpTimeouts},
 };
 
 /// Of one load balancer.

@@ -25,11 +25,10 @@ use tracing::{info, warn};
 use super::{
     adjacency::{self, Adjacency},
     books,
-    config::{Config, TunnelSource, UdpTimeouts},
+    config::Config,
     link::{AttachError, Attached, Links},
     mac,
     maps::{Maps, Tables},
-    netlink::{Link, XdpAttached},
     rules::{BackendRule, LbRule, Rules},
     slots::{MaglevTables, Wanted},
     sources::NatSources,
@@ -38,7 +37,11 @@ use super::{
 };
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
-    model::{BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes},
+    model::{
+        BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes, TunnelSource,
+        UdpTimeouts,
+    },
+    netlink::{Link, XdpAttached},
 };
 
 /// One backend, as it is composed for the kernel.

@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    super::{mac::Mac, netlink::NeighbourIs},
-    kernel::Kernel,
+use super::kernel::Kernel;
+use crate::{
+    model::{BackendIndex, Mac},
+    netlink::NeighbourIs,
 };
-use crate::dataplane::BackendIndex;
 
 /// A neighbour on an interface: the backend itself, or the router before it.
 pub(super) type End = (u32, IpAddr);

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr};
 
-use super::super::netlink::{Neighbour, NeighbourIs, Netlink, Route};
+use crate::netlink::{Neighbour, NeighbourIs, Netlink, Route};
 
 /// Whom to ask about routes and neighbours.
 pub(super) trait Kernel {

@@ -27,14 +27,14 @@ use tracing::{debug, error, info, warn};
 
 use self::resolver::{Resolver, Unreachable};
 use super::{
-    Shared,
     adjacency::Adjacency,
     mac,
-    netlink::{Link, Netlink, Notice, Notices},
+    shared::Shared,
 };
 use crate::{
     dataplane::Event,
     model::{BackendIndex, NextHop},
+    netlink::{Link, Netlink, Notice, Notices},
 };
 
 enum Command {

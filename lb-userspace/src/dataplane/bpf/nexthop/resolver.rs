@@ -8,15 +8,14 @@ use std::{
 };
 
 use super::{
-    super::{
-        adjacency::Adjacency,
-        mac::Mac,
-        netlink::{Link, Neighbour, Route, RouteKind},
-    },
+    super::adjacency::Adjacency,
     ends::{End, Ends, Is},
     kernel::Kernel,
 };
-use crate::model::BackendIndex;
+use crate::{
+    model::{BackendIndex, Mac},
+    netlink::{Link, Neighbour, Route, RouteKind},
+};
 
 /// Why a backend cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

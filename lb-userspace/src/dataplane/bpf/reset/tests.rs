@@ -7,11 +7,11 @@ use lb_common::abi::{
 };
 
 use super::*;
-use crate::packet_socket::Frame as _;
+use crate::{model::Mac, packet_socket::Frame as _};
 
-const CLIENT_MAC: mac::Mac = [2, 0, 0, 0, 0, 0xC1];
-const OUR_MAC: mac::Mac = [2, 0, 0, 0, 0, 0x0B];
-const BACKEND_MAC: mac::Mac = [2, 0, 0, 0, 0, 0xBE];
+const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xC1];
+const OUR_MAC: Mac = [2, 0, 0, 0, 0, 0x0B];
+const BACKEND_MAC: Mac = [2, 0, 0, 0, 0, 0xBE];
 
 fn v4(text: &str) -> Addr4 {
     Addr4::from(text.parse::<std::net::Ipv4Addr>().unwrap())
@@ -97,7 +97,7 @@ fn read(frame: &Frame, outer: usize) -> Read {
     }
 }
 
-fn both(to: mac::Mac) -> [u8; 12] {
+fn both(to: Mac) -> [u8; 12] {
     [to, OUR_MAC].concat().try_into().unwrap()
 }
 

@@ -39,10 +39,11 @@ use self::{
     round::{Round, each_open},
 };
 use super::{
-    Shared, books, is_crowded,
+    books,
     kernel_log::KernelLog,
     maps::{AnyKey, Family},
     rules::Rules,
+    shared::{Shared, is_crowded},
     state::{Disowned, Pace},
     table::TableError,
 };

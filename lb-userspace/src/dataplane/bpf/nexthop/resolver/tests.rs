@@ -1,12 +1,10 @@
 use std::io;
 
 use super::{
-    super::{
-        super::netlink::NeighbourIs,
-        ends::{ASK, CONFIRM, RATE},
-    },
+    super::ends::{ASK, CONFIRM, RATE},
     *,
 };
+use crate::netlink::NeighbourIs;
 
 const BACKEND: BackendIndex = 5;
 const MAC: Mac = [2, 0, 0, 0, 0, 9];
@@ -67,6 +65,8 @@ fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
     let link = |index, name: &str, mac| Link {
         index,
         name: name.to_owned(),
+        up: true,
+        loopback: false,
         mac,
         mtu: 1500,
         xdp: None,

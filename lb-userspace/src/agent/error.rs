@@ -1,0 +1,84 @@
+//! Why the agent cannot start, or cannot go on.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    api::{admin::SocketError, console, elb, metrics},
+    config::{Diagnostic, Exposed, LONGEST_DOCUMENT},
+    control::{self, vip::VipError},
+    dataplane::bpf,
+    lock::LockError,
+    store::StoreError,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is longer than {LONGEST_DOCUMENT} bytes", path.display())]
+    TooLong { path: PathBuf },
+    #[error("{} has access keys in it, and keeps no secret: {why}", path.display())]
+    Exposed { path: PathBuf, why: Exposed },
+    #[error("the configuration is not valid")]
+    Config(Vec<Diagnostic>),
+    #[error("cannot ask the host about itself: {0}")]
+    Host(#[source] io::Error),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("this ebb carries no kernel program; `cargo xtask build` makes one that does")]
+    NoProgram,
+    #[error(transparent)]
+    Kernel(#[from] bpf::StartError),
+    #[error(transparent)]
+    Vip(#[from] VipError),
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    #[error(transparent)]
+    Elb(#[from] elb::StartError),
+    #[error(transparent)]
+    Metrics(#[from] metrics::StartError),
+    #[error(transparent)]
+    Console(#[from] console::StartError),
+    #[error("cannot start the agent's threads: {0}")]
+    Threads(#[source] io::Error),
+    #[error("cannot serve on {interface}: {message}")]
+    Interface {
+        interface: String,
+        message: String,
+        hint: Option<String>,
+    },
+    #[error("cannot take the kernel program away: {0}")]
+    Unload(#[from] bpf::AttachError),
+    #[error("the control thread has ended by itself")]
+    ControlGone,
+}
+
+impl AgentError {
+    /// The message and everything under it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Control(error) => error.message(),
+            // These name their causes themselves.
+            other => other.to_string(),
+        }
+    }
+
+    /// What to do about it, where the message does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => Some(error.hint()),
+            Self::Control(error) => error.hint(),
+            Self::Interface { hint, .. } => hint.clone(),
+            Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
+                "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
