@@ -6,8 +6,6 @@
 /// In the maps it is a byte. Zero is none of them, so that an entry that nobody
 /// has written has no mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[repr(u8)]
 pub enum Mode {
     /// Both addresses are translated; replies come back through ebb.

@@ -7,17 +7,13 @@
 use std::{
     fs, io,
     ops::Add,
+    str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
-
 /// A point on the boot-time clock, in milliseconds since the boot. Before the
 /// boot for what began under another one.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub i64);
 
 impl Moment {
@@ -69,20 +65,23 @@ impl std::fmt::Display for Wall {
     }
 }
 
-impl Serialize for Wall {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+/// What is written is not a time since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a time")]
+pub struct NotATime {
+    pub text: String,
 }
 
-impl<'de> Deserialize<'de> for Wall {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
-        let since = time
-            .duration_since(UNIX_EPOCH)
-            .map_err(serde::de::Error::custom)?;
-        Ok(Self(millis(since)))
+impl FromStr for Wall {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        humantime::parse_rfc3339(text)
+            .ok()
+            .and_then(Self::from_system)
+            .ok_or_else(|| NotATime {
+                text: text.to_owned(),
+            })
     }
 }
 
@@ -144,9 +143,10 @@ mod tests {
     #[test]
     fn a_wall_time_survives_being_written_and_read() {
         let wall = Wall(1_795_000_000_123);
-        let text = serde_json::to_string(&wall).unwrap();
-        assert_eq!(text, "\"2026-11-18T11:06:40.123Z\"");
-        assert_eq!(serde_json::from_str::<Wall>(&text).unwrap(), wall);
+        assert_eq!(wall.to_string(), "2026-11-18T11:06:40.123Z");
+        assert_eq!(wall.to_string().parse(), Ok(wall));
+        let before = "1969-12-31T23:59:59Z".parse::<Wall>().unwrap_err();
+        assert!(before.to_string().ends_with("is not a time"), "{before}");
     }
 
     #[test]

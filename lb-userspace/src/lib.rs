@@ -24,6 +24,8 @@ pub mod control;
 pub mod dataplane;
 pub mod decap;
 pub mod doctor;
+#[cfg(test)]
+mod golden;
 pub mod health;
 pub mod hooks;
 pub mod lock;

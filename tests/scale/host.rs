@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_userspace::{api::client::Client, wire::types::Status};
+use lb_userspace::{api::client::Client, wire::Status};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
 use tests::lab::{process::Process, wait};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::wire::types::{Apply, Deregister, NewBackend, NewBackends};
+use lb_userspace::wire::{Apply, Deregister, NewBackend, NewBackends};
 
 use crate::{
     host::{Host, Neighbours},

@@ -1,10 +1,10 @@
 //! Answers of an agent, for the tests of what is printed.
 
 use crate::{
-    model::{BackendCounters, Mode, NextHop, Protocol},
+    model::{Mode, Protocol},
     wire::{
-        Attributes, Backend, BackendTally, ConnectionDraining, Drain, Flow, Flows, InterfaceStatus,
-        Listener, LoadBalancer, State, Status, Table,
+        Attributes, Backend, BackendCounters, BackendTally, ConnectionDraining, Drain, Flow, Flows,
+        InterfaceStatus, Listener, LoadBalancer, NextHop, State, Status, Table,
     },
 };
 

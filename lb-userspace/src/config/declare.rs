@@ -12,7 +12,7 @@ use crate::{
         AttributesSpec, BackendId, BackendSpec, BadCheck, Declaration, HealthCheck, Invalid,
         LbName, LbSpec, ListenerKey, Listeners, Mode, Protocol, Target, Together, Weight, spec,
     },
-    wire::{Listener, NewBackend, checked, types},
+    wire::{self, Listener, NewBackend, checked},
 };
 
 pub(super) fn declaration(
@@ -229,7 +229,7 @@ fn health_check(
         span,
         findings,
     )?;
-    let asked = types::HealthCheck::new(target.value.clone());
+    let asked = wire::HealthCheck::new(target.value.clone());
     let parsed: Result<Target, _> = target.value.parse();
     findings.keep(
         &target.span,
@@ -253,7 +253,7 @@ fn health_check(
             given,
         }
     })?;
-    let asked = types::HealthCheck {
+    let asked = wire::HealthCheck {
         interval: interval.unwrap_or(asked.interval),
         timeout,
         unhealthy_threshold: unhealthy.unwrap_or(asked.unhealthy_threshold),

@@ -36,3 +36,6 @@ pub use purpose::Purpose;
 pub use secret_file::Exposed;
 pub(crate) use secret_file::check as check_secret_file;
 pub use settings::{Ipip, Nat, Settings};
+
+#[cfg(test)]
+mod tests;

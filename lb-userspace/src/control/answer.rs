@@ -17,7 +17,7 @@ use crate::{
         Invalid, Leave, ListenerKey, Protocol, spec,
     },
     state::life::Health,
-    wire::{FlowSort, HealthByHand, checked, types},
+    wire::{self, FlowSort, HealthByHand, checked},
 };
 
 /// The most that are answered, and how many unless told.
@@ -71,10 +71,10 @@ impl Control {
         }
     }
 
-    fn status(&mut self) -> Result<types::Status, Error> {
+    fn status(&mut self) -> Result<wire::Status, Error> {
         let now = self.parts.clock.now();
         let counters = self.parts.dataplane.counters()?;
-        let mut tally = types::BackendTally::default();
+        let mut tally = wire::BackendTally::default();
         let mut flows = 0;
         let mut warnings = self.parts.dataplane.warnings();
         let mut unreachable = 0_usize;
@@ -102,7 +102,7 @@ impl Control {
             warnings.push(format!("{more} more backends are not reachable"));
         }
         warnings.extend(self.trouble.warning());
-        Ok(types::Status {
+        Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started.wall.to_string(),
@@ -112,7 +112,7 @@ impl Control {
                 .dataplane
                 .attachments()
                 .into_iter()
-                .map(|attachment| types::InterfaceStatus {
+                .map(|attachment| wire::InterfaceStatus {
                     name: attachment.interface,
                     xdp: if attachment.driver {
                         "driver"
@@ -137,14 +137,14 @@ impl Control {
 
     /// How much of each table is taken: what is counted here, and what the
     /// kernel's tables of flows held when they were last walked.
-    fn tables(&self) -> Vec<types::Table> {
-        let counted = self.state.room(&self.sizes).map(|room| types::Table {
+    fn tables(&self) -> Vec<wire::Table> {
+        let counted = self.state.room(&self.sizes).map(|room| wire::Table {
             name: room.what.key().to_owned(),
             used: room.used.into(),
             limit: room.limit.into(),
         });
         let flows = self.parts.dataplane.gauges().tables;
-        let flows = flows.into_iter().map(|table| types::Table {
+        let flows = flows.into_iter().map(|table| wire::Table {
             name: format!("flows_{}", table.family),
             used: table.entries,
             limit: table.limit,
@@ -172,7 +172,7 @@ impl Control {
         }
     }
 
-    fn load_balancers(&mut self) -> Result<Vec<types::LoadBalancer>, Error> {
+    fn load_balancers(&mut self) -> Result<Vec<wire::LoadBalancer>, Error> {
         let counters = self.parts.dataplane.counters()?;
         let beside = self.beside(&counters);
         let all = self.state().load_balancers();
@@ -181,7 +181,7 @@ impl Control {
             .collect())
     }
 
-    fn load_balancer(&mut self, lb: &str) -> Result<types::LoadBalancer, Error> {
+    fn load_balancer(&mut self, lb: &str) -> Result<wire::LoadBalancer, Error> {
         let backends = self.state().lb(lb)?.1.backends();
         let indices: Vec<_> = backends.filter_map(|(_, b)| b.index).collect();
         let counters = self.counters_of(&indices)?;
@@ -198,11 +198,11 @@ impl Control {
         })
     }
 
-    fn backends(&mut self, lb: &str) -> Result<Vec<types::Backend>, Error> {
+    fn backends(&mut self, lb: &str) -> Result<Vec<wire::Backend>, Error> {
         self.load_balancer(lb).map(|lb| lb.backends)
     }
 
-    fn backend(&mut self, lb: &str, id: &str) -> Result<types::Backend, Error> {
+    fn backend(&mut self, lb: &str, id: &str) -> Result<wire::Backend, Error> {
         let index = self.state().backend(lb, id)?.1.index;
         let counters = self.counters_of(index.as_slice())?;
         let (name, _) = self.state().lb(lb)?;
@@ -212,9 +212,9 @@ impl Control {
 
     fn create(
         &mut self,
-        new: types::NewLoadBalancer,
+        new: wire::NewLoadBalancer,
         by: &str,
-    ) -> Result<types::LoadBalancer, Error> {
+    ) -> Result<wire::LoadBalancer, Error> {
         let elb = new.elb.clone();
         let (name, spec) = checked::load_balancer(new)?;
         self.carry_out([Command::Create(name.clone(), spec, elb)], by)?;
@@ -225,9 +225,9 @@ impl Control {
     fn delete(
         &mut self,
         lb: &str,
-        how: &types::Deregister,
+        how: &wire::Deregister,
         by: &str,
-    ) -> Result<types::Deleted, Error> {
+    ) -> Result<wire::Deleted, Error> {
         let how = leave(how)?;
         let backends = self.state().lb(lb)?.1.backends();
         let indices: Vec<_> = backends.filter_map(|(_, b)| b.index).collect();
@@ -245,7 +245,7 @@ impl Control {
         self.carry_out([Command::Delete(lb.to_owned(), how)], by)?;
         self.look_at_drains(Some((lb, &present)), by);
         self.hear_pending();
-        Ok(types::Deleted {
+        Ok(wire::Deleted {
             backends,
             flows,
             gone: self.state().find(lb).is_none(),
@@ -256,9 +256,9 @@ impl Control {
     fn add_listeners(
         &mut self,
         lb: &str,
-        listeners: &[types::Listener],
+        listeners: &[wire::Listener],
         by: &str,
-    ) -> Result<types::LoadBalancer, Error> {
+    ) -> Result<wire::LoadBalancer, Error> {
         let mode = self.state().lb(lb)?.1.mode;
         let mut commands = Vec::with_capacity(listeners.len());
         for listener in listeners {
@@ -274,7 +274,7 @@ impl Control {
         lb: &str,
         listeners: &[(Protocol, IpAddr, u16)],
         by: &str,
-    ) -> Result<types::LoadBalancer, Error> {
+    ) -> Result<wire::LoadBalancer, Error> {
         let commands = listeners.iter().map(|(protocol, address, port)| {
             let key = ListenerKey {
                 protocol: *protocol,
@@ -290,9 +290,9 @@ impl Control {
     fn register(
         &mut self,
         lb: &str,
-        new: Vec<types::NewBackend>,
+        new: Vec<wire::NewBackend>,
         by: &str,
-    ) -> Result<Vec<types::Backend>, Error> {
+    ) -> Result<Vec<wire::Backend>, Error> {
         let mut commands = Vec::with_capacity(new.len());
         let mut ids = Vec::with_capacity(new.len());
         for new in new {
@@ -309,9 +309,9 @@ impl Control {
         &mut self,
         lb: &str,
         ids: &[String],
-        how: &types::Deregister,
+        how: &wire::Deregister,
         by: &str,
-    ) -> Result<Vec<types::Backend>, Error> {
+    ) -> Result<Vec<wire::Backend>, Error> {
         let how = leave(how)?;
         let mut commands = Vec::with_capacity(ids.len());
         let mut named = Vec::with_capacity(ids.len());
@@ -325,7 +325,7 @@ impl Control {
         self.describe(lb, &named)
     }
 
-    fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<types::Backend>, Error> {
+    fn describe(&mut self, lb: &str, ids: &[BackendId]) -> Result<Vec<wire::Backend>, Error> {
         let (_, entry) = self.state().lb(lb)?;
         let indices = ids
             .iter()
@@ -348,7 +348,7 @@ impl Control {
         id: &str,
         health: HealthByHand,
         by: &str,
-    ) -> Result<types::Backend, Error> {
+    ) -> Result<wire::Backend, Error> {
         let by_hand = match health {
             HealthByHand::Healthy => Some(Health::Healthy),
             HealthByHand::Unhealthy => Some(Health::Unhealthy),
@@ -381,7 +381,7 @@ impl Control {
         }
     }
 
-    fn health_check(&self, lb: &str) -> Result<Option<types::HealthCheck>, Error> {
+    fn health_check(&self, lb: &str) -> Result<Option<wire::HealthCheck>, Error> {
         let check = self.state().lb(lb)?.1.health_check.clone();
         Ok(check.map(Into::into))
     }
@@ -389,25 +389,25 @@ impl Control {
     fn set_health_check(
         &mut self,
         lb: &str,
-        check: Option<types::HealthCheck>,
+        check: Option<wire::HealthCheck>,
         by: &str,
-    ) -> Result<Option<types::HealthCheck>, Error> {
+    ) -> Result<Option<wire::HealthCheck>, Error> {
         let check = check.map(HealthCheck::try_from).transpose();
         let check = check.map_err(Invalid::from)?;
         self.carry_out([Command::SetHealthCheck(lb.to_owned(), check)], by)?;
         self.health_check(lb)
     }
 
-    fn attributes(&mut self, lb: &str) -> Result<types::Attributes, Error> {
+    fn attributes(&mut self, lb: &str) -> Result<wire::Attributes, Error> {
         Ok(self.state().lb(lb)?.1.attributes.into())
     }
 
     fn set_attributes(
         &mut self,
         lb: &str,
-        patch: types::AttributesPatch,
+        patch: wire::AttributesPatch,
         by: &str,
-    ) -> Result<types::Attributes, Error> {
+    ) -> Result<wire::Attributes, Error> {
         let spec = AttributesSpec::try_from(patch)?;
         self.carry_out([Command::SetAttributes(lb.to_owned(), spec)], by)?;
         self.attributes(lb)
@@ -417,7 +417,7 @@ impl Control {
         self.carry_out([Command::KeepElb(lb.to_owned(), elb)], by)
     }
 
-    fn flows(&mut self, lb: &str, query: &FlowQuery) -> Result<types::Flows, Error> {
+    fn flows(&mut self, lb: &str, query: &FlowQuery) -> Result<wire::Flows, Error> {
         let (_, entry) = self.state().lb(lb)?;
         let lb_index = entry.index();
         let ids: BTreeMap<BackendIndex, BackendId> = entry
@@ -429,7 +429,7 @@ impl Control {
             Some(id) => match self.state().backend(lb, id)?.1.index {
                 Some(index) => Some(index),
                 // It is gone, and its flows with it.
-                None => return Ok(types::Flows::default()),
+                None => return Ok(wire::Flows::default()),
             },
         };
         let mut records = self.parts.dataplane.flows(lb_index, only, FLOWS_READ)?;
@@ -450,7 +450,7 @@ impl Control {
             .values()
             .map(BackendCounters::active)
             .sum();
-        Ok(types::Flows {
+        Ok(wire::Flows {
             flows: records
                 .iter()
                 .map(|record| flow(record, ids.get(&record.backend)))
@@ -459,7 +459,7 @@ impl Control {
         })
     }
 
-    fn declare(&mut self, declare: &Declare, by: &str) -> Result<types::Applied, Error> {
+    fn declare(&mut self, declare: &Declare, by: &str) -> Result<wire::Applied, Error> {
         let mut draft = self.draft();
         let edits = declared(&mut draft, &self.state, &self.index, declare)?;
         if !declare.dry_run {
@@ -467,7 +467,7 @@ impl Control {
             self.look_at_drains(None, by);
             self.hear_pending();
         }
-        Ok(types::Applied {
+        Ok(wire::Applied {
             dry_run: declare.dry_run,
             steps: edits.iter().flat_map(Edit::steps).collect(),
         })
@@ -475,7 +475,7 @@ impl Control {
 }
 
 /// How a backend is to leave, as the API says it.
-fn leave(how: &types::Deregister) -> Result<Leave, Error> {
+fn leave(how: &wire::Deregister) -> Result<Leave, Error> {
     match (how.now, how.timeout) {
         (true, None) => Ok(Leave::Now),
         (true, Some(_)) => Err(Invalid::NowAndTimeout.into()),
@@ -484,9 +484,9 @@ fn leave(how: &types::Deregister) -> Result<Leave, Error> {
     }
 }
 
-fn flow(record: &FlowRecord, backend: Option<&BackendId>) -> types::Flow {
+fn flow(record: &FlowRecord, backend: Option<&BackendId>) -> wire::Flow {
     let socket = |(address, port): (IpAddr, u16)| std::net::SocketAddr::new(address, port);
-    types::Flow {
+    wire::Flow {
         protocol: record.protocol,
         client: socket(record.client).to_string(),
         vip: socket(record.vip).to_string(),

@@ -9,7 +9,7 @@ use crate::{
         Backend, Lb,
         life::{RECOVERING, Registration, UNHEALTHY},
     },
-    wire::types,
+    wire,
 };
 
 /// What is read beside the state to describe it.
@@ -22,8 +22,8 @@ pub struct Beside<'a> {
 
 impl Beside<'_> {
     #[must_use]
-    pub fn load_balancer(&self, name: &LbName, lb: Lb<'_>) -> types::LoadBalancer {
-        types::LoadBalancer {
+    pub fn load_balancer(&self, name: &LbName, lb: Lb<'_>) -> wire::LoadBalancer {
+        wire::LoadBalancer {
             name: name.to_string(),
             mode: lb.mode,
             listeners: lb
@@ -44,7 +44,7 @@ impl Beside<'_> {
     }
 
     #[must_use]
-    pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend<'_>) -> types::Backend {
+    pub fn backend(&self, lb: &LbName, id: &BackendId, backend: &Backend<'_>) -> wire::Backend {
         let life = &backend.life;
         let last_check = self.board.last(lb.as_str(), id.as_str());
         let passed = last_check.as_ref().is_some_and(|last| last.passed());
@@ -54,7 +54,7 @@ impl Beside<'_> {
         };
         let counters = self.counters(backend);
         let next_hop = backend.next_hop;
-        types::Backend {
+        wire::Backend {
             id: id.to_string(),
             address: backend.address,
             weight: backend.weight.get(),
@@ -67,12 +67,12 @@ impl Beside<'_> {
             last_check: last_check.map(|last| last.as_ref().into()),
             takes_new: life.takes_new() && matches!(next_hop, Some(Ok(_))),
             flows: counters.active(),
-            next_hop: next_hop.and_then(|found| found.as_ref().ok().cloned()),
+            next_hop: next_hop.and_then(|found| found.as_ref().ok().cloned().map(Into::into)),
             next_hop_error: next_hop.and_then(|found| found.as_ref().err().cloned()),
             drain: life
                 .drain()
                 .map(|drain| self.drain(drain, life.registration(), counters.active())),
-            counters,
+            counters: counters.into(),
         }
     }
 
@@ -85,9 +85,9 @@ impl Beside<'_> {
             .unwrap_or_default()
     }
 
-    fn drain(&self, drain: &Drain, registration: &Registration, flows: u64) -> types::Drain {
+    fn drain(&self, drain: &Drain, registration: &Registration, flows: u64) -> wire::Drain {
         let runs = drain.outcome.is_none();
-        types::Drain {
+        wire::Drain {
             started: self.now.wall_at(drain.since).to_string(),
             timeout: drain.timeout,
             seconds_left: match registration {
@@ -101,8 +101,8 @@ impl Beside<'_> {
     }
 }
 
-fn listener(key: &ListenerKey, backend_port: u16) -> types::Listener {
-    types::Listener {
+fn listener(key: &ListenerKey, backend_port: u16) -> wire::Listener {
+    wire::Listener {
         protocol: key.protocol,
         address: key.address,
         port: key.port,

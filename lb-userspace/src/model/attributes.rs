@@ -1,24 +1,18 @@
 //! The attributes of a load balancer: in force, and as asked for.
 
-use serde::{Deserialize, Serialize};
-
 use super::values::{DrainTimeout, IdleTimeout};
 
 /// What is left out is not asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AttributesSpec {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout: Option<DrainTimeout>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<IdleTimeout>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_rate: Option<u32>,
 }
 
 /// The attributes in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
     pub draining: bool,
     pub drain_timeout: DrainTimeout,

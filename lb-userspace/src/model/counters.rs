@@ -1,9 +1,7 @@
 //! What is counted of a backend.
 
-use serde::{Deserialize, Serialize};
-
 /// Counters of one backend. They only go up while the index is in use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackendCounters {
     /// From clients.
     pub packets_in: u64,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::values::DrainTimeout;
 use crate::clock::Moment;
 
@@ -20,8 +18,7 @@ pub enum Leave {
 }
 
 /// How a drain ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainOutcome {
     /// Every flow ended by itself.
     Ended,
@@ -32,19 +29,16 @@ pub enum DrainOutcome {
 }
 
 /// The record of a drain, kept after it is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     pub since: Moment,
     /// In seconds; 0 is "at once".
     pub timeout: u32,
     /// Flows that were open when it began; not known before they are counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows_at_start: Option<u64>,
     /// Flows that were closed by force so far.
-    #[serde(default)]
     pub cut: u64,
     /// Set when the drain is over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<DrainOutcome>,
 }
 

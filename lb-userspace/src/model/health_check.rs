@@ -2,13 +2,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use rustls::pki_types::{DnsName, ServerName};
-use serde::{Deserialize, Serialize};
-
 use super::{
     standing::{THRESHOLD, Thresholds},
     target::{BadTarget, Target},
 };
+use rustls::pki_types::{DnsName, ServerName};
 
 /// Seconds from one check to the next. The Classic ELB's API begins at 5.
 pub const INTERVAL: RangeInclusive<u32> = 1..=300;
@@ -17,8 +15,7 @@ pub const TIMEOUT: RangeInclusive<u32> = 1..=60;
 
 /// A health check as somebody asks for it: nothing is checked yet. Times are
 /// seconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedCheck {
     pub target: String,
     pub interval: u32,
@@ -31,8 +28,7 @@ pub struct AskedCheck {
 }
 
 /// What is asked of every backend of a load balancer, and how often.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "AskedCheck", into = "AskedCheck")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
     target: Target,
     interval: u32,

@@ -1,8 +1,6 @@
 //! The way to a backend, as people see it.
 
-use serde::{Deserialize, Serialize};
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHop {
     pub interface: String,
     pub mac: String,

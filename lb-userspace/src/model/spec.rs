@@ -3,12 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
     net::{IpAddr, Ipv4Addr},
-    str::FromStr,
 };
-
-use serde::{Deserialize, Serialize};
 
 use lb_common::mode::Mode;
 
@@ -26,19 +22,16 @@ pub type Listeners = BTreeMap<ListenerKey, u16>;
 /// Load balancers by name, as one source declares them.
 pub type Declaration = BTreeMap<LbName, LbSpec>;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LbSpec {
     pub mode: Mode,
-    #[serde(with = "by_text")]
     pub listeners: Listeners,
     pub backends: BTreeMap<BackendId, BackendSpec>,
-    #[serde(default)]
     pub attributes: AttributesSpec,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackendSpec {
     pub address: IpAddr,
     pub weight: Weight,
@@ -72,35 +65,5 @@ pub fn unicast(address: IpAddr, what: &'static str) -> Result<IpAddr, Invalid> {
     match why {
         Some(why) => Err(Invalid::Address { address, what, why }),
         None => Ok(address),
-    }
-}
-
-/// A map whose keys are written as text.
-pub mod by_text {
-    use serde::{Deserializer, Serializer, de::Error as _};
-
-    use super::{BTreeMap, Deserialize, Display, FromStr, Serialize};
-
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<K: Display, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(map.iter().map(|(key, value)| (key.to_string(), value)))
-    }
-
-    /// # Errors
-    /// When a key is not one.
-    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: FromStr<Err: Display> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        BTreeMap::<String, V>::deserialize(deserializer)?
-            .into_iter()
-            .map(|(key, value)| Ok((key.parse().map_err(D::Error::custom)?, value)))
-            .collect()
     }
 }

@@ -3,17 +3,14 @@
 
 use std::{borrow::Cow, fmt, num::NonZeroU16, str::FromStr};
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
-
 use crate::suggest::nearest;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// The longest path, in the Classic ELB's "16-bit characters".
 pub const PATH_MAX: usize = 1024;
 
 /// A target, as parsed. Written out, the protocol is in upper case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub ask: Ask,
     pub port: NonZeroU16,
@@ -204,20 +201,6 @@ impl fmt::Display for Target {
         let Self { ask, port } = self;
         let path = ask.path().map_or("", Path::as_str);
         write!(f, "{}:{port}{path}", ask.protocol())
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = BadTarget;
-
-    fn try_from(text: String) -> Result<Self, BadTarget> {
-        text.parse()
-    }
-}
-
-impl From<Target> for String {
-    fn from(target: Target) -> Self {
-        target.to_string()
     }
 }
 

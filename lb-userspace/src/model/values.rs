@@ -2,16 +2,13 @@
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use super::invalid::{DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         /// Cheap to clone.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -33,16 +30,16 @@ macro_rules! text {
             }
         }
 
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0.as_ref().to_owned()
+            }
+        }
+
         /// So that maps keyed by it can be asked with a `str`.
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.0.as_ref().to_owned()
             }
         }
     };
@@ -109,8 +106,7 @@ fn shortened(text: &str) -> String {
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty) in $range:expr, else $variant:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "Number", into = "i64")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name($inner);
 
         impl $name {
@@ -132,20 +128,6 @@ macro_rules! number {
             }
         }
 
-        impl TryFrom<Number> for $name {
-            type Error = Invalid;
-
-            fn try_from(Number(given): Number) -> Result<Self, Invalid> {
-                Self::try_from(given)
-            }
-        }
-
-        impl From<$name> for i64 {
-            fn from(value: $name) -> Self {
-                Self::from(value.0)
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -153,11 +135,6 @@ macro_rules! number {
         }
     };
 }
-
-/// A number as read, before it has a meaning.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Number(i64);
 
 number! {
     /// How long a drain may take, in seconds.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::types;
+use super::{attributes, backend, drain, health, listener, load_balancer};
 use crate::model::{
-    AskedCheck, Attributes, AttributesSpec, BackendId, BackendSpec, BadCheck, DrainOutcome,
-    HealthCheck, Invalid, LbName, LbSpec, ListenerKey, Listeners, Mode, checked, unicast,
+    AskedCheck, Attributes, AttributesSpec, BackendCounters, BackendId, BackendSpec, BadCheck,
+    DrainOutcome, HealthCheck, Invalid, LbName, LbSpec, ListenerKey, Listeners, Mode, NextHop,
+    checked, unicast,
 };
 
-impl From<Attributes> for types::Attributes {
+impl From<Attributes> for attributes::Attributes {
     fn from(attributes: Attributes) -> Self {
         Self {
-            connection_draining: types::ConnectionDraining {
+            connection_draining: attributes::ConnectionDraining {
                 enabled: attributes.draining,
                 timeout: attributes.drain_timeout.get(),
             },
@@ -21,10 +22,10 @@ impl From<Attributes> for types::Attributes {
     }
 }
 
-impl TryFrom<types::AttributesPatch> for AttributesSpec {
+impl TryFrom<attributes::AttributesPatch> for AttributesSpec {
     type Error = Invalid;
 
-    fn try_from(patch: types::AttributesPatch) -> Result<Self, Invalid> {
+    fn try_from(patch: attributes::AttributesPatch) -> Result<Self, Invalid> {
         let draining = patch.connection_draining.unwrap_or_default();
         Ok(Self {
             draining: draining.enabled,
@@ -38,7 +39,7 @@ impl TryFrom<types::AttributesPatch> for AttributesSpec {
 /// # Errors
 /// When a port is 0, the address cannot be a VIP, or the port would have to be
 /// translated in a mode that does not.
-pub fn listener(mode: Mode, listener: &types::Listener) -> Result<(ListenerKey, u16), Invalid> {
+pub fn listener(mode: Mode, listener: &listener::Listener) -> Result<(ListenerKey, u16), Invalid> {
     if listener.port == 0 {
         return Err(Invalid::PortZero { what: "a listener" });
     }
@@ -63,7 +64,7 @@ pub fn listener(mode: Mode, listener: &types::Listener) -> Result<(ListenerKey, 
 
 /// # Errors
 /// When the id, the address or the weight is not one.
-pub fn backend(new: types::NewBackend) -> Result<(BackendId, BackendSpec), Invalid> {
+pub fn backend(new: backend::NewBackend) -> Result<(BackendId, BackendSpec), Invalid> {
     let address = unicast(new.address, "the address of a backend")?;
     let id = match new.id {
         Some(id) => BackendId::try_from(id)?,
@@ -75,7 +76,7 @@ pub fn backend(new: types::NewBackend) -> Result<(BackendId, BackendSpec), Inval
 
 /// # Errors
 /// When something in it is wrong in itself or contradicts the rest of it.
-pub fn load_balancer(new: types::NewLoadBalancer) -> Result<(LbName, LbSpec), Invalid> {
+pub fn load_balancer(new: load_balancer::NewLoadBalancer) -> Result<(LbName, LbSpec), Invalid> {
     let name = LbName::try_from(new.name)?;
     let mut spec = LbSpec {
         mode: new.mode,
@@ -110,9 +111,9 @@ pub fn load_balancer(new: types::NewLoadBalancer) -> Result<(LbName, LbSpec), In
     Ok((name, spec))
 }
 
-impl From<types::HealthCheck> for AskedCheck {
-    fn from(asked: types::HealthCheck) -> Self {
-        let types::HealthCheck {
+impl From<health::HealthCheck> for AskedCheck {
+    fn from(asked: health::HealthCheck) -> Self {
+        let health::HealthCheck {
             target,
             interval,
             timeout,
@@ -133,15 +134,15 @@ impl From<types::HealthCheck> for AskedCheck {
     }
 }
 
-impl TryFrom<types::HealthCheck> for HealthCheck {
+impl TryFrom<health::HealthCheck> for HealthCheck {
     type Error = BadCheck;
 
-    fn try_from(asked: types::HealthCheck) -> Result<Self, BadCheck> {
+    fn try_from(asked: health::HealthCheck) -> Result<Self, BadCheck> {
         AskedCheck::from(asked).try_into()
     }
 }
 
-impl From<HealthCheck> for types::HealthCheck {
+impl From<HealthCheck> for health::HealthCheck {
     fn from(check: HealthCheck) -> Self {
         let AskedCheck {
             target,
@@ -164,7 +165,34 @@ impl From<HealthCheck> for types::HealthCheck {
     }
 }
 
-impl From<DrainOutcome> for types::DrainOutcome {
+impl From<NextHop> for backend::NextHop {
+    fn from(NextHop { interface, mac }: NextHop) -> Self {
+        Self { interface, mac }
+    }
+}
+
+impl From<BackendCounters> for backend::BackendCounters {
+    fn from(counters: BackendCounters) -> Self {
+        let BackendCounters {
+            packets_in,
+            bytes_in,
+            packets_out,
+            bytes_out,
+            opened,
+            closed,
+        } = counters;
+        Self {
+            packets_in,
+            bytes_in,
+            packets_out,
+            bytes_out,
+            opened,
+            closed,
+        }
+    }
+}
+
+impl From<DrainOutcome> for drain::DrainOutcome {
     fn from(outcome: DrainOutcome) -> Self {
         match outcome {
             DrainOutcome::Ended => Self::Ended,

@@ -4,7 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Attributes, DrainOutcome, HealthCheck};
+use super::{attributes::Attributes, drain::DrainOutcome, health::HealthCheck};
+
+/// The answer of `GET /v1/events`: the latest ones, the oldest first. With
+/// `follow=true` it is a stream of server-sent events instead, one [`Event`]
+/// each, which begins with those after `after` that are still kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
+}
 
 /// One thing that happened to a load balancer or to a backend of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,11 +16,11 @@ use lb_userspace::{
         handle::{Message, Request},
     },
     dataplane::memory::World,
-    model::{BackendCounters, Mode, NextHop, Protocol},
+    model::{Mode, Protocol},
     store::memory::MemoryStore,
     wire::{
-        Attributes, Backend, BackendTally, ConnectionDraining, Drain, DrainOutcome, Event,
-        Listener, LoadBalancer, State, Status,
+        Attributes, Backend, BackendCounters, BackendTally, ConnectionDraining, Drain,
+        DrainOutcome, Event, Listener, LoadBalancer, NextHop, State, Status,
     },
 };
 use tempfile::TempDir;

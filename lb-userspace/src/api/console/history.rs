@@ -65,7 +65,7 @@ mod tests {
                 "registration": "registered", "health": "healthy", "health_by_hand": false,
                 "takes_new": true, "flows": n, "next_hop": null, "next_hop_error": null,
                 "drain": null,
-                "counters": crate::model::BackendCounters::default(),
+                "counters": crate::wire::BackendCounters::default(),
             })
         };
         let backends: Vec<_> = (0..backends).map(backend).collect();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use crate::{model::BackendCounters, wire::LoadBalancer};
+use crate::wire::{BackendCounters, LoadBalancer};
 
 /// A second's worth.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

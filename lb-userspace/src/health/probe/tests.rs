@@ -15,14 +15,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::wire::types;
+use crate::wire;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn check(target: &str) -> HealthCheck {
-    HealthCheck::try_from(types::HealthCheck {
+    HealthCheck::try_from(wire::HealthCheck {
         interval: 2,
-        ..types::HealthCheck::new(target.to_owned())
+        ..wire::HealthCheck::new(target.to_owned())
     })
     .unwrap()
 }
@@ -432,11 +432,11 @@ async fn a_server_without_tls_fails_the_handshake() {
 }
 
 fn verified(target: &str, server_name: Option<&str>) -> HealthCheck {
-    HealthCheck::try_from(types::HealthCheck {
+    HealthCheck::try_from(wire::HealthCheck {
         interval: 2,
         verify_certificate: true,
         server_name: server_name.map(str::to_owned),
-        ..types::HealthCheck::new(target.to_owned())
+        ..wire::HealthCheck::new(target.to_owned())
     })
     .unwrap()
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     control::{self, handle},
     model::{BackendId, LbName},
-    wire::types,
+    wire,
 };
 
 /// What a check of the player's finds.
@@ -186,11 +186,11 @@ fn key(number: u16) -> Key {
 }
 
 fn check(target: &str, interval: u32) -> Arc<HealthCheck> {
-    let check = types::HealthCheck {
+    let check = wire::HealthCheck {
         interval,
         unhealthy_threshold: 2,
         healthy_threshold: 3,
-        ..types::HealthCheck::new(target.to_owned())
+        ..wire::HealthCheck::new(target.to_owned())
     };
     Arc::new(HealthCheck::try_from(check).unwrap())
 }

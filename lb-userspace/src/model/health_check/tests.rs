@@ -1,11 +1,11 @@
 use super::*;
-use crate::wire::types;
+use crate::wire;
 
-fn asked(target: &str) -> types::HealthCheck {
-    types::HealthCheck::new(target.to_owned())
+fn asked(target: &str) -> wire::HealthCheck {
+    wire::HealthCheck::new(target.to_owned())
 }
 
-fn check(asked: types::HealthCheck) -> Result<HealthCheck, String> {
+fn check(asked: wire::HealthCheck) -> Result<HealthCheck, String> {
     HealthCheck::try_from(asked).map_err(|error| error.to_string())
 }
 
@@ -27,7 +27,7 @@ fn what_is_left_out_is_as_the_classic_elb_has_it() {
 #[test]
 fn the_timeout_that_is_left_out_fits_a_short_interval() {
     for (interval, timeout) in [(300, 5), (6, 5), (5, 4), (2, 1), (1, 1)] {
-        let check = check(types::HealthCheck {
+        let check = check(wire::HealthCheck {
             interval,
             ..asked("TCP:80")
         });
@@ -38,7 +38,7 @@ fn the_timeout_that_is_left_out_fits_a_short_interval() {
 #[test]
 fn the_limits_are_those_of_the_classic_elb_and_a_second_at_the_least() {
     let with = |interval, timeout| {
-        check(types::HealthCheck {
+        check(wire::HealthCheck {
             interval,
             timeout: Some(timeout),
             ..asked("TCP:80")
@@ -65,7 +65,7 @@ fn the_limits_are_those_of_the_classic_elb_and_a_second_at_the_least() {
 #[test]
 fn thresholds_are_2_to_10() {
     for bad in [0, 1, 11, 256, u32::MAX] {
-        let down = check(types::HealthCheck {
+        let down = check(wire::HealthCheck {
             unhealthy_threshold: bad,
             ..asked("TCP:80")
         });
@@ -74,7 +74,7 @@ fn thresholds_are_2_to_10() {
             error.contains("unhealthy_threshold of a health check is 2 to 10"),
             "{error}"
         );
-        let up = check(types::HealthCheck {
+        let up = check(wire::HealthCheck {
             healthy_threshold: bad,
             ..asked("TCP:80")
         });
@@ -85,7 +85,7 @@ fn thresholds_are_2_to_10() {
 
 #[test]
 fn certificates_are_a_matter_of_tls_alone() {
-    let named = |target: &str, name: &str| types::HealthCheck {
+    let named = |target: &str, name: &str| wire::HealthCheck {
         server_name: Some(name.to_owned()),
         ..asked(target)
     };
@@ -99,7 +99,7 @@ fn certificates_are_a_matter_of_tls_alone() {
         error.contains("`server_name` is for SSL and HTTPS"),
         "{error}"
     );
-    let verified = types::HealthCheck {
+    let verified = wire::HealthCheck {
         verify_certificate: true,
         ..asked("TCP:80")
     };
@@ -109,13 +109,14 @@ fn certificates_are_a_matter_of_tls_alone() {
 
 #[test]
 fn a_check_survives_being_written_and_read() {
-    let written = types::HealthCheck {
+    let written = wire::HealthCheck {
         interval: 7,
         verify_certificate: true,
         server_name: Some("www.example.com".to_owned()),
         ..asked("HTTPS:8443/ping?x=1")
     };
     let check = check(written).unwrap();
-    let text = serde_json::to_string(&check).unwrap();
-    assert_eq!(serde_json::from_str::<HealthCheck>(&text).unwrap(), check);
+    let text = serde_json::to_string(&wire::HealthCheck::from(check.clone())).unwrap();
+    let read: wire::HealthCheck = serde_json::from_str(&text).unwrap();
+    assert_eq!(HealthCheck::try_from(read).unwrap(), check);
 }

@@ -1,6 +1,9 @@
 //! Why a document on disk is not one.
 
-use crate::model::{BadCheck, Invalid, NotAListener};
+use crate::{
+    clock::NotATime,
+    model::{BadCheck, Invalid, NotAListener},
+};
 
 /// Why a document is not one.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +16,8 @@ pub enum BadDocument {
     Check(#[from] BadCheck),
     #[error(transparent)]
     Listener(#[from] NotAListener),
-    #[error("{time:?} is not a time")]
-    Time { time: String },
+    #[error(transparent)]
+    Time(#[from] NotATime),
     #[error("it names other backends than the document beside it")]
     OtherBackends,
     #[error("the document beside it is missing")]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bad::BadDocument;
 use crate::{
-    clock::{Moment, Wall},
+    clock::Moment,
     model::{self, AskedCheck, BackendId, ListenerKey, Listeners, checked},
     state::{desired, life},
 };
@@ -152,7 +152,7 @@ impl TryFrom<LoadBalancer> for desired::LoadBalancer {
         }
         Ok(Self {
             mode: lb.mode.into(),
-            created: read_time(lb.created)?,
+            created: lb.created.parse()?,
             listeners: read_listeners(lb.listeners)?,
             attributes: model::Attributes {
                 draining: lb.attributes.draining,
@@ -165,16 +165,6 @@ impl TryFrom<LoadBalancer> for desired::LoadBalancer {
             deleting: lb.deleting,
             elb: lb.elb,
         })
-    }
-}
-
-fn read_time(time: String) -> Result<Wall, BadDocument> {
-    match humantime::parse_rfc3339(&time)
-        .ok()
-        .and_then(Wall::from_system)
-    {
-        Some(wall) => Ok(wall),
-        None => Err(BadDocument::Time { time }),
     }
 }
 

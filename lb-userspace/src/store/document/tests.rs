@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::old;
+use crate::{golden::Golden, store::old};
 
 /// What version 0.1.0 left, of which every kind of document is made.
 fn state() -> State {
@@ -96,6 +96,149 @@ fn the_documents_look_like_this() {
     );
     let six = document(Kind::LoadBalancer, "six");
     assert_eq!(six["backends"]["six-2"]["by_hand"], json!("unhealthy"));
+}
+
+/// A document of each kind with everything that it can have, as `golden` has it.
+/// The types have no `..`: a new field does not compile before it is there.
+#[test]
+fn a_document_of_each_kind_is_written_as_it_always_was() {
+    let mut golden = Golden::of("store/document/golden");
+    let drain = |outcome| desired::Drain {
+        since: 1000,
+        timeout: 300,
+        flows_at_start: Some(12),
+        cut: 7,
+        outcome,
+    };
+    let check = || desired::HealthCheck {
+        target: "HTTPS:8443/ping".to_owned(),
+        interval: 20,
+        timeout: Some(4),
+        unhealthy_threshold: 5,
+        healthy_threshold: 3,
+        verify_certificate: true,
+        server_name: Some("www.example.com".to_owned()),
+    };
+    let registrations = [
+        desired::Registration::Registered { cancelled: None },
+        desired::Registration::Registered {
+            cancelled: Some(drain(Some(desired::Outcome::Cancelled))),
+        },
+        desired::Registration::Draining(drain(None)),
+        desired::Registration::Closing(drain(Some(desired::Outcome::Ended))),
+        desired::Registration::Gone {
+            since: 2000,
+            drain: drain(Some(desired::Outcome::Cut { flows: 7 })),
+        },
+    ];
+    let health = [
+        None,
+        Some(desired::Health::Healthy),
+        Some(desired::Health::Unhealthy),
+        Some(desired::Health::Unknown),
+        None,
+    ];
+    let backends =
+        registrations
+            .into_iter()
+            .zip(health)
+            .zip(1_u8..)
+            .map(|((registration, by_hand), n)| {
+                let backend = desired::Backend {
+                    address: [10, 0, 1, n].into(),
+                    weight: u16::from(n),
+                    registration,
+                    by_hand,
+                };
+                (format!("web-{n}"), backend)
+            });
+    let lb = desired::LoadBalancer {
+        mode: desired::Mode::Nat,
+        created: "2026-01-02T03:04:05.678Z".to_owned(),
+        listeners: BTreeMap::from([("tcp 10.0.0.100:80".to_owned(), 8080)]),
+        attributes: desired::Attributes {
+            draining: true,
+            drain_timeout: 300,
+            idle_timeout: 350,
+            close_rate: 100,
+        },
+        health_check: Some(check()),
+        backends: backends.collect(),
+        deleting: true,
+        elb: json!({ "tags": { "team": "web" } }),
+    };
+    let spot = |n, checked| node::Spot {
+        index: Some(n),
+        epoch: 7,
+        checked,
+        cutting: true,
+    };
+    let checked = [
+        Some(desired::Health::Healthy),
+        Some(desired::Health::Unhealthy),
+        Some(desired::Health::Unknown),
+        None,
+        None,
+    ];
+    let spots = checked
+        .into_iter()
+        .zip(1_u16..)
+        .map(|(checked, n)| (format!("web-{n}"), spot(n, checked)));
+    let placement = node::Placement {
+        index: 3,
+        held: BTreeSet::from(["10.0.0.101".parse().unwrap()]),
+        backends: spots.collect(),
+    };
+    let declared_as = |mode| declared::LoadBalancer {
+        mode,
+        listeners: BTreeMap::from([("udp [fd00::100]:53".to_owned(), 53)]),
+        backends: BTreeMap::from([(
+            "web-1".to_owned(),
+            declared::Backend {
+                address: "fd00:1::1".parse().unwrap(),
+                weight: 5,
+            },
+        )]),
+        attributes: declared::Attributes {
+            draining: Some(false),
+            drain_timeout: Some(60),
+            idle_timeout: Some(600),
+            close_rate: Some(0),
+        },
+        health_check: Some(check()),
+    };
+    let declared = declared::Declared::from([
+        ("dns".to_owned(), declared_as(desired::Mode::Dsr)),
+        ("tunnels".to_owned(), declared_as(desired::Mode::Ipip)),
+    ]);
+    let shared = node::Node {
+        epochs: 10,
+        retired: BTreeSet::from([8, 9]),
+    };
+    let vips: BTreeMap<IpAddr, String> =
+        BTreeMap::from([("10.0.0.100".parse().unwrap(), "eth0".to_owned())]);
+    let written = [
+        golden.json(Kind::LoadBalancer.name(), &lb),
+        golden.json(Kind::Placement.name(), &placement),
+        golden.json(Kind::Declared.name(), &declared),
+        golden.json(Kind::Node.name(), &shared),
+        golden.json(Kind::Vips.name(), &vips),
+    ];
+    golden.held_whole();
+
+    // What they are read as is written as the same again.
+    let names = ["web", "web", "/etc/ebb/ebb.toml", "", ""];
+    let keys = Kind::ALL.into_iter().zip(names).map(|(kind, name)| Key {
+        kind,
+        name: name.to_owned(),
+    });
+    let written: BTreeMap<Key, String> = keys.zip(written).collect();
+    let again = documents(&assemble(written.clone()).unwrap());
+    let values = |documents: BTreeMap<Key, String>| -> BTreeMap<Key, Value> {
+        let value = |(key, text): (Key, String)| (key, serde_json::from_str(&text).unwrap());
+        documents.into_iter().map(value).collect()
+    };
+    assert_eq!(values(again), values(written));
 }
 
 #[test]

@@ -21,20 +21,14 @@
 //! storeys ([`STOREYS`]), and a folder imports from lower storeys only. It
 //! implies the first among the top folders, and also says which of two imports
 //! is the wrong one.
-//!
-//! `known.txt` lists the imports that broke a rule when the gate was put up. It
-//! only shrinks: what is in it and no longer there is an error as well.
 
 mod imports;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use anyhow::{Result, bail};
 
-use self::rules::Violation;
 use super::source::Crate;
 
 /// The top folders of lb-userspace, lowest first.
@@ -64,9 +58,7 @@ const STOREYS: [&[&str]; 13] = [
     &["cli"],
 ];
 
-const KNOWN: &str = include_str!("known.txt");
-
-/// Judges the crates, and compares with what is known.
+/// Judges the crates.
 pub(super) fn check(crates: &[Crate]) -> Result<()> {
     let mut violations = Vec::new();
     for it in crates {
@@ -81,31 +73,16 @@ pub(super) fn check(crates: &[Crate]) -> Result<()> {
         }
         violations.extend(circles);
     }
-    let complaints = compare(&violations, KNOWN);
-    if complaints.is_empty() {
+    if violations.is_empty() {
         return Ok(());
     }
-    bail!("{}", complaints.join("\n"));
+    let explained = violations
+        .iter()
+        .map(|violation| format!("{}\n    {}", violation.name, violation.explained));
+    bail!("{}", explained.collect::<Vec<_>>().join("\n"));
 }
 
 /// What a violation's name says behind the crate.
 fn arrow(name: &str) -> &str {
     name.split_once(": ").map_or(name, |(_, arrow)| arrow)
-}
-
-/// What is wrong and not known, and what is known and not wrong.
-fn compare(violations: &[Violation], known: &str) -> Vec<String> {
-    let known: BTreeSet<&str> = known
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    let found: BTreeSet<&str> = violations.iter().map(|v| v.name.as_str()).collect();
-    let new = violations
-        .iter()
-        .filter(|violation| !known.contains(violation.name.as_str()))
-        .map(|violation| format!("{}\n    {}", violation.name, violation.explained));
-    let gone = known
-        .difference(&found)
-        .map(|name| format!("xtask/src/check/layers/known.txt: gone, delete the line: {name}"));
-    new.chain(gone).collect()
 }

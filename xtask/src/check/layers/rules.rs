@@ -8,7 +8,7 @@ use crate::check::source::Crate;
 /// An import that there should not be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
-    /// What it is called in the list of those that are known.
+    /// Who imports whom: `crate: a -> b`.
     pub(super) name: String,
     /// Where it is, and why it is one.
     pub(super) explained: String,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::check::source::tests::crate_of;
 
-fn names(violations: &[Violation]) -> Vec<&str> {
+fn names(violations: &[rules::Violation]) -> Vec<&str> {
     violations.iter().map(|v| arrow(&v.name)).collect()
 }
 
@@ -169,19 +169,4 @@ fn a_top_folder_that_nobody_placed_is_found() {
         ("src/new.rs", ""),
     ];
     assert_eq!(upward(&files), ["new has no storey"]);
-}
-
-#[test]
-fn what_is_known_is_borne_and_what_is_gone_is_not() {
-    let violation = |name: &str| Violation {
-        name: name.to_owned(),
-        explained: "where".to_owned(),
-    };
-    let found = [violation("it: a -> b"), violation("it: b -> a")];
-    assert!(compare(&found, "# Known.\n\nit: a -> b\nit: b -> a\n").is_empty());
-    assert_eq!(compare(&found, "it: a -> b\n"), ["it: b -> a\n    where"]);
-    assert_eq!(
-        compare(&found[..1], "it: a -> b\nit: b -> a\n"),
-        ["xtask/src/check/layers/known.txt: gone, delete the line: it: b -> a"]
-    );
 }

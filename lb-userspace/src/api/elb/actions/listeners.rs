@@ -9,7 +9,7 @@ use crate::{
         xml::Xml,
     },
     model::Protocol,
-    wire::types,
+    wire,
 };
 
 const PORTS: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
@@ -71,8 +71,8 @@ impl Listener {
     }
 
     /// As the control plane takes it.
-    pub(super) fn at(self, address: std::net::IpAddr) -> types::Listener {
-        types::Listener {
+    pub(super) fn at(self, address: std::net::IpAddr) -> wire::Listener {
+        wire::Listener {
             protocol: Protocol::Tcp,
             address,
             port: self.port,

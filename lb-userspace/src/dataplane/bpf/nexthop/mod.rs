@@ -26,11 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, error, info, warn};
 
 use self::resolver::{Resolver, Unreachable};
-use super::{
-    adjacency::Adjacency,
-    mac,
-    shared::Shared,
-};
+use super::{adjacency::Adjacency, mac, shared::Shared};
 use crate::{
     dataplane::Event,
     model::{BackendIndex, NextHop},
