@@ -13,13 +13,15 @@ use lb_common::abi::address::{Addr4, Addr6};
 /// Why packets cannot be decapsulated here.
 #[derive(Debug, thiserror::Error)]
 pub enum DecapError {
-    #[error("this ebb was built without the kernel program; `cargo xtask build` makes one with it")]
+    #[error(
+        "this ebb was built without its kernel program; `cargo xtask build` builds one that has it"
+    )]
     NotEmbedded,
-    #[error("the kernel does not take the program: {0}")]
+    #[error("the kernel refused the program: {0}")]
     Load(#[from] aya::EbpfError),
     #[error("the program's table of VIPs: {0}")]
     Map(#[from] MapError),
-    #[error("the kernel does not take the program: {0}")]
+    #[error("the kernel refused the program: {0}")]
     Program(#[source] ProgramError),
     #[error("cannot attach to interface {interface}: {source}")]
     Attach {

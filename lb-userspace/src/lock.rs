@@ -42,7 +42,7 @@ pub enum LockError {
         geteuid().as_raw()
     )]
     Foreign { path: PathBuf, uid: u32 },
-    #[error("{} is no plain file; remove it", path.display())]
+    #[error("{} is not a regular file; remove it", path.display())]
     NoFile { path: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -16,9 +16,9 @@ pub const VARIABLE: &str = "EBB_LOG";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    #[error("{VARIABLE}={value:?} is no log filter: {source}; try {VARIABLE}=debug")]
+    #[error("{VARIABLE}={value:?} is not a log filter: {source}; try {VARIABLE}=debug")]
     Filter { value: String, source: ParseError },
-    #[error("a log is kept already")]
+    #[error("logging has already been set up")]
     Twice,
 }
 

@@ -16,7 +16,7 @@ fn a_full_disk_refuses_the_change_and_nothing_has_changed() {
     rig.store.set_full(true);
     let error = rig.deregister("web-1").unwrap_err();
     assert_eq!(error.code(), "store_failed");
-    assert!(error.hint().unwrap().contains("make room"));
+    assert!(error.hint().unwrap().contains("free some space"));
     rig.create(new_lb("other", "10.0.0.101", &[])).unwrap_err();
     rig.draining(false, None).unwrap_err();
     assert_eq!(*rig.control.state(), state);

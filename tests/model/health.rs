@@ -80,7 +80,7 @@ fn ill_health_stops_new_flows_and_says_why() {
     rig.report("web-1", HealthReport::Healthy);
     let flow = rig.connect().unwrap();
     rig.happened();
-    let reason = "it answered 503; only 200 counts".to_owned();
+    let reason = "the answer was 503; only 200 passes".to_owned();
     rig.report("web-1", HealthReport::Unhealthy(reason.clone()));
     rig.connect().unwrap_err();
     assert!(rig.is_open(flow), "open flows go on");

@@ -17,11 +17,11 @@ pub enum AgentError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is longer than {LONGEST_DOCUMENT} bytes", path.display())]
     TooLong { path: PathBuf },
-    #[error("{} has access keys in it, and keeps no secret: {why}", path.display())]
+    #[error("{} contains access keys but is not secret: {why}", path.display())]
     Exposed { path: PathBuf, why: Exposed },
     #[error("the configuration is not valid")]
     Config(Vec<Diagnostic>),
-    #[error("cannot ask the host about itself: {0}")]
+    #[error("cannot read the host's interfaces and ports: {0}")]
     Host(#[source] io::Error),
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -29,7 +29,9 @@ pub enum AgentError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("this ebb carries no kernel program; `cargo xtask build` makes one that does")]
+    #[error(
+        "this ebb was built without its kernel program; `cargo xtask build` builds one that has it"
+    )]
     NoProgram,
     #[error(transparent)]
     Kernel(#[from] bpf::StartError),
@@ -51,9 +53,9 @@ pub enum AgentError {
         message: String,
         hint: Option<String>,
     },
-    #[error("cannot take the kernel program away: {0}")]
+    #[error("cannot remove the kernel program: {0}")]
     Unload(#[from] bpf::AttachError),
-    #[error("the control thread has ended by itself")]
+    #[error("the control thread stopped unexpectedly")]
     ControlGone,
 }
 

@@ -213,11 +213,11 @@ impl Agent {
         let mut doors = JoinSet::new();
         doors.spawn(admin.serve(socket, until_stopped()));
         if let Some(endpoint) = elb {
-            tracing::info!(address = %endpoint.address(), "the ELB API answers");
+            tracing::info!(address = %endpoint.address(), "serving the ELB API");
             doors.spawn(elb::serve(endpoint, handle.clone(), until_stopped()));
         }
         if let Some(endpoint) = metrics {
-            tracing::info!(address = %endpoint.address(), "the metrics are at /metrics");
+            tracing::info!(address = %endpoint.address(), "serving metrics at /metrics");
             doors.spawn(metrics::serve(endpoint, handle.clone(), until_stopped()));
         }
         if !settings.hooks.is_empty() {
@@ -233,7 +233,7 @@ impl Agent {
         );
         doors.spawn(until(until_stopped(), checks));
         if let Some(endpoint) = console {
-            tracing::info!(address = %endpoint.address(), "the console answers");
+            tracing::info!(address = %endpoint.address(), "serving the console");
             doors.spawn(console::serve(endpoint, handle.clone(), until_stopped()));
         }
         tracing::info!(
@@ -252,7 +252,7 @@ impl Agent {
             }
         };
         if let Ok(signal) = &outcome {
-            tracing::info!(signal, "stopping; the kernel program goes on forwarding");
+            tracing::info!(signal, "stopping; the kernel program keeps forwarding");
         }
         notify::stopping();
         stop.send_replace(true);
@@ -279,7 +279,7 @@ fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays as it is: {error}");
+        tracing::warn!("cannot raise the limit on open files: {error}");
     }
 }
 
@@ -344,11 +344,11 @@ async fn reload(file: &ConfigFile, running: &Settings, handle: &Handle) {
     };
     if settings != *running {
         tracing::warn!(
-            "{path} has other settings than the agent started with; they need a restart, its load balancers do not"
+            "the settings in {path} have changed since the agent started; they take effect at a restart, its load balancers at once"
         );
     }
     match handle.by("SIGHUP").reload(&file.source(), document).await {
-        Ok(applied) if applied.steps.is_empty() => tracing::info!("{path} says nothing new"),
+        Ok(applied) if applied.steps.is_empty() => tracing::info!("{path} has no changes"),
         Ok(applied) => tracing::info!(steps = applied.steps.len(), "{path} was applied"),
         Err(error) => tracing::error!("{}; nothing was applied", error.message()),
     }

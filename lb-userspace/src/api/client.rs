@@ -55,7 +55,7 @@ pub enum ClientError {
     Broken(#[from] hyper::Error),
     #[error("the agent did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
-    #[error("cannot make sense of the agent's answer: {0}")]
+    #[error("cannot understand the agent's answer: {0}")]
     Garbled(String),
     /// The agent said no.
     #[error("{}", body.message)]

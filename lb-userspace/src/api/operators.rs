@@ -23,9 +23,9 @@ pub(super) enum NotAdmitted {
         socket.display()
     )]
     User { uid: u32, socket: PathBuf },
-    #[error("it is not known whose this connection is: {0}")]
+    #[error("cannot tell whose this connection is: {0}")]
     Owner(#[from] NoOwner),
-    #[error("it is not known who may use {}: {source}", socket.display())]
+    #[error("cannot tell who may use {}: {source}", socket.display())]
     Socket { socket: PathBuf, source: io::Error },
 }
 

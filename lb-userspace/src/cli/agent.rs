@@ -10,19 +10,18 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The log goes to stderr: for people on a terminal, JSON elsewhere. EBB_LOG says
-how much, as in EBB_LOG=debug.
+The log goes to stderr: as text on a terminal, as JSON otherwise. EBB_LOG sets the
+level, for example EBB_LOG=debug.
 
-SIGHUP reads the configuration again: what has changed in it since then is
-applied. SIGTERM and SIGINT end the agent; the kernel program goes on
-forwarding, and the next agent takes it over; `ebb unload` takes it away.")]
+SIGHUP reloads the configuration and applies what has changed in it. SIGTERM and SIGINT
+stop the agent; the kernel program keeps forwarding until the next agent takes it over,
+or `ebb unload` removes it.")]
 pub(super) struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/ebb/ebb.toml")]
     config: PathBuf,
 
-    /// Serve on this interface instead of those that the file names; may be
-    /// given again
+    /// Serve on this interface instead of those in the file; may be repeated
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
 }

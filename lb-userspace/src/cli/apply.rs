@@ -15,15 +15,14 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Load balancers and backends that the file names are made as it says; backends
-that it no longer names are drained, not dropped. Applying twice changes
-nothing.")]
+The load balancers and backends in the file are made to match it; backends that it no
+longer names are drained, not dropped. Applying a file twice changes nothing.")]
 pub(super) struct Args {
     /// A configuration file, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Show what would be done, and do nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -37,7 +36,7 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
     let applied = client.apply(&apply).await?;
     ui.result(&applied, || render(&applied))?;
     if applied.dry_run && !applied.steps.is_empty() {
-        ui.note("nothing was changed; without --dry-run it is");
+        ui.note("dry run: nothing was changed");
     }
     Ok(Exit::Done)
 }
@@ -56,7 +55,7 @@ fn source(path: &Path) -> Option<String> {
 
 fn render(applied: &Applied) -> String {
     if applied.steps.is_empty() {
-        return "everything is as the file says\n".to_owned();
+        return "nothing to do: everything is as the file says\n".to_owned();
     }
     let mut text = String::new();
     for step in &applied.steps {
@@ -116,7 +115,7 @@ mod tests {
         );
         assert_eq!(
             render(&Applied::default()),
-            "everything is as the file says\n"
+            "nothing to do: everything is as the file says\n"
         );
     }
 }

@@ -10,18 +10,18 @@ use crate::config::{Document, Host, Purpose};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file is checked as `ebb agent` checks it: against this host's interfaces,
-too. No agent needs to run.")]
+The file is checked as `ebb agent` would check it, this host's interfaces included. No
+agent needs to be running.")]
 pub(super) struct Args {
     /// A configuration file, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// For another host: do not look whether this one has the interfaces
+    /// The file is for another host: do not look for its interfaces on this one
     #[arg(long)]
     elsewhere: bool,
 
-    /// For `ebb apply`: load balancers alone will do
+    /// The file is for `ebb apply`, which needs only load balancers
     #[arg(long)]
     apply: bool,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
     };
     ui.result(&checked, || {
         format!(
-            "{name} is good: {}, {}",
+            "{name} is valid: {}, {}",
             words::counted(checked.load_balancers.len() as u64, "load balancer"),
             words::counted(checked.backends as u64, "backend")
         )

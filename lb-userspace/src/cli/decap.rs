@@ -7,12 +7,12 @@ use crate::decap::Decap;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where tunnelled packets come in; may be given more than once
+    /// The interface that tunnelled packets arrive on; may be repeated
     #[arg(long = "interface", value_name = "IF", required = true)]
     interfaces: Vec<String>,
 
-    /// The VIP whose packets to open; may be given more than once. The host must
-    /// have it too, on its loopback device for example
+    /// The VIP whose packets to decapsulate; may be repeated. The host must have
+    /// the address too, for example on its loopback device
     #[arg(long = "vip", value_name = "ADDRESS", required = true)]
     vips: Vec<IpAddr>,
 }
@@ -22,11 +22,12 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
     let (decap, in_driver) = Decap::start(&args.interfaces, &args.vips)?;
     for (interface, driver) in args.interfaces.iter().zip(in_driver) {
         let how = if driver {
-            "in its driver"
+            "in native mode"
         } else {
-            "by the generic hook: its driver has no XDP, so every packet costs an allocation first"
+            "in generic mode: its driver does not support XDP, so every packet costs an extra \
+             allocation"
         };
-        ui.note(&format!("opening ipip packets on {interface}, {how}"));
+        ui.note(&format!("decapsulating ipip packets on {interface}, {how}"));
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(CliError::Runtime)?;
@@ -34,6 +35,6 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(CliError::Runtime)?,
         _ = terminate.recv() => {}
     }
-    ui.note(&format!("{} packets opened", decap.opened()?));
+    ui.note(&format!("{} packets decapsulated", decap.opened()?));
     Ok(Exit::Done)
 }

@@ -14,15 +14,14 @@ use crate::doctor::{Facts, Finding, Verdict, examine};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is changed, and no agent needs to run. Exits 0 if ebb can run here, warnings
-or not, and 1 if something must be mended first.")]
+Nothing is changed, and no agent needs to be running. Exits with 0 if ebb can run here,
+warnings or not, and with 1 if something must be fixed first.")]
 pub(super) struct Args {
     /// The agent's configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/ebb/ebb.toml")]
     config: PathBuf,
 
-    /// Look at this interface instead of those that the file names; may be
-    /// given again
+    /// Check this interface instead of those in the file; may be repeated
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
 }
@@ -64,7 +63,7 @@ fn render(findings: &[Finding]) -> String {
         .filter_map(|finding| finding.mend.as_deref())
         .collect();
     if !mends.is_empty() {
-        text.push_str("\nWhat mends it:\n");
+        text.push_str("\nTo fix it:\n");
         for mend in mends {
             text.push_str("  ");
             text.push_str(mend);
@@ -101,7 +100,7 @@ mod tests {
             "     WHAT        FOUND\n\
              ok   kernel      6.1.0\n\
              bad  eth0: link  down\n\
-             \nWhat mends it:\n  ip link set dev eth0 up\n"
+             \nTo fix it:\n  ip link set dev eth0 up\n"
         );
     }
 }

@@ -22,21 +22,21 @@ pub(super) enum CliError {
         name: String,
         faults: Vec<Diagnostic>,
     },
-    #[error("cannot read what interfaces this host has: {0}")]
+    #[error("cannot read this host's interfaces: {0}")]
     Host(io::Error),
-    #[error("no interface of this host but the loopback is up and has an address")]
+    #[error("no interface of this host other than loopback is up and has an address")]
     NoInterfaceToServe,
-    #[error("{} is there already", path.display())]
+    #[error("{} already exists", path.display())]
     FileIsThere { path: PathBuf },
     #[error("cannot print: {0}")]
     Print(io::Error),
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("`ebb top` is for people on a terminal")]
+    #[error("`ebb top` needs a terminal")]
     NoTerminal,
     #[error("stopped before the agent answered")]
     Stopped,
-    #[error("the terminal does not do what it should: {0}")]
+    #[error("the terminal failed: {0}")]
     Terminal(io::Error),
     #[error("cannot start: {0}")]
     Runtime(io::Error),
@@ -48,9 +48,9 @@ pub(super) enum CliError {
     Decap(#[from] DecapError),
     #[error("{backend} of {lb} was registered again: the drain is cancelled and its flows stay")]
     DrainCancelled { lb: String, backend: String },
-    #[error("{lb} has no health check yet; --target says what to ask")]
+    #[error("{lb} has no health check yet; give it one with --target")]
     NoCheckYet { lb: String },
-    #[error("stopped waiting; {backend} of {lb} goes on draining")]
+    #[error("stopped waiting; {backend} of {lb} continues to drain")]
     Interrupted { lb: String, backend: String },
 }
 
@@ -65,19 +65,19 @@ impl CliError {
             Self::Document { .. } => ("bad_document", None),
             Self::Host(_) => (
                 "cannot_read_host",
-                Some("--elsewhere checks the file alone".to_owned()),
+                Some("--elsewhere checks the file without them".to_owned()),
             ),
             Self::NoInterfaceToServe => (
                 "no_interface",
                 Some(
-                    "`ip address` shows what there is; `ip link set dev eth0 up` brings one up"
+                    "`ip address` lists the interfaces; `ip link set dev eth0 up` brings one up"
                         .to_owned(),
                 ),
             ),
             Self::FileIsThere { path } => (
                 "file_is_there",
                 Some(format!(
-                    "--force replaces it and keeps the old one as {}~; `ebb init -` prints instead",
+                    "--force replaces it and keeps the old one as {}~; `ebb init -` prints the new one",
                     path.display()
                 )),
             ),
@@ -89,7 +89,7 @@ impl CliError {
             Self::NoTerminal => (
                 "no_terminal",
                 Some(
-                    "`ebb lb list --json` and `ebb events --follow --json` are for programs"
+                    "without one, use `ebb lb list --json` or `ebb events --follow --json`"
                         .to_owned(),
                 ),
             ),

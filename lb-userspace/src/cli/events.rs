@@ -17,23 +17,23 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The agent keeps the latest few thousand events since its start. With --follow,
---json prints one event a line; the numbers count up by one, so that a gap shows
-that events were missed.")]
+The agent keeps the latest few thousand events since it started. With --follow, --json
+prints one event per line; events are numbered consecutively, so a gap means that some
+were missed.")]
 pub(super) struct Args {
-    /// Only those of this load balancer
+    /// Show only events of this load balancer
     #[arg(value_name = "LB")]
     lb: Option<String>,
 
-    /// Only those of this backend
+    /// Show only events of this backend
     #[arg(long, value_name = "ID")]
     backend: Option<String>,
 
-    /// Go on with what happens, until interrupted
+    /// Keep printing new events until interrupted
     #[arg(long, short)]
     follow: bool,
 
-    /// At most so many of those that happened; with --follow, none when left out
+    /// Show at most this many past events; with --follow, none by default
     #[arg(long, short = 'n', value_name = "N")]
     last: Option<usize>,
 }

@@ -14,15 +14,15 @@ pub(super) struct Args {
     #[arg(value_name = "LB")]
     lb: String,
 
-    /// Only the flows of this backend
+    /// Show only flows of this backend
     #[arg(long, value_name = "ID")]
     backend: Option<String>,
 
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 
-    /// Which ones first: the oldest, the longest idle, or those with the most bytes
+    /// What to show first: the oldest, the longest idle, or those with the most bytes
     #[arg(long, value_enum, default_value_t = SortArg::Age)]
     sort: SortArg,
 }

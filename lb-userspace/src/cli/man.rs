@@ -6,7 +6,7 @@ use super::{error::CliError, exit::Exit, ui::Ui};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The folder to write them into; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }

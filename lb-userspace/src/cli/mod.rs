@@ -40,9 +40,9 @@ use crate::api::client::Client;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused, or failed
-  2  wrong usage: nothing was asked of the agent
-  3  `backend deregister --wait`: the drain is over, and some flows were cut";
+  1  refused or failed
+  2  usage error: the agent was not contacted
+  3  `backend deregister --wait`: the drain is over, but some flows were cut";
 
 /// A Layer-4 load balancer that lets connections end well.
 #[derive(Debug, Parser)]
@@ -60,7 +60,7 @@ struct Args {
     )]
     socket: PathBuf,
 
-    /// Print JSON, errors too; its form is that of the admin API
+    /// Print JSON, errors included, in the admin API's format
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
 
@@ -72,41 +72,41 @@ struct Args {
 enum Command {
     /// Run the balancer on this host
     Agent(agent::Args),
-    /// Take ebb off its interfaces, with all flows
+    /// Detach ebb from its interfaces and drop all flows
     Unload(unload::Args),
-    /// Load balancers: list, show, create, delete
+    /// List, show, create, check and delete load balancers
     #[command(subcommand)]
     Lb(lb::Command),
-    /// Backends: list, show, register, deregister, health
+    /// List, show, register and deregister backends, or set their health
     #[command(subcommand)]
     Backend(backend::Command),
-    /// Attributes of a load balancer: show, set
+    /// Show or set the attributes of a load balancer
     #[command(subcommand, visible_alias = "attribute")]
     Attributes(attributes::Command),
-    /// Show the agent and its totals
+    /// Show the agent's status and totals
     Status(status::Args),
-    /// Watch load balancers, backends and drains, full-screen
+    /// Watch load balancers, backends and drains live, full screen
     Top(top::Args),
-    /// Show who is connected, the longest first
+    /// List open flows, the oldest first
     Flows(flows::Args),
-    /// Show what happened, and with --follow what happens
+    /// Show past events, and new ones with --follow
     Events(events::Args),
-    /// Make it so: apply the load balancers of a configuration file
+    /// Apply the load balancers declared in a configuration file
     Apply(apply::Args),
-    /// Write a first configuration file, made from what this host is like
+    /// Write a first configuration file, tailored to this host
     Init(init::Args),
-    /// Find everything that is wrong with a configuration file
+    /// Check a configuration file and report every error
     CheckConfig(check_config::Args),
-    /// Find what of this host is in ebb's way, and what mends it
+    /// Check whether ebb can run on this host, and say how to fix what is wrong
     Doctor(doctor::Args),
-    /// Run on a backend: open ipip packets to a VIP
+    /// Decapsulate ipip packets for a VIP (runs on a backend)
     Decap(decap::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Write the man pages into a folder
+    /// Write the man pages to a directory
     #[command(hide = true)]
     Man(man::Args),
-    /// Say whether commands parse
+    /// Check that commands parse
     #[command(hide = true)]
     Parses(parses::Args),
 }

@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Show the verdicts that were never given, too
+    /// Also show verdicts that no packet has had
     #[arg(long, short)]
     all: bool,
 }

@@ -201,7 +201,7 @@ fn attributes(written: &WrittenAttributes, findings: &mut Findings<'_>) -> Attri
         let rate = u32::try_from(at.value).ok();
         if rate.is_none() {
             let message = format!(
-                "`close_rate` is flows per second, 0 (no limit) to {}, not {}",
+                "`close_rate` must be 0 (no limit) to {} flows per second, not {}",
                 u32::MAX,
                 at.value
             );

@@ -61,7 +61,7 @@ pub type AccessKeys = BTreeMap<String, Secret>;
 pub enum AccessKeysError {
     #[error("cannot read the access keys: {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the access keys in {} are no secret: {why}", path.display())]
+    #[error("the access keys in {} are not secret: {why}", path.display())]
     Exposed { path: PathBuf, why: Exposed },
     #[error("the access keys in {} should be lines like AKIDEXAMPLE = \"secret\": {reason}", path.display())]
     Form { path: PathBuf, reason: String },
@@ -132,8 +132,8 @@ pub(super) fn entrance(
     if listen.is_none() {
         findings.add(
             &listen_at.span,
-            "`listen` is an address and a port",
-            Some(format!("as in {default:?} or \"[::1]:8089\"")),
+            "`listen` must be an address and a port",
+            Some(format!("for example {default:?} or \"[::1]:8089\"")),
         );
     }
     let mut names = Vec::new();
@@ -142,8 +142,8 @@ pub(super) fn entrance(
             Some(name) => names.push(name),
             None => findings.add(
                 &span,
-                format!("{value:?} is not a name that clients ask by"),
-                Some("as in \"elb.example.com\" or \"192.0.2.1:8089\"".to_owned()),
+                format!("{value:?} is not a name that clients can use"),
+                Some("for example \"elb.example.com\" or \"192.0.2.1:8089\"".to_owned()),
             ),
         }
     }
@@ -168,8 +168,8 @@ pub(super) fn entrance(
     {
         findings.add(
             &listen_at.span,
-            format!("{listen} is no loopback address, and there are no access keys"),
-            Some("whoever reaches it could take backends out: add `access_keys` or `access_keys_file`".to_owned()),
+            format!("{listen} is not a loopback address, and there are no access keys"),
+            Some("anyone who reaches it could take backends out; add `access_keys` or `access_keys_file`".to_owned()),
         );
     }
     Some(Entrance {

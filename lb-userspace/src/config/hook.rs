@@ -41,7 +41,7 @@ const ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=20;
 
 pub(super) fn hooks(written: Vec<At<WrittenHook>>, findings: &mut Findings<'_>) -> Vec<Hook> {
     if let Some(At { span, .. }) = written.get(MOST) {
-        findings.add(span, format!("there are more than {MOST} hooks"), None);
+        findings.add(span, format!("there may be at most {MOST} hooks"), None);
     }
     let mut hooks: Vec<Hook> = Vec::new();
     for (number, At { value, span }) in written.into_iter().enumerate() {
@@ -102,8 +102,8 @@ fn hook(
             if program.is_none_or(|program| !program.value.starts_with('/')) {
                 findings.add(
                     &command.span,
-                    "`command` is a program, by its absolute path, and its arguments",
-                    Some("as in [\"/usr/local/bin/notify\", \"--now\"]".to_owned()),
+                    "`command` must be the absolute path of a program, and its arguments",
+                    Some("for example [\"/usr/local/bin/notify\", \"--now\"]".to_owned()),
                 );
             }
             HookDoes::Run(command.value.into_iter().map(|at| at.value).collect())
@@ -130,7 +130,7 @@ fn hook(
         };
         if !range.contains(&value) {
             let message = format!(
-                "`{key}` is {} to {}, not {value}",
+                "`{key}` must be {} to {}, not {value}",
                 range.start(),
                 range.end()
             );

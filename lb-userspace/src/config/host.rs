@@ -61,14 +61,14 @@ impl Host {
             let shown: String = name.chars().take(64).collect();
             let message = format!("there is no interface {shown:?}");
             let hint = if names.is_empty() {
-                "the host has none but loopback".to_owned()
+                "the host has only loopback".to_owned()
             } else {
-                format!("there are {}", names.join(", "))
+                format!("the interfaces are {}", names.join(", "))
             };
             return Err((message, Some(hint)));
         };
         if interface.loopback {
-            let message = format!("interface {name:?} is the loopback; no client is behind it");
+            let message = format!("interface {name:?} is loopback, which no client is behind");
             return Err((message, None));
         }
         if !interface.up {

@@ -5,11 +5,15 @@ use std::{fs::File, io, os::unix::fs::MetadataExt as _};
 /// Why a file keeps no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Exposed {
-    #[error("others may read it (mode {mode:04o}): chmod o-rwx it, and change the keys in it")]
+    #[error(
+        "others may read it (mode {mode:04o}); run chmod o-rwx on it, and replace the keys in it"
+    )]
     Readable { mode: u32 },
-    #[error("others may write it (mode {mode:04o}): chmod go-w it, and look at what is in it")]
+    #[error(
+        "others may write to it (mode {mode:04o}); run chmod go-w on it, and check what is in it"
+    )]
     Writable { mode: u32 },
-    #[error("it belongs to uid {uid}, which is neither root nor the agent's: chown it")]
+    #[error("it belongs to uid {uid}, which is neither root nor the agent's user; run chown on it")]
     Foreign { uid: u32 },
     #[error("its mode is not known: {0}")]
     Unknown(#[from] io::Error),

@@ -37,7 +37,7 @@ pub(super) fn settings(
                 &(0..0),
                 "`interfaces` is missing",
                 Some(
-                    "name those that clients and backends are reached by: interfaces = [\"eth0\"]"
+                    "name the interfaces towards clients and backends: interfaces = [\"eth0\"]"
                         .to_owned(),
                 ),
             );
@@ -86,8 +86,8 @@ fn metrics(written: &At<String>, findings: &mut Findings<'_>) -> Option<SocketAd
     if address.is_none() {
         findings.add(
             &written.span,
-            "`address` of [metrics] is an address and a port",
-            Some("as in \"127.0.0.1:9180\"".to_owned()),
+            "`address` of [metrics] must be an address and a port",
+            Some("for example \"127.0.0.1:9180\"".to_owned()),
         );
     }
     address
@@ -99,7 +99,7 @@ fn interfaces(
     findings: &mut Findings<'_>,
 ) -> Vec<String> {
     if written.value.is_empty() {
-        let hint = "name those that clients and backends are reached by".to_owned();
+        let hint = "name the interfaces towards clients and backends".to_owned();
         findings.add(&written.span, "`interfaces` is empty", Some(hint));
     }
     let mut names: Vec<String> = Vec::new();
@@ -144,7 +144,7 @@ fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
             Ok(size) if allowed.contains(&size) => size,
             _ => {
                 let (least, most) = allowed.into_inner();
-                let message = format!("`{key}` is {least} to {most}, not {value}");
+                let message = format!("`{key}` must be {least} to {most}, not {value}");
                 findings.add(span, message, None);
                 default
             }
@@ -168,7 +168,7 @@ fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
                 slots
             }
             _ => {
-                let message = format!("`maglev` is a prime from 101 to 65537, not {value}");
+                let message = format!("`maglev` must be a prime from 101 to 65537, not {value}");
                 let hint = "251, 1021, 4093, 16381 and 65537 are primes".to_owned();
                 findings.add(span, message, Some(hint));
                 default.maglev
@@ -210,7 +210,7 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
                 continue;
             };
             if pool.contains(&address) {
-                let message = format!("{address} is in the nat pool twice");
+                let message = format!("{address} is twice in the nat pool");
                 findings.add(&span, message, None);
             } else {
                 pool.push(address);
@@ -224,7 +224,7 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
             (1..=last).contains(&first).then_some((first, last))
         });
         if range.is_none() {
-            let message = "`ports` is written like \"1024-32767\", from 1 to 65535";
+            let message = "`ports` must be a range like \"1024-32767\", from 1 to 65535";
             findings.add(&span, message, None);
         }
         if let (Some((first, last)), Some((host_first, host_last))) =
@@ -294,7 +294,7 @@ fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
         match u64::try_from(*value) {
             Ok(seconds) if (1..=4000).contains(&seconds) => Duration::from_secs(seconds),
             _ => {
-                let message = format!("`{key}` is 1 to 4000 seconds, not {value}");
+                let message = format!("`{key}` must be 1 to 4000 seconds, not {value}");
                 findings.add(span, message, None);
                 default
             }

@@ -17,7 +17,7 @@ pub(super) fn one_of<T: Copy>(
         let names = || choices.iter().map(|(name, _)| *name);
         let hint = match nearest(&written.value, names()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
+            None => format!("use one of {}", names().collect::<Vec<_>>().join(", ")),
         };
         let shown: String = written.value.chars().take(64).collect();
         let message = format!("{shown:?} is not {what}");

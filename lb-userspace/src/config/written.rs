@@ -389,7 +389,7 @@ impl<'t, 'd, 'f> Table<'t, 'd, 'f> {
             let shown: String = name.chars().take(64).collect();
             let hint = match nearest(name, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("the keys here are {}", self.known.join(", ")),
             };
             let span: Span = key.span();
             self.findings

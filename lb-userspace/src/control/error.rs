@@ -23,9 +23,11 @@ pub enum Error {
     },
     #[error("load balancer {lb:?} has no listener {listener}")]
     NoSuchListener { lb: String, listener: String },
-    #[error("a load balancer named {name:?} exists already")]
+    #[error("a load balancer named {name:?} already exists")]
     LoadBalancerExists { name: String },
-    #[error("load balancer {name:?} is being deleted; {draining} of its backends still drain")]
+    #[error(
+        "load balancer {name:?} is being deleted; {draining} of its backends are still draining"
+    )]
     BeingDeleted { name: String, draining: usize },
     #[error(
         "backend {id:?} of load balancer {lb:?} has the address {registered}; it cannot become {asked}"
@@ -50,11 +52,11 @@ pub enum Error {
     Document(Vec<Diagnostic>),
     #[error(transparent)]
     Full(#[from] Full),
-    #[error("the change could not be stored and was not made")]
+    #[error("the change could not be stored, so it was not made")]
     Store(#[source] crate::store::StoreError),
-    #[error("the kernel refused the change and it was taken back")]
+    #[error("the kernel refused the change, so it was rolled back")]
     Dataplane(#[source] DataplaneError),
-    #[error("a VIP could not be put on its interface and the change was taken back")]
+    #[error("a VIP could not be added to its interface, so the change was rolled back")]
     Vip(#[source] super::vip::VipError),
     #[error("the agent is stopping")]
     Stopping,
@@ -174,7 +176,7 @@ impl Error {
                     .map(|name| format!("did you mean {name:?}?"))
             }
             Self::BeingDeleted { name, .. } => Some(format!(
-                "wait for the drains to end, or cut them with `ebb lb delete {name} --now`"
+                "wait for the drains to end, or cut them short with `ebb lb delete {name} --now`"
             )),
             Self::OtherAddress { .. } => Some(
                 "give the new server another id, or deregister this one and wait until it is gone"

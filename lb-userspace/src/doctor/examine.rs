@@ -111,7 +111,7 @@ fn wrong(
 fn kernel(facts: &Facts) -> Finding {
     let what = "kernel";
     let Some(release) = &facts.kernel else {
-        return wrong(Verdict::Warning, what, "its version cannot be read", None);
+        return wrong(Verdict::Warning, what, "cannot read its version", None);
     };
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
@@ -132,7 +132,7 @@ fn kernel(facts: &Facts) -> Finding {
 
 fn btf(facts: &Facts) -> Finding {
     if facts.has_btf {
-        good("BTF", "the kernel describes its types")
+        good("BTF", "the kernel has type information")
     } else {
         wrong(
             Verdict::Bad,
@@ -149,7 +149,7 @@ fn jit(facts: &Facts) -> Finding {
         Some(0) => wrong(
             Verdict::Warning,
             "JIT",
-            "the kernel interprets programs, at a tenth of the speed",
+            "the kernel interprets programs instead of compiling them, at a tenth of the speed",
             Some("sysctl -w net.core.bpf_jit_enable=1".to_owned()),
         ),
         _ => good("JIT", "programs are compiled"),
@@ -159,13 +159,15 @@ fn jit(facts: &Facts) -> Finding {
 fn bpffs(facts: &Facts) -> Finding {
     let dir = facts.bpffs_dir.display();
     if facts.bpffs_is_mounted {
-        return good("bpffs", format!("{dir} is on one"));
+        return good("bpffs", format!("{dir} is on a BPF file system"));
     }
     let mount = facts.bpffs_dir.parent().unwrap_or(Path::new("/sys/fs/bpf"));
     wrong(
         Verdict::Bad,
         "bpffs",
-        format!("{dir} is on no BPF file system: what should outlive the agent has no place"),
+        format!(
+            "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent"
+        ),
         Some(format!(
             "mkdir -p {0} && mount -t bpf bpf {0}",
             mount.display()
@@ -176,7 +178,7 @@ fn bpffs(facts: &Facts) -> Finding {
 fn rights(facts: &Facts) -> Finding {
     let what = "rights";
     let Some(has) = facts.capabilities else {
-        return wrong(Verdict::Warning, what, "they cannot be read", None);
+        return wrong(Verdict::Warning, what, "cannot read them", None);
     };
     let lacks = |(bit, _): &(u32, &str)| has & (1 << bit) == 0;
     let missing: Vec<&str> = NEEDED
@@ -194,7 +196,7 @@ fn rights(facts: &Facts) -> Finding {
     }
     if lacks(&RAW) {
         let found = format!(
-            "this process lacks {}: idle peers would not be told of the end",
+            "this process lacks {}: idle peers would not be sent resets",
             RAW.1
         );
         return wrong(
@@ -204,17 +206,20 @@ fn rights(facts: &Facts) -> Finding {
             Some("sudo ebb doctor".to_owned()),
         );
     }
-    good(what, "the capabilities that the agent needs are here")
+    good(
+        what,
+        "this process has the capabilities that the agent needs",
+    )
 }
 
 fn state_dir(facts: &Facts) -> Finding {
     let dir = facts.state_dir.display();
     match &facts.state_dir_problem {
-        None => good("state folder", format!("{dir} can be written")),
+        None => good("state folder", format!("{dir} is writable")),
         Some(problem) => wrong(
             Verdict::Bad,
             "state folder",
-            format!("{dir} cannot be written: {problem}; every change would be refused"),
+            format!("{dir} is not writable: {problem}; every change would be refused"),
             Some(format!("install -d -m 0750 {dir}")),
         ),
     }
@@ -227,7 +232,7 @@ fn group(facts: &Facts) -> Finding {
         wrong(
             Verdict::Warning,
             "group ebb",
-            "there is none: only root may use the socket",
+            "it does not exist, so only root may use the socket",
             Some("groupadd --system ebb".to_owned()),
         )
     }
@@ -239,14 +244,18 @@ fn config(facts: &Facts) -> Option<Finding> {
         None => wrong(
             Verdict::Warning,
             "configuration",
-            format!("{file} cannot be read; every interface is looked at"),
+            format!("{file} cannot be read, so every interface is checked"),
             None,
         ),
         Some(faults) if faults.is_empty() => good("configuration", format!("{file} is valid")),
         Some(faults) => wrong(
             Verdict::Bad,
             "configuration",
-            format!("{file} has {} faults, as {}", faults.len(), faults[0]),
+            format!(
+                "{file} has {} errors, the first: {}",
+                faults.len(),
+                faults[0]
+            ),
             Some(format!("ebb check-config {file}")),
         ),
     })
@@ -286,16 +295,16 @@ fn driver(interface: &InterfaceFacts) -> Finding {
         None => wrong(
             Verdict::Warning,
             what,
-            "which one it is cannot be told without ethtool",
+            "cannot be determined without ethtool",
             Some("apt-get install ethtool".to_owned()),
         ),
         Some(driver) if XDP_DRIVERS.contains(&driver) => {
-            good(what, format!("{driver}, which takes XDP programs"))
+            good(what, format!("{driver}, which supports XDP"))
         }
         Some(driver) => wrong(
             Verdict::Warning,
             what,
-            format!("{driver} is not known to take XDP programs: generic mode, which is slower"),
+            format!("{driver} is not known to support XDP: generic mode, which is slower"),
             None,
         ),
     }
@@ -309,7 +318,9 @@ fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
         return Some(wrong(
             Verdict::Bad,
             what,
-            format!("{mtu}: frames longer than a page cannot be given to the program in one piece"),
+            format!(
+                "{mtu}: a frame longer than a page cannot be passed to the program in one piece"
+            ),
             Some(format!("ip link set dev {name} mtu 1500")),
         ));
     }
@@ -318,8 +329,8 @@ fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
             Verdict::Warning,
             what,
             format!(
-                "{mtu}: an ipip packet is 20 or 40 bytes longer, so full packets of clients need \
-                 more towards the backends (or a smaller MSS there)"
+                "{mtu}: an ipip packet is 20 or 40 bytes longer, so full-sized client packets \
+                 need a larger MTU towards the backends (or a smaller MSS there)"
             ),
             Some(format!("ip link set dev {name} mtu 1540")),
         ));
@@ -338,8 +349,8 @@ fn mtus(facts: &Facts) -> Option<Finding> {
             Verdict::Warning,
             "MTUs",
             format!(
-                "{least} and {most}: what comes in by the longer one may not fit into the other, \
-                 and is dropped there"
+                "{least} and {most}: packets from the link with the larger MTU may not fit the \
+                 other, and are dropped there"
             ),
             Some(format!("ip link set dev {name} mtu {least}")),
         )
@@ -364,7 +375,7 @@ fn offloads(interface: &InterfaceFacts) -> Vec<Finding> {
         (
             "rx-vlan-offload",
             "rxvlan",
-            "VLAN tags are taken off before the program sees them",
+            "VLAN tags are stripped before the program sees them",
         ),
     ] {
         if on(offload) && !virtual_pair {
@@ -380,14 +391,14 @@ fn offloads(interface: &InterfaceFacts) -> Vec<Finding> {
         findings.push(wrong(
             Verdict::Warning,
             format!("{name}: tx-checksumming"),
-            "a veth hands on packets whose checksums are not finished; turn it off at both ends",
+            "a veth passes on packets with unfinished checksums; turn it off at both ends",
             Some(format!("ethtool -K {name} tx off")),
         ));
     }
     if findings.is_empty() {
         findings.push(good(
             format!("{name}: offloads"),
-            "none hides what is on the wire",
+            "none changes packets before the program sees them",
         ));
     }
     findings
@@ -400,8 +411,8 @@ fn rp_filter(interface: &InterfaceFacts) -> Option<Finding> {
         1 => wrong(
             Verdict::Warning,
             what,
-            "strict: the host drops what it would answer by another interface, and with it \
-             packets that ebb leaves to the host",
+            "strict: the host drops packets that it would answer through another interface, \
+             some of those that ebb leaves to it among them",
             Some(format!(
                 "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=2"
             )),

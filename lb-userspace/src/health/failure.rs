@@ -14,11 +14,11 @@ pub enum Failure {
     Connect(#[source] io::Error),
     #[error("the TLS handshake failed: {why}")]
     Tls { why: String },
-    #[error("the answer is not one of HTTP: {why}")]
+    #[error("the answer is not HTTP: {why}")]
     Http { why: String },
-    #[error("the connection ended before the answer did")]
+    #[error("the connection ended before the answer was complete")]
     CutShort,
-    #[error("it answered {status}; only 200 counts")]
+    #[error("the answer was {status}; only 200 passes")]
     Status { status: u16 },
     /// The check could not be made, through no fault of the backend's. It says
     /// nothing about it.

@@ -27,9 +27,9 @@ const AGENT: &str = concat!("ebb-hook/", env!("CARGO_PKG_VERSION"));
 /// Why an event was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliverError {
-    #[error("it took longer than {} s", .0.as_secs())]
+    #[error("the hook took longer than {} s", .0.as_secs())]
     TooLong(std::time::Duration),
-    #[error("the event cannot be written down: {0}")]
+    #[error("the event cannot be encoded: {0}")]
     Json(#[from] serde_json::Error),
     #[error("cannot run {program}: {source}")]
     Run { program: String, source: io::Error },
@@ -40,16 +40,16 @@ pub(super) enum DeliverError {
     },
     #[error("cannot connect to {host}: {source}")]
     Connect { host: String, source: io::Error },
-    #[error("no TLS with {host}: {source}")]
+    #[error("the TLS handshake with {host} failed: {source}")]
     Tls { host: String, source: io::Error },
     #[error(transparent)]
     NoTls(#[from] TlsError),
-    #[error("{url} cannot be asked: {source}")]
+    #[error("cannot send to {url}: {source}")]
     Request {
         url: Uri,
         source: hyper::http::Error,
     },
-    #[error("{host} gave no answer: {reason}")]
+    #[error("no answer from {host}: {reason}")]
     Answer { host: String, reason: String },
     #[error("{host} answered {status}")]
     Status { host: String, status: StatusCode },

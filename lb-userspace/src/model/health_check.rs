@@ -43,13 +43,13 @@ pub enum BadCheck {
     #[error(transparent)]
     Target(#[from] BadTarget),
     #[error(
-        "the interval of a health check is {} to {} seconds, not {given}",
+        "the interval of a health check must be {} to {} seconds, not {given}",
         INTERVAL.start(),
         INTERVAL.end()
     )]
     Interval { given: i64 },
     #[error(
-        "the timeout of a health check is {} to {} seconds, not {given}",
+        "the timeout of a health check must be {} to {} seconds, not {given}",
         TIMEOUT.start(),
         TIMEOUT.end()
     )]
@@ -58,14 +58,14 @@ pub enum BadCheck {
     #[error("HealthCheck timeout must be less than interval.")]
     TimeoutNotLess,
     #[error(
-        "the {which} of a health check is {} to {}, not {given}",
+        "the {which} of a health check must be {} to {}, not {given}",
         THRESHOLD.start(),
         THRESHOLD.end()
     )]
     Threshold { which: &'static str, given: i64 },
-    #[error("{given:?} is not a server name: a DNS name is, such as www.example.com")]
+    #[error("{given:?} is not a server name; use a DNS name such as www.example.com")]
     ServerName { given: String },
-    #[error("`{key}` is for SSL and HTTPS; a health check by {protocol} has no use for it")]
+    #[error("`{key}` is only for SSL and HTTPS; this health check uses {protocol}")]
     NotTls {
         key: &'static str,
         protocol: &'static str,

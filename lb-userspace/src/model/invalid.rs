@@ -29,11 +29,11 @@ pub enum Invalid {
     HealthCheck(#[from] BadCheck),
     #[error("port 0 is not a port: {what} takes 1 to 65535")]
     PortZero { what: &'static str },
-    #[error("a drain's timeout is {} to {} seconds, not {given}", DRAIN_TIMEOUT.start(), DRAIN_TIMEOUT.end())]
+    #[error("the timeout of a drain must be {} to {} seconds, not {given}", DRAIN_TIMEOUT.start(), DRAIN_TIMEOUT.end())]
     DrainTimeout { given: i64 },
-    #[error("the idle timeout is {} to {} seconds, not {given}", IDLE_TIMEOUT.start(), IDLE_TIMEOUT.end())]
+    #[error("the idle timeout must be {} to {} seconds, not {given}", IDLE_TIMEOUT.start(), IDLE_TIMEOUT.end())]
     IdleTimeout { given: i64 },
-    #[error("a weight is {} to {}, not {given}", WEIGHT.start(), WEIGHT.end())]
+    #[error("a weight must be {} to {}, not {given}", WEIGHT.start(), WEIGHT.end())]
     Weight { given: i64 },
     #[error("{address} cannot be {what}: it is {why}")]
     Address {

@@ -57,7 +57,7 @@ pub fn unicast(address: IpAddr, what: &'static str) -> Result<IpAddr, Invalid> {
         IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
         IpAddr::V4(a) if a.octets()[0] == 0 => Some("of \"this network\", 0.0.0.0/8"),
         IpAddr::V6(a) if a.to_ipv4_mapped().is_some() => {
-            Some("an IPv4 address in IPv6's clothes; write it as IPv4")
+            Some("an IPv4-mapped IPv6 address; write it as IPv4")
         }
         IpAddr::V6(a) if a.is_unicast_link_local() => Some("a link-local address"),
         _ => None,

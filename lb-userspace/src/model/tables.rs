@@ -136,16 +136,14 @@ impl Full {
         let key = self.what.key();
         if self.limit >= limits::MOST_INDICES {
             let name = self.what.name();
-            return format!("that is as many {name} as one ebb can have; delete some first");
+            return format!("no ebb can have more {name} than that; delete some first");
         }
         let leaving = match self.what {
             Counted::LoadBalancers => "",
             Counted::Backends => {
-                "; those that have left count until their last flow's entry is gone"
+                "; those that have left still count until the last entry of their flows is gone"
             }
-            Counted::Listeners => {
-                "; those that were removed count while many open flows came by them"
-            }
+            Counted::Listeners => "; removed ones still count while many of their flows are open",
         };
         format!(
             "raise `{key}` under [tables] in the agent's configuration, up to {}, and restart it{leaving}",
@@ -200,7 +198,10 @@ mod tests {
             limit: limits::MOST_INDICES,
             needed: limits::MOST_INDICES + 1,
         };
-        assert!(most.hint().contains("as many backends as one ebb can have"));
+        assert!(
+            most.hint()
+                .contains("no ebb can have more backends than that")
+        );
     }
 
     #[test]

@@ -91,25 +91,25 @@ pub enum BadTarget {
         "health check target {given:?} has no protocol; write TCP:port, SSL:port, HTTP:port/path or HTTPS:port/path"
     )]
     NoProtocol { given: String },
-    #[error("{given:?} is not a protocol for health checks: TCP, SSL, HTTP and HTTPS are{}", meant(.nearest.as_ref()))]
+    #[error("{given:?} is not a protocol for health checks; use TCP, SSL, HTTP or HTTPS{}", meant(.nearest.as_ref()))]
     Protocol {
         given: String,
         nearest: Option<&'static str>,
     },
-    #[error("{given:?} is not the port of a health check target: 1 to 65535 is")]
+    #[error("{given:?} is not a port for a health check target; use 1 to 65535")]
     Port { given: String },
     /// The Classic ELB's own words.
     #[error(
         "HealthCheck HTTP Target must specify a port followed by a path that begins with a slash. e.g. HTTP:80/ping/this/path"
     )]
     NoPath,
-    #[error("a health check by {protocol} has no path; leave it out, or check by HTTP or HTTPS")]
+    #[error("a {protocol} health check has no path; leave it out, or use HTTP or HTTPS")]
     Path { protocol: &'static str },
-    #[error("the path of a health check target is at most {PATH_MAX} characters long, not {given}")]
-    PathLength { given: usize },
     #[error(
-        "the path of a health check target cannot have {given:?} in it; write it percent-encoded"
+        "the path of a health check target may have at most {PATH_MAX} characters, not {given}"
     )]
+    PathLength { given: usize },
+    #[error("the path of a health check target cannot contain {given:?}; percent-encode it")]
     PathCharacter { given: char },
 }
 

@@ -396,7 +396,7 @@ fn read(database: Connection, path: &Path) -> Result<(Read, Open), StoreError> {
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(&failed)?;
     if application != APPLICATION {
-        return Err(damaged("it is not a state of ebb's".to_owned()));
+        return Err(damaged("it is not an ebb state file".to_owned()));
     }
     if format > FORMAT {
         return Err(StoreError::Newer {

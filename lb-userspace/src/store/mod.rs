@@ -67,7 +67,7 @@ pub enum StoreError {
         found: u32,
         known: u32,
     },
-    #[error("there are two states, {path} and {old}, and the one was not made from the other")]
+    #[error("there are two states, {path} and {old}, and neither was made from the other")]
     Two { path: PathBuf, old: PathBuf },
 }
 
@@ -95,7 +95,7 @@ impl StoreError {
         match self {
             Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    format!("make room on the file system of {}", path.display())
+                    format!("free some space on the file system of {}", path.display())
                 }
                 io::ErrorKind::ReadOnlyFilesystem => {
                     format!("make the file system of {} writable", path.display())

@@ -162,7 +162,7 @@ fn top_outlives_the_agent() {
     let mut top = Terminal::start(&socket, &["top", "--interval", "0.2"], &[]);
     top.wait_for("web-2");
     drop(first);
-    top.wait_for("silent for");
+    top.wait_for("no answer for");
     let before = top.seen().len();
     let _second = Agent::start(&socket, |_, request| answer(request));
     eventually("the totals are back", || {

@@ -228,7 +228,10 @@ backends = [{ id = "web-1", address = "10.0.1.11" }, { id = "web-3", address = "
     assert_eq!(state("web-2"), "draining", "drained, not dropped");
     assert_eq!(state("web-3"), "registered");
     let again = agent.ebb(&["apply", file]);
-    assert_eq!(stdout(&again), "everything is as the file says\n");
+    assert_eq!(
+        stdout(&again),
+        "nothing to do: everything is as the file says\n"
+    );
 
     std::fs::write(dir.path().join("bad.toml"), "[[load_balancers]]\n").unwrap();
     let bad = dir.path().join("bad.toml");
@@ -247,7 +250,7 @@ fn deleting_drains_what_is_open() {
     assert!(world.connect(WEB, 0).is_err(), "clients are refused");
     let listed = agent.ebb(&["lb", "list"]);
     assert!(
-        stdout(&listed).contains("deleted, drains"),
+        stdout(&listed).contains("deleting, draining"),
         "{}",
         stdout(&listed)
     );

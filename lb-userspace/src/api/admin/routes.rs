@@ -262,7 +262,7 @@ async fn no_such_endpoint(uri: Uri) -> Refusal {
         "no_such_endpoint",
         format!("there is nothing at {}", uri.path()),
     )
-    .hint("everything is under /v1, as in /v1/load-balancers".to_owned())
+    .hint("everything is under /v1, for example /v1/load-balancers".to_owned())
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Refusal {

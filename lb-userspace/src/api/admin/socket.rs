@@ -24,9 +24,9 @@ const BACKLOG: u32 = 128;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("an agent is running already: it listens on {}; stop it first, or give this one another `socket`", path.display())]
+    #[error("an agent is already running and listens on {}; stop it first, or give this one another `socket`", path.display())]
     InUse { path: PathBuf },
-    #[error("{} is there and is not a socket; remove it, or configure another `socket`", path.display())]
+    #[error("{} exists but is not a socket; remove it, or configure another `socket`", path.display())]
     NotASocket { path: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

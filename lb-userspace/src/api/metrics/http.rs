@@ -26,7 +26,7 @@ use crate::{
 /// Why there are no metrics.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the metrics cannot be had at {address}: {source}; give [metrics] another `address`")]
+    #[error("cannot serve metrics at {address}: {source}; give [metrics] another `address`")]
     Listen {
         address: SocketAddr,
         source: io::Error,

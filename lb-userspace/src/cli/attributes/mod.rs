@@ -20,7 +20,7 @@ use crate::api::client::Client;
 pub(super) enum Command {
     /// Show the attributes of a load balancer
     Show(show::Args),
-    /// Set attributes; those not named stay as they are
+    /// Set attributes; the others keep their values
     Set(set::Args),
 }
 

@@ -20,7 +20,7 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "LB")]
     lb: String,
 
-    /// What to set
+    /// The attributes to set
     #[arg(value_name = "KEY=VALUE", required = true)]
     assignments: Vec<Assignment>,
 }

@@ -13,12 +13,11 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The answer means that no new flow reaches the backend any more. A backend that
-drains already keeps its deadline, unless --timeout moves it (it counts from
-when the drain began) or --now ends it.
+Once the command returns, no new flow reaches the backend. A backend that is already
+draining keeps its deadline, unless --timeout moves it (counted from when the drain
+began) or --now ends it.
 
-With --wait the exit code is 0 if every flow ended by itself, and 3 if some
-were cut.")]
+With --wait, the exit code is 0 if every flow ended by itself and 3 if some were cut.")]
 pub(in crate::cli) struct Args {
     /// The load balancer's name
     #[arg(value_name = "LB")]

@@ -19,18 +19,18 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "BACKEND")]
     backend: String,
 
-    /// What it shall be
+    /// The health to set
     #[arg(value_enum)]
     health: HealthArg,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum HealthArg {
-    /// It may take new flows, whatever the health check says
+    /// Takes new flows, whatever the health check says
     Healthy,
-    /// No new flows; open ones go on (with connection draining off: are closed)
+    /// Takes no new flows; open ones continue (with draining disabled, they are closed)
     Unhealthy,
-    /// What the health check says, or healthy where there is none
+    /// Whatever the health check finds, or healthy if there is none
     Auto,
 }
 

@@ -6,8 +6,8 @@ use crate::{model::DRAIN_TIMEOUT, wire::Deregister};
 pub(in crate::cli) struct LeaveArgs {
     #[arg(long, value_name = "SECONDS", value_parser = timeout, conflicts_with = "now")]
     #[arg(help = format!(
-        "How long open flows may live: {} to {} seconds; when left out, the attribute \
-         connection-draining.timeout",
+        "How long open flows may last, {} to {} seconds [default: the attribute \
+         connection-draining.timeout]",
         DRAIN_TIMEOUT.start(),
         DRAIN_TIMEOUT.end(),
     ))]

@@ -25,8 +25,8 @@ pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, C
     if all.backends.is_empty() {
         let lb = &args.lb;
         ui.note(&format!(
-            "{lb} has no backends: clients are refused until \
-             `ebb backend register {lb} [ID=]ADDRESS`"
+            "{lb} has no backends, so clients are refused; \
+             `ebb backend register {lb} [ID=]ADDRESS` adds one"
         ));
     }
     Ok(Exit::Done)

@@ -25,16 +25,16 @@ use crate::api::client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the backends of a load balancer, those that drain too
+    /// List the backends of a load balancer, draining ones included
     #[command(visible_alias = "ls")]
     List(list::Args),
-    /// Show one backend; after it is gone, for an hour, how its drain ended
+    /// Show one backend; for an hour after it is gone, how its drain ended
     Show(show::Args),
-    /// Register backends; one that drains is taken back, with its flows
+    /// Register backends; a draining one returns to service and keeps its flows
     Register(register::Args),
-    /// Take a backend out: no new flows from now, the open ones may end
+    /// Take a backend out: no new flows from now on, the open ones may end
     Deregister(deregister::Args),
-    /// Set a backend's health by hand, or give it back to the health check
+    /// Set a backend's health by hand, or hand it back to the health check
     Health(health::Args),
 }
 

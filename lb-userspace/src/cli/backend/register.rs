@@ -13,8 +13,8 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "LB")]
     lb: String,
 
-    /// The servers, all of them or none; the id is the address when left out,
-    /// the weight (1 to 1000) is 1
+    /// The backends; all are registered, or none. The id defaults to the address,
+    /// the weight (1 to 1000) to 1
     #[arg(value_name = "[ID=]ADDRESS[@WEIGHT]", required = true)]
     backends: Vec<BackendSpec>,
 }

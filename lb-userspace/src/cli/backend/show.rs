@@ -37,9 +37,9 @@ fn render(lb: &str, backend: &Backend) -> String {
     } else {
         ""
     };
-    let way = match (&backend.next_hop_error, &backend.next_hop) {
+    let next_hop = match (&backend.next_hop_error, &backend.next_hop) {
         (Some(error), _) => format!("none: {error}"),
-        (None, Some(way)) => format!("{} through {}", way.mac, way.interface),
+        (None, Some(found)) => format!("{} via {}", found.mac, found.interface),
         (None, None) => "not known yet".to_owned(),
     };
     let counters = &backend.counters;
@@ -60,7 +60,7 @@ fn render(lb: &str, backend: &Backend) -> String {
         ("weight", backend.weight.to_string()),
         ("state", format!("{style}{word}{style:#}")),
         (
-            "as ELB says",
+            "ELB state",
             format!(
                 "{elb_state}, {}, {}",
                 backend.reason_code, backend.description
@@ -71,7 +71,7 @@ fn render(lb: &str, backend: &Backend) -> String {
             "takes new flows",
             if backend.takes_new { "yes" } else { "no" }.to_owned(),
         ),
-        ("way there", way),
+        ("next hop", next_hop),
         (
             "flows",
             format!(
@@ -124,10 +124,10 @@ web-1 of web
   address           10.0.1.11
   weight            1
   state             draining
-  as ELB says       InService, N/A, Instance deregistration currently in progress.
+  ELB state         InService, N/A, Instance deregistration currently in progress.
   health            healthy
   takes new flows   no
-  way there         02:00:00:00:00:01 through eth1
+  next hop          02:00:00:00:00:01 via eth1
   flows             12 (52 opened, 40 closed)
   from clients      1.5 KiB in 12 packets
   from the backend  1.0 MiB in 900 packets

@@ -44,7 +44,7 @@ pub(in crate::cli) fn note(backend: &Backend) -> String {
         notes.push(format!("set {} by hand", backend.health));
     }
     if let Some(error) = &backend.next_hop_error {
-        notes.push(format!("gets no new flows, no way there: {error}"));
+        notes.push(format!("gets no new flows, unreachable: {error}"));
     }
     notes.join("; ")
 }
@@ -119,7 +119,7 @@ BACKEND  ADDRESS    WEIGHT  STATE           FLOWS  NOTE
 web-1    10.0.1.11       1  draining           12  12 of 40 flows left, 4m32s to the deadline
 web-2    10.0.1.12       3  in service      1,134
 web-3    10.0.1.13       1  out of service      0  Instance has failed at least the UnhealthyThreshold number of health checks consecutively; set unhealthy by hand
-web-4    10.0.1.14       1  in service          0  gets no new flows, no way there: no answer to ARP on eth1
+web-4    10.0.1.14       1  in service          0  gets no new flows, unreachable: no answer to ARP on eth1
 "
         );
     }

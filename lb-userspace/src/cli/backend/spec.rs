@@ -17,9 +17,9 @@ pub(in crate::cli) enum BackendSpecError {
         "\"{0}\" is not an IP address; a backend is web-1=10.0.1.11, or with a weight web-1=10.0.1.11@3"
     )]
     Address(String),
-    #[error("a backend has no port of its own; it is the listener's BACKEND_PORT")]
+    #[error("a backend has no port of its own; the listener's BACKEND_PORT says which to use")]
     Port,
-    #[error("\"{0}\" is not a weight; {least} to {most} are", least = WEIGHT.start(), most = WEIGHT.end())]
+    #[error("\"{0}\" is not a weight from {least} to {most}", least = WEIGHT.start(), most = WEIGHT.end())]
     Weight(String),
     #[error("the id before \"=\" is empty; leave out both, and the address is the id")]
     EmptyId,

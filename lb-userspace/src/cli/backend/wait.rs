@@ -69,7 +69,7 @@ async fn follow(
             Err(e) if e.may_pass() && heard.elapsed() < PATIENCE => {
                 if !told_of_silence {
                     view.say(
-                        "the agent does not answer; the drain goes on, asking again",
+                        "the agent does not answer; the drain continues, trying again",
                         ui,
                     );
                     told_of_silence = true;

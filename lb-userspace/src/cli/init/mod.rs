@@ -33,20 +33,20 @@ const DEFAULT_FILE: &str = "/etc/ebb/ebb.toml";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The interfaces that are up and have an address go into the file, and hosts seen on
-their networks are named beside it. Without --listener and --backend the load balancer
-is an example behind comment signs. The file is checked before it is written.
+The interfaces that are up and have an address go into the file, and the hosts seen on
+their networks into comments. Without --listener and --backend, the load balancer is a
+commented-out example. The file is checked before it is written.
 
 Examples:
   ebb init -
   ebb init --listener tcp:192.0.2.10:80:8080 --backend web-1=192.0.2.21 \\
       --backend web-2=192.0.2.22")]
 pub(super) struct Args {
-    /// Where the file goes; - prints it
+    /// Where to write the file, or - for standard output
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
     file: PathBuf,
 
-    /// Replace a file that is there; the old one is kept, with a ~ behind its name
+    /// Replace an existing file; the old one is kept with a ~ after its name
     #[arg(long)]
     force: bool,
 
@@ -58,8 +58,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = ModeArg::Nat)]
     mode: ModeArg,
 
-    /// What clients connect to, and the backends' port if it is another one;
-    /// may be given again
+    /// What clients connect to, and the backends' port if it differs; may be
+    /// repeated
     #[arg(
         long = "listener",
         requires = "backends",
@@ -67,7 +67,7 @@ pub(super) struct Args {
     )]
     listeners: Vec<ListenerSpec>,
 
-    /// A server; may be given again
+    /// A backend; may be repeated
     #[arg(
         long = "backend",
         requires = "listeners",
@@ -133,11 +133,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
 fn next_steps(done: &Done) -> String {
     let file = done.file.display();
     let next = if done.load_balancers.is_empty() {
-        format!("name your load balancer in it, then: ebb check-config {file}")
+        format!("add your load balancer to it, then: ebb check-config {file}")
     } else {
         format!("systemctl start ebb (without the package: ebb agent --config {file})")
     };
-    format!("{file} is written. Next:\n  ebb doctor\n  {next}")
+    format!("wrote {file}. Next:\n  ebb doctor\n  {next}")
 }
 
 /// Writes the file, readable by root and by the service's group alone: keys may

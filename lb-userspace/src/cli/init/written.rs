@@ -20,9 +20,9 @@ pub(super) struct Wanted {
 /// Neighbours that are named in the file; more are no help.
 const SHOWN: usize = 16;
 
-const EXAMPLE: &str = r#"# Your load balancer: take the # away and put your addresses in. The listener is what
-# clients connect to, an address that no host has yet; `backend_port` is where the
-# servers listen, if that is another port.
+const EXAMPLE: &str = r#"# Your load balancer: uncomment it and fill in your addresses. The listener is what
+# clients connect to, an address that no host has yet; `backend_port` is the port that
+# the servers listen on, if it differs.
 #
 # [[load_balancer]]
 # name = "web"
@@ -32,7 +32,7 @@ const EXAMPLE: &str = r#"# Your load balancer: take the # away and put your addr
 #     { id = "web-1", address = "192.0.2.21" },
 #     { id = "web-2", address = "192.0.2.22" },
 # ]
-# # How a server leaves: no new connections at once, the open ones have so many seconds.
+# # A server that leaves gets no new connections; the open ones have this many seconds.
 # attributes = { connection_draining = { enabled = true, timeout = 300 } }
 # # Without this, every server counts as healthy.
 # health_check = { target = "HTTP:8080/", interval = 5, timeout = 2 }
@@ -41,10 +41,10 @@ const EXAMPLE: &str = r#"# Your load balancer: take the # away and put your addr
 /// The file, which is called `name` in what it says of itself.
 pub(super) fn text(found: &Found, wanted: Option<&Wanted>, name: &str) -> String {
     let mut text = format!(
-        "# Written by `ebb init`. `ebb check-config {name}` finds what is wrong\n\
-         # with it, `ebb doctor` what is wrong with this host.\n\
+        "# Written by `ebb init`. `ebb check-config {name}` checks this\n\
+         # file, `ebb doctor` checks this host.\n\
          \n\
-         # Where clients and servers are reached. Take out what is neither:\n"
+         # The interfaces towards clients and servers. Remove those that lead to neither:\n"
     );
     for interface in &found.interfaces {
         let addresses: Vec<String> = interface
@@ -67,16 +67,13 @@ pub(super) fn text(found: &Found, wanted: Option<&Wanted>, name: &str) -> String
         format_args!("interfaces = [{}]\n", names.join(", ")),
     );
     text.push_str(
-        "\n# Put the listeners' addresses on the interface, and take them away with them.\n\
+        "\n# Add the listeners' addresses to an interface, and remove them with the listeners.\n\
          manage_vips = true\n\n",
     );
     if !found.neighbours.is_empty() {
         text.push_str("# Hosts that were seen on these networks:\n");
         for (address, interface) in found.neighbours.iter().take(SHOWN) {
-            push(
-                &mut text,
-                format_args!("#   {address} behind {interface}\n"),
-            );
+            push(&mut text, format_args!("#   {address} on {interface}\n"));
         }
         text.push('\n');
     }
@@ -132,9 +129,9 @@ fn load_balancer(text: &mut String, wanted: &Wanted) {
     }
     text.push_str(
         "]\n\
-         # How a server leaves: no new connections at once, the open ones have so many seconds.\n\
+         # A server that leaves gets no new connections; the open ones have this many seconds.\n\
          attributes = { connection_draining = { enabled = true, timeout = 300 } }\n\
-         # Without a check every server counts as healthy; the port is the servers'.\n\
+         # Without a check, every server counts as healthy. The port is the servers' own.\n\
          # health_check = { target = \"HTTP:8080/\", interval = 5, timeout = 2 }\n",
     );
 }
@@ -181,7 +178,7 @@ mod tests {
         assert!(document.declaration.is_empty());
         for line in [
             "#   eth0: 192.0.2.5/24\n",
-            "#   192.0.2.21 behind eth0\n",
+            "#   192.0.2.21 on eth0\n",
             "interfaces = [\"eth0\", 'odd \"name']\n",
         ] {
             assert!(text.contains(line), "{text}");

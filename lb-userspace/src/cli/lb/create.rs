@@ -23,7 +23,7 @@ Example:
       --backend web-1=10.0.1.11 --backend web-2=10.0.1.12@3 \\
       --attribute idle-timeout=600")]
 pub(in crate::cli) struct Args {
-    /// Its name: 1 to 32 letters, digits and hyphens
+    /// The name: 1 to 32 letters, digits and hyphens
     #[arg(value_name = "NAME")]
     name: String,
 
@@ -31,8 +31,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_enum, default_value_t = ModeArg::Nat)]
     mode: ModeArg,
 
-    /// What clients connect to, and the backends' port if it is another one;
-    /// may be given again
+    /// What clients connect to, and the backends' port if it differs; may be
+    /// repeated
     #[arg(
         long = "listener",
         required = true,
@@ -40,22 +40,22 @@ pub(in crate::cli) struct Args {
     )]
     listeners: Vec<ListenerSpec>,
 
-    /// A server; the weight is 1 to 1000; may be given again
+    /// A backend, with a weight from 1 to 1000; may be repeated
     #[arg(long = "backend", value_name = "[ID=]ADDRESS[@WEIGHT]")]
     backends: Vec<BackendSpec>,
 
-    /// An attribute, as for `ebb attributes set`; may be given again
+    /// An attribute, as in `ebb attributes set`; may be repeated
     #[arg(long = "attribute", value_name = "KEY=VALUE")]
     attributes: Vec<Assignment>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(in crate::cli) enum ModeArg {
-    /// Both addresses are translated; answers come back through ebb
+    /// Both addresses are translated; replies come back through ebb
     Nat,
-    /// The MAC address is rewritten; backends answer clients themselves
+    /// The MAC address is rewritten; backends reply to clients directly
     Dsr,
-    /// Packets are encapsulated; backends answer clients themselves
+    /// Packets are encapsulated; backends reply to clients directly
     Ipip,
 }
 

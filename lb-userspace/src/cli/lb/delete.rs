@@ -8,10 +8,9 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The listeners are gone at once: clients are refused, and the addresses are free
-for another load balancer. The backends are deregistered, so open flows may end
-as `ebb backend deregister` lets them; the load balancer is gone when the last
-backend is.")]
+The listeners are removed at once: new clients are refused, and the addresses are free
+for another load balancer. The backends are deregistered, so open flows drain as with
+`ebb backend deregister`; the load balancer is gone when its last backend is.")]
 pub(in crate::cli) struct Args {
     /// The load balancer's name
     #[arg(value_name = "LB")]
@@ -34,13 +33,13 @@ fn describe(deleted: &Deleted, now: bool) -> String {
         return format!("{name} is gone");
     }
     format!(
-        "{name} takes no clients any more; {} of {} {}",
+        "{name} accepts no new clients; {} of {} {}",
         words::counted(deleted.flows, "open flow"),
         words::counted(deleted.backends.len() as u64, "backend"),
         if now {
             "are being closed"
         } else {
-            "may end by themselves (`ebb backend list` shows how long)"
+            "may still end by themselves (`ebb backend list` shows how long)"
         }
     )
 }
@@ -58,8 +57,9 @@ mod tests {
             gone: false,
         };
         assert!(
-            describe(&deleted, false)
-                .starts_with("web takes no clients any more; 12 open flows of 2 backends may end")
+            describe(&deleted, false).starts_with(
+                "web accepts no new clients; 12 open flows of 2 backends may still end"
+            )
         );
         assert!(describe(&deleted, true).ends_with("2 backends are being closed"));
         deleted.gone = true;

@@ -1,15 +1,18 @@
 //! `ebb lb health-check`: shows how backends are checked, or sets it.
 
+use std::{fmt::Display, ops::RangeInclusive};
+
 use crate::{
     api::client::Client,
     cli::{error::CliError, exit::Exit, table, ui::Ui},
+    model::{INTERVAL, THRESHOLD, TIMEOUT},
     wire::HealthCheck,
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is not given keeps its value; a new check begins with the defaults. Whoever
-is in service stays so until the check has found otherwise.
+Options that are left out keep their values; a new check starts with the defaults.
+Backends that are in service stay in service until the check finds otherwise.
 
 Examples:
   ebb lb health-check web
@@ -20,35 +23,41 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "LB")]
     lb: String,
 
-    /// What to ask: TCP:PORT, SSL:PORT, HTTP:PORT/PATH or HTTPS:PORT/PATH
+    /// What to check: TCP:PORT, SSL:PORT, HTTP:PORT/PATH or HTTPS:PORT/PATH
     #[arg(long)]
     target: Option<String>,
 
-    /// Seconds from one check to the next, 1 to 300
     #[arg(long, value_name = "SECONDS")]
+    #[arg(help = format!("Seconds between two checks, {}", range(&INTERVAL)))]
     interval: Option<u32>,
 
-    /// Seconds that an answer may take, 1 to 60 and less than the interval
     #[arg(long, value_name = "SECONDS")]
+    #[arg(help = format!(
+        "Seconds to wait for an answer, {} and less than the interval", range(&TIMEOUT)
+    ))]
     timeout: Option<u32>,
 
-    /// Failures in a row that take a backend out of service, 2 to 10
     #[arg(long, value_name = "N")]
+    #[arg(help = format!(
+        "Failures in a row that take a backend out of service, {}", range(&THRESHOLD)
+    ))]
     unhealthy_threshold: Option<u32>,
 
-    /// Passes in a row that bring it back, 2 to 10
     #[arg(long, value_name = "N")]
+    #[arg(help = format!(
+        "Successes in a row that bring it back into service, {}", range(&THRESHOLD)
+    ))]
     healthy_threshold: Option<u32>,
 
-    /// Whether certificates must be good by the host's authorities
+    /// Whether to verify certificates against the host's certificate authorities
     #[arg(long, value_name = "true|false")]
     verify_certificate: Option<bool>,
 
-    /// The name to ask for, and that a certificate must be for
+    /// The host name to ask for, which a verified certificate must match
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
 
-    /// Check no more: every registered backend counts as healthy
+    /// Remove the check: every registered backend counts as healthy
     #[arg(long, conflicts_with_all = [
         "target", "interval", "timeout", "unhealthy_threshold", "healthy_threshold",
         "verify_certificate", "server_name",
@@ -72,6 +81,10 @@ pub(super) async fn run(args: Args, client: &Client, ui: &Ui) -> Result<Exit, Cl
         None => "no health check: every registered backend counts as healthy\n".to_owned(),
     })?;
     Ok(Exit::Done)
+}
+
+fn range(bounds: &RangeInclusive<impl Display>) -> String {
+    format!("{} to {}", bounds.start(), bounds.end())
 }
 
 impl Args {
@@ -128,7 +141,7 @@ pub(super) fn facts(check: &HealthCheck) -> Vec<(&'static str, String)> {
         ),
         (
             "healthy-threshold",
-            format!("{} passes in a row", check.healthy_threshold),
+            format!("{} successes in a row", check.healthy_threshold),
         ),
     ]);
     if check.verify_certificate {

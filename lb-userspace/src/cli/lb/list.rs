@@ -32,7 +32,7 @@ fn render(all: &LoadBalancers) -> String {
             lb.name.as_str().into(),
             lb.mode.name().into(),
             if lb.deleting {
-                "deleted, drains".into()
+                "deleting, draining".into()
             } else {
                 listeners.join(", ").into()
             },

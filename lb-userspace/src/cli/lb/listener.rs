@@ -13,17 +13,17 @@ pub(in crate::cli) struct ListenerSpec(pub(in crate::cli) Listener);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli) enum ListenerSpecError {
-    #[error("it begins with tcp: or udp:, as in tcp:10.0.0.100:80")]
+    #[error("a listener begins with tcp: or udp:, for example tcp:10.0.0.100:80")]
     NoProtocol,
-    #[error("\"{0}\" is not a protocol; tcp and udp are")]
+    #[error("\"{0}\" is not a supported protocol; use tcp or udp")]
     Protocol(String),
-    #[error("an IPv6 address goes in brackets, as in tcp:[fd00::100]:80")]
+    #[error("an IPv6 address goes in brackets, for example tcp:[fd00::100]:80")]
     Brackets,
     #[error("\"{0}\" is not an IP address")]
     Address(String),
-    #[error("the port is missing, as in tcp:10.0.0.100:80")]
+    #[error("the port is missing; an example is tcp:10.0.0.100:80")]
     NoPort,
-    #[error("\"{0}\" is not a port; 1 to 65535 are")]
+    #[error("\"{0}\" is not a port; use 1 to 65535")]
     Port(String),
 }
 

@@ -25,9 +25,9 @@ pub(super) enum Command {
     Show(show::Args),
     /// Create a load balancer
     Create(Box<create::Args>),
-    /// Show how a load balancer's backends are checked, or set it
+    /// Show or set the health check of a load balancer
     HealthCheck(Box<health_check::Args>),
-    /// Delete a load balancer: clients are refused from now, open flows drain
+    /// Delete a load balancer: new clients are refused at once, open flows drain
     #[command(visible_alias = "rm")]
     Delete(delete::Args),
 }

@@ -42,7 +42,7 @@ pub(super) fn render(lb: &LoadBalancer) -> String {
     }
     let name = &lb.name;
     let deleting = if lb.deleting {
-        ", deleted; gone when its last backend is"
+        ", being deleted; gone when its last backend is"
     } else {
         ""
     };
@@ -77,7 +77,7 @@ BACKEND  ADDRESS    WEIGHT  STATE           FLOWS  NOTE
 web-1    10.0.1.11       1  draining           12  12 of 40 flows left, 4m32s to the deadline
 web-2    10.0.1.12       3  in service      1,134
 web-3    10.0.1.13       1  out of service      0  Instance has failed at least the UnhealthyThreshold number of health checks consecutively; set unhealthy by hand
-web-4    10.0.1.14       1  in service          0  gets no new flows, no way there: no answer to ARP on eth1
+web-4    10.0.1.14       1  in service          0  gets no new flows, unreachable: no answer to ARP on eth1
 "
         );
     }

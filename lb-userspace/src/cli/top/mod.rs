@@ -31,14 +31,13 @@ const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Keys: q, Esc or Ctrl-C ends it; arrows, Page Up and Page Down, Home and End
-scroll.")]
+Keys: q, Esc or Ctrl-C quits; the arrows, Page Up, Page Down, Home and End scroll.")]
 pub(super) struct Args {
-    /// Only this load balancer
+    /// Show only this load balancer
     #[arg(value_name = "LB")]
     lb: Option<String>,
 
-    /// How often the agent is asked: 0.2 to 60 seconds
+    /// How often to refresh, 0.2 to 60 seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     interval: Duration,
 }

@@ -82,7 +82,7 @@ impl View {
         };
         if let Some((since, error)) = &self.silence {
             let silence = format!(
-                "silent for {}: {error}",
+                "no answer for {}: {error}",
                 words::duration(since.elapsed().as_secs())
             );
             return Line::from(vec!["ebb  ".bold(), silence.red()]);
@@ -100,7 +100,7 @@ impl View {
                 size(total.bytes_out)
             )
             .into(),
-            "  q ends".dim(),
+            "  q quits".dim(),
         ])
     }
 
@@ -135,7 +135,7 @@ impl View {
     fn load_balancer(&self, lb: &LoadBalancer, lines: &mut Vec<Line<'static>>) {
         let listeners: Vec<_> = lb.listeners.iter().map(lb::listener).collect();
         let about = if lb.deleting {
-            "deleted, drains".to_owned()
+            "deleting, draining".to_owned()
         } else {
             listeners.join(", ")
         };
@@ -286,14 +286,14 @@ mod tests {
         assert_eq!(
             screen(&mut view(), 150, 9),
             "\
-ebb 0.1.0  up 1h1m  1,146 flows  0 new/s  0 packets/s  in 0 B/s  out 0 B/s  q ends
+ebb 0.1.0  up 1h1m  1,146 flows  0 new/s  0 packets/s  in 0 B/s  out 0 B/s  q quits
 
 web  nat  tcp:10.0.0.100:80 -> 8080, udp:[fd00::1]:53
   BACKEND  STATE               FLOWS     NEW/S          IN/S         OUT/S
   web-1    draining               12         0           0 B           0 B  ████░░░░░░░░ 12 of 40 flows  ███████████░ 4m32s
   web-2    in service          1,134         0           0 B           0 B
   web-3    out of service          0         0           0 B           0 B  Instance has failed at least the UnhealthyThreshold number of health check
-  web-4    in service              0         0           0 B           0 B  gets no new flows, no way there: no answer to ARP on eth1
+  web-4    in service              0         0           0 B           0 B  gets no new flows, unreachable: no answer to ARP on eth1
 
 "
         );
@@ -319,7 +319,10 @@ web  nat  tcp:10.0.0.100:80 -> 8080, udp:[fd00::1]:53
         let error = ClientError::TimedOut(std::time::Duration::from_secs(60));
         view.silent(&error);
         let text = screen(&mut view, 150, 9);
-        assert!(text.contains("silent for 0s: the agent did not"), "{text}");
+        assert!(
+            text.contains("no answer for 0s: the agent did not"),
+            "{text}"
+        );
         assert!(text.contains("web-1"), "{text}");
         let (status, lbs) = view.sample.clone().unwrap();
         view.show(status, lbs, Rates::default());

@@ -285,7 +285,7 @@ const BAD: &[(&str, &str, &str, isize, &str)] = &[
         "\"eth1\"",
         "\"eth7\"",
         0,
-        "there are eth0, eth1",
+        "the interfaces are eth0, eth1",
     ),
     (
         "interface down",

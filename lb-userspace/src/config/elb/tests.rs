@@ -56,7 +56,7 @@ fn bad_input_is_named() {
         (
             "[elb_api]\nlisten = \"0.0.0.0:80\"",
             3,
-            "no loopback address",
+            "not a loopback address",
         ),
         ("[elb_api]\nlisten = \"[fd00::1]:80\"", 3, "access_keys"),
         (
@@ -68,7 +68,7 @@ fn bad_input_is_named() {
         (
             "[elb_api]\nnames = [\"http://elb.example.com\"]",
             3,
-            "not a name that clients ask by",
+            "not a name that clients can use",
         ),
         ("[elb_api]\naccess_keys = { A = \"\" }", 3, "is empty"),
         ("[elb_api]\naccess_keys = { A = 1 }", 3, "expected a string"),

@@ -42,9 +42,7 @@ pub enum ConfigError {
     TooManyInterfaces(usize),
     #[error("the nat pool has {count} {family} addresses; the kernel's table holds {MAX_NAT_POOL}")]
     PoolTooLarge { family: &'static str, count: usize },
-    #[error(
-        "the nat ports {first}-{last} are none; give a range of at least one port from 1024 on"
-    )]
+    #[error("the nat ports {first}-{last} are not a range; give at least one port from 1024 on")]
     Ports { first: u16, last: u16 },
     #[error(
         "the host uses all ports from 1024 on itself (net.ipv4.ip_local_port_range is \
@@ -53,7 +51,9 @@ pub enum ConfigError {
     NoPortsLeft { first: u16, last: u16 },
     #[error("cannot read {}: {source}", path.display())]
     Sysctl { path: PathBuf, source: io::Error },
-    #[error("{address} with {bits} varying bits is no tunnel source; at most 32 bits can vary")]
+    #[error(
+        "{address} with {bits} varying bits cannot be a tunnel source; at most 32 bits can vary"
+    )]
     TunnelSource { address: IpAddr, bits: u8 },
 }
 

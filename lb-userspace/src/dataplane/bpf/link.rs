@@ -58,15 +58,15 @@ pub(super) enum Attached {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    #[error("there is no interface {0}; `ip link` lists those that there are")]
+    #[error("there is no interface {0}; `ip link` lists the interfaces")]
     NoInterface(String),
     #[error(
-        "another XDP program is on {interface}; see it with `ip link show dev {interface}`, and \
-         if nobody needs it, take it away with `ip link set dev {interface} xdp off`"
+        "another XDP program is on {interface}; look at it with `ip link show dev {interface}`, and \
+         if it is not needed, remove it with `ip link set dev {interface} xdp off`"
     )]
     Occupied { interface: String },
     #[error(
-        "the driver of {interface} takes no XDP program: {reason}; xdp_mode = \"auto\" would \
+        "the driver of {interface} does not support XDP: {reason}; xdp_mode = \"auto\" would \
          fall back to generic mode, which is slower"
     )]
     NoDriverMode { interface: String, reason: String },

@@ -36,7 +36,7 @@ pub(super) struct Program(Ebpf);
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(
-        "this ebb was built without its kernel program; `cargo xtask build` makes one that has it"
+        "this ebb was built without its kernel program; `cargo xtask build` builds one that has it"
     )]
     NoObject,
     #[error("ebb needs Linux {OLDEST_KERNEL} or later; this is {0}")]

@@ -13,7 +13,7 @@ pub(super) fn of_interfaces(
     wanted.iter().filter_map(move |interface| {
         match attachments.iter().find(|a| a.interface == *interface) {
             None => Some(format!(
-                "{interface} is not there: nothing that comes in by it is balanced"
+                "{interface} is missing: its traffic is not balanced"
             )),
             Some(attachment) => of_mode(attachment, mode),
         }
@@ -37,8 +37,8 @@ fn of_mode(attachment: &Attachment, mode: XdpMode) -> Option<String> {
     let Attachment { interface, driver } = attachment;
     match (driver, mode) {
         (false, XdpMode::Auto) => Some(format!(
-            "{interface} runs in generic mode, at a fraction of the speed: its driver takes no \
-             XDP program"
+            "{interface} runs in generic mode, at a fraction of the speed: its driver does not \
+             support XDP"
         )),
         (false, XdpMode::Driver) => Some(format!(
             "{interface} still runs in generic mode, from before xdp_mode = \"driver\"; changing \

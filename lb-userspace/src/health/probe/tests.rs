@@ -171,7 +171,7 @@ async fn http_passes_with_200_and_nothing_else() {
         let error = probe(&format!("HTTP:{port}/")).await;
         assert_eq!(
             error.unwrap_err(),
-            format!("it answered {status}; only 200 counts")
+            format!("the answer was {status}; only 200 passes")
         );
     }
 }
@@ -224,7 +224,7 @@ async fn an_answer_that_ends_too_early_does_not_pass() {
         let error = probe(&format!("HTTP:{port}/")).await;
         assert_eq!(
             error.unwrap_err(),
-            "the connection ended before the answer did",
+            "the connection ended before the answer was complete",
             "{text:?}"
         );
     }
@@ -240,7 +240,7 @@ async fn a_server_that_resets_the_connection_does_not_pass() {
     let error = probe(&format!("HTTP:{port}/")).await;
     assert_eq!(
         error.unwrap_err(),
-        "the connection ended before the answer did"
+        "the connection ended before the answer was complete"
     );
 }
 
@@ -255,7 +255,7 @@ async fn an_answer_in_another_language_does_not_pass() {
     ] {
         let port = answering(text).await;
         let error = probe(&format!("HTTP:{port}/")).await.unwrap_err();
-        assert!(error.contains("not one of HTTP"), "{text:?}: {error}");
+        assert!(error.contains("is not HTTP"), "{text:?}: {error}");
     }
 }
 
@@ -314,7 +314,7 @@ async fn a_server_that_floods_is_not_listened_to_for_long() {
     })
     .await;
     let error = probe(&format!("HTTP:{wrong}/")).await;
-    assert_eq!(error.unwrap_err(), "it answered 500; only 200 counts");
+    assert_eq!(error.unwrap_err(), "the answer was 500; only 200 passes");
 
     // Endless heads of all kinds.
     let line: &[u8] = &[b'x'; 8192];
@@ -326,7 +326,7 @@ async fn a_server_that_floods_is_not_listened_to_for_long() {
     ] {
         let port = server(move |stream| flood(stream, first, again)).await;
         let error = probe(&format!("HTTP:{port}/")).await.unwrap_err();
-        assert!(error.contains("not one of HTTP"), "{error}");
+        assert!(error.contains("is not HTTP"), "{error}");
     }
 
     // "Wait", for ever.
@@ -414,7 +414,7 @@ async fn tls_passes_with_any_certificate_when_none_is_verified() {
     let port = tls_server(self_signed(), BUSY).await;
     assert_eq!(probe(&format!("SSL:{port}")).await, Ok(()));
     let error = probe(&format!("HTTPS:{port}/")).await;
-    assert_eq!(error.unwrap_err(), "it answered 503; only 200 counts");
+    assert_eq!(error.unwrap_err(), "the answer was 503; only 200 passes");
 }
 
 #[tokio::test]

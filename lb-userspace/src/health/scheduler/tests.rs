@@ -250,7 +250,7 @@ async fn failures_and_passes_are_reported_by_the_thresholds_with_the_reason() {
         [
             HealthReport::Healthy,
             HealthReport::Unhealthy(
-                "TCP:80 failed 2 times in a row: it answered 503; only 200 counts".to_owned()
+                "TCP:80 failed 2 times in a row: the answer was 503; only 200 passes".to_owned()
             ),
         ]
     );

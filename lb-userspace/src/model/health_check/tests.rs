@@ -54,11 +54,11 @@ fn the_limits_are_those_of_the_classic_elb_and_a_second_at_the_least() {
     }
     for interval in [0, 301, u32::MAX] {
         let error = with(interval, 1).unwrap_err();
-        assert!(error.contains("is 1 to 300 seconds"), "{error}");
+        assert!(error.contains("must be 1 to 300 seconds"), "{error}");
     }
     for timeout in [0, 61] {
         let error = with(300, timeout).unwrap_err();
-        assert!(error.contains("is 1 to 60 seconds"), "{error}");
+        assert!(error.contains("must be 1 to 60 seconds"), "{error}");
     }
 }
 
@@ -71,7 +71,7 @@ fn thresholds_are_2_to_10() {
         });
         let error = down.unwrap_err();
         assert!(
-            error.contains("unhealthy_threshold of a health check is 2 to 10"),
+            error.contains("unhealthy_threshold of a health check must be 2 to 10"),
             "{error}"
         );
         let up = check(wire::HealthCheck {
@@ -96,7 +96,7 @@ fn certificates_are_a_matter_of_tls_alone() {
     }
     let error = check(named("HTTP:80/", "www.example.com")).unwrap_err();
     assert!(
-        error.contains("`server_name` is for SSL and HTTPS"),
+        error.contains("`server_name` is only for SSL and HTTPS"),
         "{error}"
     );
     let verified = wire::HealthCheck {
@@ -104,7 +104,10 @@ fn certificates_are_a_matter_of_tls_alone() {
         ..asked("TCP:80")
     };
     let error = check(verified).unwrap_err();
-    assert!(error.contains("`verify_certificate` is for SSL"), "{error}");
+    assert!(
+        error.contains("`verify_certificate` is only for SSL"),
+        "{error}"
+    );
 }
 
 #[test]

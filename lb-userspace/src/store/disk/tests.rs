@@ -243,7 +243,7 @@ fn a_full_disk_refuses_the_change_and_keeps_the_one_before() {
     let big = serde_json::json!({ "tags": "x".repeat(1 << 20) });
     let bigger = after(&state(), [Command::KeepElb("web".to_owned(), big)]);
     let error = store.save(&bigger, NOW, Sure::OnDisk).unwrap_err();
-    assert!(error.hint().contains("make room"), "{}", error.hint());
+    assert!(error.hint().contains("free some space"), "{}", error.hint());
     // It goes on with what is there.
     store.save(&other(), NOW, Sure::OnDisk).unwrap();
     drop(store);

@@ -199,7 +199,7 @@ impl Sweeper {
                 command = inbox.try_recv().ok();
             }
             if let Err(error) = self.work(Instant::now()) {
-                warn!(%error, "the sweeper failed; it goes on in a moment");
+                warn!(%error, "the sweeper failed; it will try again shortly");
                 self.round = None;
                 self.resume = Instant::now() + BACK_OFF;
             }
