@@ -7,7 +7,8 @@
 //!
 //! - [`form`], [`signature`]: requests to the Query API;
 //! - [`json`]: bodies of requests to the admin API;
-//! - [`config`]: configuration files, which the admin API takes too.
+//! - [`config`]: configuration files, which the admin API takes too;
+//! - [`state`]: the documents that the agent keeps on disk.
 //!
 //! `seeds/TARGET` has what the fuzzer begins with, and what it once found. `main.rs` is
 //! the program around the targets; `seeds.rs` tests every seed without it.
@@ -16,14 +17,16 @@ pub mod config;
 pub mod form;
 pub mod json;
 pub mod signature;
+pub mod state;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("config", config::target),
     ("form", form::target),
     ("json", json::target),
     ("signature", signature::target),
+    ("state", state::target),
 ];

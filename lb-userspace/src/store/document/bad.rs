@@ -20,6 +20,12 @@ pub enum BadDocument {
     Time(#[from] NotATime),
     #[error("it names other backends than the document beside it")]
     OtherBackends,
+    #[error("the kernel's index {index} is another's already, or nobody's")]
+    Index { index: u16 },
+    #[error(
+        "it has a backend without an index of the kernel's that is not gone, or one that is and has one"
+    )]
+    Indices,
     #[error("the document beside it is missing")]
     Alone,
 }

@@ -22,9 +22,11 @@ use std::{
 pub use bad::BadDocument;
 use serde::{Serialize, de::DeserializeOwned};
 
+use lb_common::maglev::NO_BACKEND;
+
 use crate::{
-    model::LbName,
-    state::{Desired, Node, State, life::Epochs},
+    model::{BackendIndex, LbName},
+    state::{Desired, Node, State, life::Epochs, node::Placement},
 };
 
 /// Which document.
@@ -204,20 +206,13 @@ pub fn assemble(documents: impl IntoIterator<Item = (Key, String)>) -> Result<St
     }
     fit(&desired, &placements)?;
     let (epochs, retired) = shared;
+    distinct(&placements, &retired)?;
     let node = Node::new(placements, epochs, retired, vips);
     Ok(State { desired, node })
 }
 
 /// Both halves must be of the same load balancers and backends.
-fn fit(
-    desired: &Desired,
-    placements: &BTreeMap<LbName, Arc<crate::state::node::Placement>>,
-) -> Result<(), Box<Fault>> {
-    let fault = |kind, name: &LbName, error| {
-        let name = name.to_string();
-        let key = Key { kind, name };
-        Box::new(Fault { key, error })
-    };
+fn fit(desired: &Desired, placements: &BTreeMap<LbName, Arc<Placement>>) -> Result<(), Box<Fault>> {
     for (name, lb) in &desired.load_balancers {
         let placement = placements
             .get(name)
@@ -225,12 +220,45 @@ fn fit(
         if !lb.backends.keys().eq(placement.backends.keys()) {
             return Err(fault(Kind::Placement, name, BadDocument::OtherBackends));
         }
+        let mut both = lb.backends.values().zip(placement.backends.values());
+        if both.any(|(backend, spot)| backend.asked.registration.is_gone() == spot.index.is_some())
+        {
+            return Err(fault(Kind::Placement, name, BadDocument::Indices));
+        }
     }
     let alone = |name: &&LbName| !desired.load_balancers.contains_key(name.as_str());
     match placements.keys().find(alone) {
         Some(name) => Err(fault(Kind::Placement, name, BadDocument::Alone)),
         None => Ok(()),
     }
+}
+
+/// No two load balancers, and no two backends, may have the same index of the
+/// kernel's; and nobody has the one that stands for nobody.
+fn distinct(
+    placements: &BTreeMap<LbName, Arc<Placement>>,
+    retired: &BTreeSet<BackendIndex>,
+) -> Result<(), Box<Fault>> {
+    let mut lbs = BTreeSet::from([NO_BACKEND]);
+    let mut backends = retired.clone();
+    backends.insert(NO_BACKEND);
+    for (name, placement) in placements {
+        let spots = placement.backends.values().filter_map(|spot| spot.index);
+        let doubled = Some(placement.index)
+            .filter(|index| !lbs.insert(*index))
+            .or_else(|| spots.into_iter().find(|index| !backends.insert(*index)));
+        if let Some(index) = doubled {
+            let error = BadDocument::Index { index };
+            return Err(fault(Kind::Placement, name, error));
+        }
+    }
+    Ok(())
+}
+
+fn fault(kind: Kind, name: &LbName, error: BadDocument) -> Box<Fault> {
+    let name = name.to_string();
+    let key = Key { kind, name };
+    Box::new(Fault { key, error })
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, BadDocument> {

@@ -183,7 +183,18 @@ fn a_document_of_each_kind_is_written_as_it_always_was() {
     let spots = checked
         .into_iter()
         .zip(1_u16..)
-        .map(|(checked, n)| (format!("web-{n}"), spot(n, checked)));
+        .map(|(checked, n)| (format!("web-{n}"), spot(n, checked)))
+        .map(|(id, spot)| match id.as_str() {
+            // It is gone.
+            "web-5" => (
+                id,
+                node::Spot {
+                    index: None,
+                    ..spot
+                },
+            ),
+            _ => (id, spot),
+        });
     let placement = node::Placement {
         index: 3,
         held: BTreeSet::from(["10.0.0.101".parse().unwrap()]),
@@ -267,6 +278,45 @@ fn halves_that_do_not_fit_are_refused() {
     let fault = assemble(documents).unwrap_err();
     assert_eq!(fault.key.to_string(), "the placement document of dns");
     assert!(matches!(fault.error, BadDocument::OtherBackends), "{fault}");
+}
+
+/// What is changed of the placement of `dns` in what [`state`] has.
+fn with_placement(change: impl FnOnce(&mut Value)) -> Box<Fault> {
+    let mut documents = documents(&state());
+    let key = Key {
+        kind: Kind::Placement,
+        name: "dns".to_owned(),
+    };
+    let mut placement = serde_json::from_str(&documents[&key]).unwrap();
+    change(&mut placement);
+    documents.insert(key, placement.to_string());
+    assemble(documents).unwrap_err()
+}
+
+#[test]
+fn an_index_that_two_have_or_nobody_can_have_is_refused() {
+    let faults = [
+        // That of `web`; of a backend of it; one that is retired; nobody's.
+        with_placement(|dns| dns["index"] = json!(1)),
+        with_placement(|dns| dns["backends"]["dns-1"]["index"] = json!(4)),
+        with_placement(|dns| dns["backends"]["dns-1"]["index"] = json!(3)),
+        with_placement(|dns| dns["backends"]["dns-1"]["index"] = json!(65_535)),
+        with_placement(|dns| dns["index"] = json!(65_535)),
+    ];
+    for fault in faults {
+        assert!(matches!(fault.error, BadDocument::Index { .. }), "{fault}");
+    }
+}
+
+#[test]
+fn a_backend_has_an_index_until_it_is_gone() {
+    let faults = [
+        with_placement(|dns| dns["backends"]["dns-1"]["index"] = Value::Null),
+        with_placement(|dns| dns["backends"]["dns-2"]["index"] = json!(77)),
+    ];
+    for fault in faults {
+        assert!(matches!(fault.error, BadDocument::Indices), "{fault}");
+    }
 }
 
 #[test]
