@@ -303,6 +303,72 @@ fn pinned_maps_of_other_sizes_are_refused_with_what_differs() {
 
 #[test]
 #[ignore = "needs root and the kernel program"]
+fn p2_a_restart_with_room_for_other_listeners_keeps_flows() {
+    let lab = Lab::new();
+    let server = lab.listen(0);
+    let with = |listeners| {
+        let mut config = lab.config();
+        config.tables.listeners = listeners;
+        config
+    };
+    let mut agent = lab.start(&with(4)).unwrap();
+    let mut view = view(Mode::Nat);
+    view.tables.insert(1, members(&BACKENDS[..1]));
+    agent.kernel.reconcile(&view).unwrap();
+    agent.hear_next_hops(&BACKENDS);
+    let (mut client, mut server_end) = flow(&lab, &server);
+    // A listener that is removed, but that this flow came by.
+    let (mut old_client, mut old_server) = flow(&lab, &server);
+    let many: Vec<_> = (0..40).map(|n| Change::PutListener(listener(n))).collect();
+    let full = agent.kernel.check(&many).unwrap_err();
+    assert!(
+        matches!(full, DataplaneError::Full(full) if full.limit == 4),
+        "{full}"
+    );
+    drop(agent);
+    talk(&mut client, &mut server_end);
+
+    // What an agent left that died over it.
+    let pins = lab.config().bpffs_dir;
+    let pins = pins.join(format!("schema-{}", lb_common::abi::SCHEMA));
+    let left = MapData::from_pin(pins.join("VIPS_V4")).unwrap();
+    left.pin(pins.join("LISTENERS_V4_copy")).unwrap();
+    let mut agent = lab.start(&with(64)).unwrap();
+    // By what was copied, before the agent has written anything.
+    talk(&mut client, &mut server_end);
+    let (_new_client, _new_server) = flow(&lab, &server);
+    agent.kernel.reconcile(&view).unwrap();
+    agent.kernel.check(&many).unwrap();
+    agent.kernel.apply(&many).unwrap();
+    let (key, _) = view.listeners.pop_first().unwrap();
+    agent.kernel.apply(&[Change::RemoveListener(key)]).unwrap();
+    talk(&mut client, &mut server_end);
+    assert_eq!(active(&mut agent, BACKENDS[0]), 3);
+    drop(agent);
+
+    // Not so low that something would have to go; the program that is there goes on.
+    match lab.start(&with(4)) {
+        Err(StartError::Load(LoadError::Resize(error))) => {
+            let text = error.to_string();
+            assert!(text.contains("more is in it than"), "{text}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it started"),
+    }
+    talk(&mut client, &mut server_end);
+    talk(&mut old_client, &mut old_server);
+    // Lower, and as low as it can be, with a listener that was removed in it.
+    let mut agent = lab.start(&with(41)).unwrap();
+    view.listeners
+        .extend((0..40).map(listener).map(|it| (it.key, it)));
+    agent.kernel.reconcile(&view).unwrap();
+    talk(&mut client, &mut server_end);
+    talk(&mut old_client, &mut old_server);
+    assert_eq!(active(&mut agent, BACKENDS[0]), 3);
+}
+
+#[test]
+#[ignore = "needs root and the kernel program"]
 fn an_interface_that_is_not_there_or_not_free_is_refused() {
     let lab = Lab::new();
     let mut config = lab.config();

@@ -9,6 +9,7 @@ use lb_common::abi::half_open;
 use super::{
     kernel_log::{self, KernelLog},
     maps::{self, Maps, Tables},
+    resize::{self, ResizeError},
     schema::{self, Schema, SchemaError},
     table::OpenError,
 };
@@ -47,6 +48,8 @@ pub enum LoadError {
     Directory { dir: String, source: io::Error },
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
     #[error("the kernel refused the maps of the kernel program: {0}")]
     Maps(#[source] Box<EbpfError>),
     #[error("the kernel refused the kernel program: {0}")]
@@ -84,9 +87,10 @@ pub(super) fn load(
         loader.map_max_entries(name, max_entries);
     }
     if let Some(bpffs_dir) = bpffs_dir {
-        schema.check(bpffs_dir)?;
+        let other_sizes = schema.check(bpffs_dir, resize::carries)?;
         let dir = schema::maps_dir(bpffs_dir);
         make_dir(&dir)?;
+        resize::make_anew(&dir, &other_sizes)?;
         for name in schema.names() {
             loader.map_pin_path(name, dir.join(name));
         }

@@ -4,7 +4,8 @@
 //! - [`kernel`]: all of it, as [`Dataplane`](super::Dataplane) wants it; [`config`]:
 //!   what is told once, at start; [`warnings`]: what operators are told;
 //! - [`loader`], [`schema`]: the program and its maps, pinned so that they
-//!   outlive the agent, checked before they are taken over;
+//!   outlive the agent, checked before they are taken over; [`resize`]: those that
+//!   can be had in another size;
 //! - [`link`]: the program on its interfaces;
 //! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
@@ -34,6 +35,7 @@ mod mac;
 mod maps;
 mod nexthop;
 mod reset;
+mod resize;
 mod rules;
 mod schema;
 mod shared;
@@ -51,6 +53,7 @@ pub use self::{
     kernel::{Kernel, StartError},
     link::{AttachError, is_loaded, unload},
     loader::LoadError,
+    resize::ResizeError,
     schema::SchemaError,
     state::ServeError,
     table::{OpenError, TableError},

@@ -80,6 +80,18 @@ pub struct Difference {
     pub expected: Shape,
 }
 
+impl Difference {
+    /// Whether the size is all that differs.
+    fn is_of_size(&self) -> bool {
+        let max_entries = self.pinned.max_entries;
+        let expected = Shape {
+            max_entries,
+            ..self.expected
+        };
+        self.pinned == expected
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -142,8 +154,13 @@ impl Schema {
     }
 
     /// Compares with what is pinned. A map that is not there is no difference:
-    /// it will be made.
-    pub(super) fn check(&self, bpffs_dir: &Path) -> Result<(), SchemaError> {
+    /// it will be made. Returns those that only have another size, and that can be
+    /// had in this one, as `carries` says.
+    pub(super) fn check(
+        &self,
+        bpffs_dir: &Path,
+        carries: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Difference>, SchemaError> {
         let dir = maps_dir(bpffs_dir);
         refuse_other_schemas(bpffs_dir)?;
         let mut differences = Vec::new();
@@ -164,8 +181,11 @@ impl Schema {
                 });
             }
         }
+        let (sizes, differences): (Vec<_>, Vec<_>) = differences
+            .into_iter()
+            .partition(|difference| difference.is_of_size() && carries(&difference.map));
         if differences.is_empty() {
-            Ok(())
+            Ok(sizes)
         } else {
             Err(SchemaError::Differs { dir, differences })
         }
