@@ -2,7 +2,7 @@
 //! and time passes when a test says so.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     pin::pin,
     sync::{
@@ -60,6 +60,10 @@ pub(crate) struct Addresses(
     Arc<Mutex<BTreeMap<IpAddr, String>>>,
     /// One that the host takes no more.
     Arc<Mutex<Option<IpAddr>>>,
+    /// Whether the host has told of a change that was not heard yet.
+    Arc<Mutex<bool>>,
+    /// Whether there is no interface.
+    Arc<Mutex<bool>>,
 );
 
 impl Addresses {
@@ -73,6 +77,34 @@ impl Addresses {
         self.0.lock().unwrap().insert(address, interface.to_owned());
     }
 
+    /// Somebody takes the address away, and the host tells of it.
+    pub(crate) fn take(&self, address: &str) {
+        self.take_silently(address);
+        *self.2.lock().unwrap() = true;
+    }
+
+    pub(crate) fn take_silently(&self, address: &str) {
+        let address: IpAddr = address.parse().unwrap();
+        self.0.lock().unwrap().remove(&address);
+    }
+
+    /// The interface goes, with all addresses, or comes back.
+    pub(crate) fn unplug(&self, unplugged: bool) {
+        self.0.lock().unwrap().clear();
+        *self.2.lock().unwrap() = true;
+        *self.3.lock().unwrap() = unplugged;
+    }
+
+    fn expect_interface(&self, address: IpAddr) -> Result<(), VipError> {
+        if *self.3.lock().unwrap() {
+            return Err(VipError::NoInterface {
+                address,
+                interfaces: "mem0".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// The host refuses this address from now on, or none any more.
     pub(crate) fn refuse(&self, address: Option<&str>) {
         *self.1.lock().unwrap() = address.map(|address| address.parse().unwrap());
@@ -83,7 +115,19 @@ impl VipKeeper for Addresses {
     fn place(&mut self, addresses: &[IpAddr]) -> Result<Vec<(IpAddr, String)>, VipError> {
         let there = self.0.lock().unwrap();
         let missing = addresses.iter().filter(|a| !there.contains_key(a));
-        Ok(missing.map(|a| (*a, "mem0".to_owned())).collect())
+        missing
+            .map(|a| self.expect_interface(*a).map(|()| (*a, "mem0".to_owned())))
+            .collect()
+    }
+
+    fn has_news(&mut self) -> bool {
+        std::mem::take(&mut *self.2.lock().unwrap())
+    }
+
+    fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError> {
+        let there = self.0.lock().unwrap();
+        let missing = addresses.iter().filter(|a| !there.contains_key(a));
+        Ok(missing.copied().collect())
     }
 
     fn add(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {
@@ -93,6 +137,7 @@ impl VipKeeper for Addresses {
                 source: std::io::ErrorKind::PermissionDenied.into(),
             });
         }
+        self.expect_interface(address)?;
         self.0.lock().unwrap().insert(address, interface.to_owned());
         Ok(())
     }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::rig::{LB, Rig, key, new_lb, now};
+use lb_userspace::wire::What;
+
+use crate::rig::{LB, Rig, VIP, key, new_lb, now};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -67,4 +69,130 @@ fn the_address_of_a_removed_listener_stays_for_its_open_flows() {
     rig.world.end(flow);
     rig.wait(20 * SECOND);
     assert!(!rig.addresses.list().contains_key(&second.address));
+}
+
+/// The events about VIPs so far, by name and address.
+fn told(rig: &mut Rig) -> Vec<(&'static str, String)> {
+    rig.happened()
+        .into_iter()
+        .filter_map(|(_, what)| match &what {
+            What::VipMissing { address } | What::VipPutBack { address, .. } => {
+                Some((what.name(), address.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn warnings(rig: &mut Rig) -> Vec<String> {
+    let handle = rig.handle.clone();
+    rig.ask(handle.status()).unwrap().warnings
+}
+
+fn both(address: &str) -> [(&'static str, String); 2] {
+    ["vip_missing", "vip_put_back"].map(|what| (what, address.to_owned()))
+}
+
+#[test]
+fn p11_a_vip_that_somebody_takes_away_is_put_back_within_a_second_and_said() {
+    let mut rig = Rig::three();
+    told(&mut rig);
+    rig.addresses.take(VIP);
+    rig.wait(SECOND);
+    assert_eq!(rig.addresses.list().len(), 1);
+    assert_eq!(told(&mut rig), both(VIP));
+    assert_eq!(warnings(&mut rig), [""; 0]);
+}
+
+#[test]
+fn a_vip_whose_loss_nobody_tells_of_is_found_all_the_same() {
+    let mut rig = Rig::three();
+    told(&mut rig);
+    rig.addresses.take_silently(VIP);
+    rig.wait(11 * SECOND);
+    assert_eq!(rig.addresses.list().len(), 1);
+    assert_eq!(told(&mut rig), both(VIP));
+}
+
+#[test]
+fn a_vip_that_is_taken_away_all_the_time_is_put_back_each_time_and_said_once_a_minute() {
+    let mut rig = Rig::three();
+    told(&mut rig);
+    for _ in 0..50 {
+        rig.addresses.take(VIP);
+        rig.wait(SECOND);
+        assert_eq!(rig.addresses.list().len(), 1);
+    }
+    assert_eq!(told(&mut rig), both(VIP));
+    rig.wait(60 * SECOND);
+    rig.addresses.take(VIP);
+    rig.wait(SECOND);
+    assert_eq!(told(&mut rig), both(VIP));
+}
+
+#[test]
+fn a_vip_that_cannot_be_put_back_is_warned_of_until_it_can() {
+    let mut rig = Rig::three();
+    told(&mut rig);
+    rig.addresses.refuse(Some(VIP));
+    rig.addresses.take(VIP);
+    rig.wait(5 * SECOND);
+    let said = warnings(&mut rig);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("the VIP 10.0.0.100 is not on this host"),
+        "{said:?}"
+    );
+    rig.addresses.refuse(None);
+    rig.wait(2 * SECOND);
+    assert_eq!(rig.addresses.list().len(), 1);
+    assert_eq!(told(&mut rig), both(VIP));
+    assert_eq!(warnings(&mut rig), [""; 0]);
+}
+
+#[test]
+fn a_vip_that_the_host_had_by_itself_becomes_ebbs_when_the_host_lets_it_go() {
+    let mut rig = Rig::empty();
+    rig.addresses.put("10.0.0.1", "eth0");
+    rig.create(new_lb("a", "10.0.0.1", &[])).unwrap();
+    assert!(rig.control.state().node.vips.is_empty());
+    rig.addresses.take("10.0.0.1");
+    rig.wait(SECOND);
+    assert_eq!(rig.addresses.list().len(), 1);
+    rig.delete("a", now()).unwrap();
+    assert!(rig.addresses.list().is_empty());
+}
+
+#[test]
+fn a_vip_that_nobody_wants_is_not_put_back() {
+    let mut rig = Rig::three();
+    rig.delete(LB, now()).unwrap();
+    rig.addresses.take(VIP);
+    rig.wait(60 * SECOND);
+    assert!(rig.addresses.list().is_empty());
+}
+
+#[test]
+fn an_agent_starts_before_its_interface_is_there_and_puts_the_vip_on_when_it_comes() {
+    let mut rig = Rig::three();
+    for knows_its_place in [true, false] {
+        if !knows_its_place {
+            rig.delete(LB, now()).unwrap();
+        }
+        rig.addresses.unplug(true);
+        let file = r#"
+            [[load_balancer]]
+            name = "late"
+            mode = "nat"
+            listeners = [{ protocol = "tcp", address = "10.0.0.200", port = 80 }]
+            "#;
+        rig.restart((!knows_its_place).then_some(file));
+        assert!(rig.addresses.list().is_empty());
+        let said = warnings(&mut rig);
+        assert_eq!(said.len(), 1, "{said:?}");
+        rig.addresses.unplug(false);
+        rig.wait(2 * SECOND);
+        assert_eq!(rig.addresses.list().len(), 1);
+        assert_eq!(warnings(&mut rig), [""; 0]);
+    }
 }

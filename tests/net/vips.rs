@@ -77,9 +77,7 @@ fn p11_a_vip_that_moves_here_from_another_host_is_announced() -> Result<()> {
             let began = Instant::now();
             ebb.wait_in_service()?;
             wait::until_true("the client to find the VIP here", TAKEOVER, || {
-                let connect =
-                    || TcpStream::connect_timeout(&(vip, 80).into(), Duration::from_millis(200));
-                Ok(site.client.enter(connect)?.is_ok())
+                connects(site, vip)
             })?;
             println!("{vip} taken over in {:?}", began.elapsed());
             let deleted = ebb.run(&["lb", "delete", LB, "--now"])?;
@@ -88,4 +86,139 @@ fn p11_a_vip_that_moves_here_from_another_host_is_announced() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// How long a VIP may be away (put back within a second, and seen by a client that
+/// has to resolve it anew).
+const AWAY: Duration = Duration::from_secs(2);
+
+/// The VIPs that the balancer has on its interfaces.
+fn vips_of(site: &Site) -> Result<Vec<IpAddr>> {
+    let text = site.balancer.run("ip", &["-o", "address"])?;
+    let all = [IpAddr::from(VIP_V4), VIP_V6.into()];
+    Ok(all
+        .into_iter()
+        .filter(|vip| text.contains(&format!(" {vip}/")))
+        .collect())
+}
+
+fn connects(site: &Site, vip: IpAddr) -> Result<bool> {
+    let connect = || TcpStream::connect_timeout(&(vip, 80).into(), Duration::from_millis(200));
+    Ok(site.client.enter(connect)?.is_ok())
+}
+
+/// Somebody takes the VIPs away by these commands on the balancer; they come back,
+/// and `ebb events` and the log say so.
+fn taken_away_by(how: &[&[&str]]) -> Result<()> {
+    let site = Site::with_backends(Mode::Nat, 1)?;
+    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+        ebb.wait_in_service()?;
+        assert_eq!(vips_of(site)?.len(), 2, "both are there");
+        for command in how {
+            site.balancer.run(command[0], &command[1..])?;
+        }
+        let began = Instant::now();
+        wait::until_true("the VIPs to be put back", AWAY, || {
+            Ok(vips_of(site)?.len() == 2)
+        })?;
+        println!("put back after {:?}", began.elapsed());
+        for vip in [IpAddr::from(VIP_V4), VIP_V6.into()] {
+            wait::until_true("the client to reach the VIP", TAKEOVER, || {
+                connects(site, vip)
+            })?;
+        }
+        wait::until_true("the events to say so", AWAY, || {
+            let told = ebb.run(&["events"])?.stdout;
+            let told = |vip: IpAddr| {
+                told.contains(&format!("VIP {vip} was taken from this host"))
+                    && told.contains(&format!("VIP {vip} is on c0 again"))
+            };
+            Ok(told(VIP_V4.into()) && told(VIP_V6.into()))
+        })?;
+        wait::until_true("no warning to be left", AWAY, || {
+            let warnings = ebb.status()?.warnings;
+            Ok(!warnings.iter().any(|warning| warning.contains("VIP")))
+        })?;
+        ebb.stop()
+    })
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p11_a_vip_that_an_operator_deletes_is_put_back() -> Result<()> {
+    let v4 = format!("{VIP_V4}/32");
+    let v6 = format!("{VIP_V6}/128");
+    taken_away_by(&[
+        &["ip", "address", "delete", &v4, "dev", "c0"],
+        &["ip", "address", "delete", &v6, "dev", "c0"],
+    ])
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p11_vips_that_a_network_manager_flushes_are_put_back() -> Result<()> {
+    // As one does it that wants only its own addresses there.
+    taken_away_by(&[
+        &["ip", "address", "flush", "dev", "c0", "to", "10.0.0.100"],
+        &[
+            "ip", "-6", "address", "flush", "dev", "c0", "scope", "global",
+        ],
+        &[
+            "ip",
+            "-6",
+            "address",
+            "add",
+            "fd00:a::1/64",
+            "dev",
+            "c0",
+            "nodad",
+        ],
+    ])
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p11_vips_are_there_again_after_the_link_was_down() -> Result<()> {
+    taken_away_by(&[
+        &["ip", "link", "set", "c0", "down"],
+        &["ip", "link", "set", "c0", "up"],
+        &[
+            "ip",
+            "-6",
+            "address",
+            "replace",
+            "fd00:a::1/64",
+            "dev",
+            "c0",
+            "nodad",
+        ],
+    ])
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p11_a_vip_whose_interface_is_made_anew_is_put_on_it_and_warned_of_until_then() -> Result<()> {
+    let site = Site::with_backends(Mode::Nat, 1)?;
+    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+        ebb.wait_in_service()?;
+        site.unplug("c0")?;
+        wait::until_true("a warning for each VIP", AWAY, || {
+            let warnings = ebb.status()?.warnings;
+            let missing = |vip: &str| {
+                let begin = format!("the VIP {vip} is not on this host");
+                warnings.iter().any(|warning| warning.starts_with(&begin))
+            };
+            Ok(missing(&VIP_V4.to_string()) && missing(&VIP_V6.to_string()))
+        })?;
+        site.plug("c0")?;
+        wait::until_true("the VIPs to be put back", AWAY, || {
+            Ok(vips_of(site)?.len() == 2)
+        })?;
+        for vip in [IpAddr::from(VIP_V4), VIP_V6.into()] {
+            wait::until_true("the client to reach the VIP", TAKEOVER, || {
+                connects(site, vip)
+            })?;
+        }
+        ebb.stop()
+    })
 }

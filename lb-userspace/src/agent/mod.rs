@@ -9,7 +9,7 @@
 mod error;
 mod file;
 
-use std::{io, path::Path, sync::Arc, thread};
+use std::{io, num::NonZeroUsize, path::Path, sync::Arc, thread};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -37,9 +37,10 @@ use crate::{
         Dataplane, EventSink,
         bpf::{self, Kernel},
     },
-    health::{self, Prober, scheduler::UNDER_WAY},
+    health::{self, Prober},
     hooks,
     lock::Lock,
+    model::CHECKS_AT_ONCE,
     notify, object,
     store::{Store as _, disk::DiskStore},
     wire::Event,
@@ -229,7 +230,7 @@ impl Agent {
             handle.by("health check"),
             handle.board(),
             Prober::default(),
-            UNDER_WAY,
+            checks_at_once(),
         );
         doors.spawn(until(until_stopped(), checks));
         if let Some(endpoint) = console {
@@ -270,6 +271,22 @@ async fn until(stopped: impl Future<Output = ()>, work: impl Future<Output = ()>
         () = work => {}
         () = stopped => {}
     }
+}
+
+/// As many health checks at once as ebb makes, or as there are descriptors for: half
+/// of them are for everything else.
+fn checks_at_once() -> NonZeroUsize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let most = limit.map_or(u64::MAX, |limit| (limit / 2).max(1));
+    let at_once = most.min(CHECKS_AT_ONCE.into());
+    if at_once < CHECKS_AT_ONCE.into() {
+        tracing::warn!(
+            at_once,
+            "the limit of open files leaves room for that many health checks at once, not {}",
+            CHECKS_AT_ONCE
+        );
+    }
+    NonZeroUsize::new(usize::try_from(at_once).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// As many descriptors as the host lets this process have.

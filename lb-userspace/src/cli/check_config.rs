@@ -30,6 +30,9 @@ pub(super) struct Args {
 struct Checked {
     load_balancers: Vec<String>,
     backends: usize,
+    /// What is allowed, and may not be wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
@@ -62,7 +65,19 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
             .values()
             .map(|lb| lb.backends.len())
             .sum(),
+        warnings: document
+            .declaration
+            .iter()
+            .filter_map(|(lb, spec)| {
+                let check = spec.health_check.as_ref()?;
+                let warning = check.warning(spec.backends.len())?;
+                Some(format!("{lb}: {warning}"))
+            })
+            .collect(),
     };
+    for warning in &checked.warnings {
+        ui.note(&format!("warning: {warning}"));
+    }
     ui.result(&checked, || {
         format!(
             "{name} is valid: {}, {}",

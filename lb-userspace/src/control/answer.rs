@@ -101,6 +101,8 @@ impl Control {
         if let Some(more) = unreachable.checked_sub(NAMED).filter(|more| *more > 0) {
             warnings.push(format!("{more} more backends are not reachable"));
         }
+        warnings.extend(self.guard.warnings());
+        warnings.extend(self.late_checks());
         warnings.extend(self.trouble.warning());
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -132,6 +134,17 @@ impl Control {
                 .map(|(name, packets)| ((*name).to_owned(), *packets))
                 .collect(),
             warnings,
+        })
+    }
+
+    /// The load balancers whose health checks cannot be made in time once their
+    /// backends hang.
+    fn late_checks(&self) -> impl Iterator<Item = String> {
+        let lbs = self.state().desired.load_balancers.iter();
+        lbs.filter_map(|(name, lb)| {
+            let check = lb.health_check.as_ref()?;
+            let warning = check.warning(lb.backends.len())?;
+            Some(format!("{name}: {warning}"))
         })
     }
 

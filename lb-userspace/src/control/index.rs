@@ -117,6 +117,16 @@ impl Index {
         self.vips.contains_key(&address)
     }
 
+    /// Every address that a load balancer wants on an interface.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.vips.keys().copied()
+    }
+
+    /// The load balancers that want the address.
+    pub fn whose_vip(&self, address: IpAddr) -> impl Iterator<Item = &LbName> {
+        self.vips.get(&address).into_iter().flatten()
+    }
+
     /// Every backend that drains.
     pub fn draining(&self) -> impl Iterator<Item = (&LbName, &BackendId, Draining)> {
         self.draining

@@ -10,7 +10,8 @@
 //!   to what the kernel is to know, and from there to its changes; all pure;
 //! - [`index`]: the state by what is asked of it at every turn;
 //! - [`describe`]: the state, for others; `hook_tally`: what hooks have done;
-//! - [`vip`]: who puts VIPs on interfaces.
+//! - [`vip`]: who puts VIPs on interfaces; `guard`: and puts them back when somebody
+//!   takes them away.
 
 mod address;
 mod answer;
@@ -20,6 +21,7 @@ pub mod describe;
 mod drains;
 pub mod edit;
 pub mod error;
+mod guard;
 pub mod handle;
 mod hear;
 mod hook_tally;

@@ -60,7 +60,9 @@ impl Control {
             };
             match &event.what {
                 What::DrainProgress { .. } => tracing::debug!("{event}"),
-                What::BooksDiffer { .. } | What::NextHopLost { .. } => tracing::warn!("{event}"),
+                What::BooksDiffer { .. } | What::NextHopLost { .. } | What::VipMissing { .. } => {
+                    tracing::warn!("{event}");
+                }
                 _ if by == "agent" => tracing::info!("{event}"),
                 // Who did what: for those who must know it later.
                 _ => tracing::info!(target: "audit", by, "{event}"),

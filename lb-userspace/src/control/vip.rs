@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     announce::Announcer,
-    netlink::{Address, Link, Netlink},
+    netlink::{Address, Changes, Link, Netlink},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,16 @@ pub trait VipKeeper: Send {
     /// When the kernel cannot be asked, or there is no such interface.
     fn place(&mut self, addresses: &[IpAddr]) -> Result<Vec<(IpAddr, String)>, VipError>;
 
+    /// Whether the host's interfaces or addresses may have changed since this
+    /// was asked last. Does not block.
+    fn has_news(&mut self) -> bool;
+
+    /// Those of the addresses that are on no interface.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError>;
+
     /// Puts the address there. One that is there already is no error.
     ///
     /// # Errors
@@ -54,6 +64,7 @@ pub trait VipKeeper: Send {
 /// Puts VIPs on ebb's own interfaces.
 pub struct NetlinkKeeper {
     netlink: Netlink,
+    changes: Changes,
     announcer: Announcer,
     interfaces: Vec<String>,
 }
@@ -63,9 +74,11 @@ impl NetlinkKeeper {
     /// When the kernel refuses a socket.
     pub fn open(interfaces: Vec<String>) -> Result<Self, VipError> {
         let netlink = Netlink::open().map_err(failed("ask for the host's interfaces"))?;
+        let changes = Changes::open().map_err(failed("listen for changes of addresses"))?;
         let announcer = Announcer::start().map_err(failed("open a socket to announce VIPs by"))?;
         Ok(Self {
             netlink,
+            changes,
             announcer,
             interfaces,
         })
@@ -124,6 +137,22 @@ impl VipKeeper for NetlinkKeeper {
                 }),
             })
             .collect()
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.changes.any()
+    }
+
+    fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError> {
+        let present = self
+            .netlink
+            .addresses()
+            .map_err(failed("ask for the host's addresses"))?;
+        let mut missing: BTreeSet<IpAddr> = addresses.iter().copied().collect();
+        for there in present {
+            missing.remove(&there.address);
+        }
+        Ok(missing)
     }
 
     fn add(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {

@@ -15,12 +15,13 @@ use super::{
     command::Command,
     edit::{Draft, Ready},
     error::Error,
+    guard::{self, Guard},
     handle::{Declare, Inbox, Message, Report, Request},
     index::Index,
     merge::{Edit, merge},
     plan::plan,
     view,
-    vip::VipKeeper,
+    vip::{VipError, VipKeeper},
 };
 use crate::{
     clock::{Clock, Moment, Now},
@@ -74,6 +75,7 @@ pub struct Control {
     /// When the progress of a drain was said last.
     pub(super) progress: BTreeMap<BackendIndex, Moment>,
     pub(super) trouble: Trouble,
+    pub(super) guard: Guard,
 }
 
 /// What went wrong behind the scenes and is tried again.
@@ -117,6 +119,7 @@ impl Control {
             held_looked: now.moment,
             progress: BTreeMap::new(),
             trouble: Trouble::default(),
+            guard: Guard::new(now.moment),
         };
         control.begin(file)?;
         Ok(control)
@@ -136,7 +139,11 @@ impl Control {
         }
         draft.check(&self.index)?;
         // After a reboot, or a change of hands, an address may be gone.
-        let placed = self.place_vips(draft.state().wanted_vips(), draft.state())?;
+        let placed = match self.place_vips(draft.state().wanted_vips(), draft.state()) {
+            // An interface that comes later gets its addresses then.
+            Err(Error::Vip(VipError::NoInterface { .. })) => BTreeMap::new(),
+            placed => placed?,
+        };
         draft.make(Command::Placed(placed.clone()))?;
         let ready = draft.finish(&self.state, &self.index)?;
         let view = view::whole(ready.state());
@@ -179,6 +186,8 @@ impl Control {
         self.publish_roster(&all);
         // What fell due while no agent was there.
         self.look_at_drains(None, "agent");
+        // What could not be put anywhere.
+        self.guard_at_start();
         tracing::info!(
             load_balancers = self.state.desired.load_balancers.len(),
             backends = view.backends.len(),
@@ -194,7 +203,10 @@ impl Control {
             if let Some(keeper) = &mut self.parts.vips
                 && wanted.contains(address)
             {
-                keeper.add(*address, interface).map_err(Error::Vip)?;
+                match keeper.add(*address, interface) {
+                    Err(VipError::NoInterface { .. }) => {}
+                    added => added.map_err(Error::Vip)?,
+                }
             }
         }
         self.parts.dataplane.reconcile(view)?;
@@ -315,7 +327,8 @@ impl Control {
         let next_look = self.next_look().map(|moment| moment.since(now));
         let retry = self.trouble.any().then_some(RETRY);
         let held = (!self.index.holding().is_empty()).then_some(HELD);
-        [next_look, retry, held, Some(IDLE)]
+        let guard = self.guards().then_some(guard::LISTEN);
+        [next_look, retry, held, guard, Some(IDLE)]
             .into_iter()
             .flatten()
             .min()
@@ -355,6 +368,7 @@ impl Control {
             self.held_looked = now.moment;
             self.release_vips();
         }
+        self.guard_vips(now);
     }
 
     pub(super) fn draft(&self) -> Draft {

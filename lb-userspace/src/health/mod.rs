@@ -5,11 +5,13 @@
 //! - [`report`]: who is told what they add up to;
 //! - [`failure`]: why a check did not pass;
 //! - [`scheduler`]: everybody, again and again;
+//! - `places`: whose turn it is, when many checks hang;
 //! - [`board`]: the last results.
 
 pub mod board;
 pub mod failure;
 mod pace;
+mod places;
 pub mod probe;
 pub mod report;
 pub mod scheduler;

@@ -2,7 +2,8 @@
 //! results add up to.
 //!
 //! One task per backend, so that its checks never overlap; a task that waits
-//! costs next to nothing. The number of checks under way is bounded.
+//! costs next to nothing. The number of checks under way is bounded, and no load
+//! balancer's checks wait for another's ([`places`](super::places)).
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -21,6 +22,7 @@ use super::{
     board::{Board, Entry},
     failure::Failure,
     pace,
+    places::Places,
     probe::Probe,
     report::{NotTaken, Reports},
     thresholds::Tally,
@@ -29,10 +31,6 @@ use crate::{
     clock::Wall,
     model::{HealthCheck, HealthReport, Key, Roster, Standing, Subject},
 };
-
-/// As many checks as are ever under way at once. A thousand servers that all
-/// hang need no more, and the agent has that many descriptors to spare.
-pub const UNDER_WAY: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not 0");
 
 /// A host that cannot check says so that often at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
@@ -50,7 +48,7 @@ pub async fn run(
         prober,
         control,
         board,
-        places: Semaphore::new(under_way.get()),
+        places: Places::new(under_way),
         complained: Mutex::new(None),
     });
     let mut rounds = Rounds::new();
@@ -89,6 +87,9 @@ fn follow<P: Probe, R: Reports>(rounds: &mut Rounds, roster: &Roster, doctor: &A
         goes_on
     });
     let newcomers = roster.len() - rounds.len();
+    if newcomers > 0 {
+        warn_of_late_checks(roster);
+    }
     for (key, subject) in roster.iter() {
         if let Some(round) = rounds.get_mut(&key) {
             round.subject.standing = subject.standing;
@@ -101,6 +102,15 @@ fn follow<P: Probe, R: Reports>(rounds: &mut Rounds, roster: &Roster, doctor: &A
             task: tokio::spawn(task),
         };
         rounds.insert(key, round);
+    }
+}
+
+/// Says which load balancers' checks cannot be made in time once they hang.
+fn warn_of_late_checks(roster: &Roster) {
+    for (load_balancer, check, backends) in roster.checks() {
+        if let Some(warning) = check.warning(backends) {
+            tracing::warn!(%load_balancer, "{warning}");
+        }
     }
 }
 
@@ -120,7 +130,7 @@ struct Doctor<P, R> {
     prober: P,
     control: R,
     board: Board,
-    places: Semaphore,
+    places: Places,
     /// When it was last said that checks cannot be made.
     complained: Mutex<Option<Instant>>,
 }
@@ -139,9 +149,7 @@ impl<P: Probe, R: Reports> Doctor<P, R> {
         let mut due = Instant::now() + wait;
         loop {
             sleep_until(due).await;
-            let Ok(place) = self.places.acquire().await else {
-                return;
-            };
+            let place = self.places.take(&key.lb).await;
             let begun = Instant::now();
             due = pace::next(begun, check.interval(), fastrand::f64());
             let result = self.prober.probe(address, &check).await;

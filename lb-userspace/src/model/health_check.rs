@@ -13,6 +13,14 @@ pub const INTERVAL: RangeInclusive<u32> = 1..=300;
 /// Seconds that a check may take. The Classic ELB's API begins at 2.
 pub const TIMEOUT: RangeInclusive<u32> = 1..=60;
 
+/// As many checks as are ever under way at once, of all load balancers. Each has
+/// a descriptor.
+pub const CHECKS_AT_ONCE: u32 = 4096;
+
+/// What one load balancer gets of them at most: the rest stays for the others,
+/// however many of its backends hang.
+const SHARE: u32 = CHECKS_AT_ONCE / 2;
+
 /// A health check as somebody asks for it: nothing is checked yet. Times are
 /// seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +96,30 @@ impl HealthCheck {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
+    }
+
+    /// How many checks of so many backends are under way at once when every one
+    /// of them hangs until its timeout.
+    #[must_use]
+    pub fn under_way_at_worst(&self, backends: usize) -> u64 {
+        let busy = u64::from(self.timeout).saturating_mul(backends as u64);
+        // A check never overlaps the next one of the same backend.
+        busy.div_ceil(self.interval.into()).min(backends as u64)
+    }
+
+    /// What to say if checks of so many backends cannot be made in time once all
+    /// of them hang.
+    #[must_use]
+    pub fn warning(&self, backends: usize) -> Option<String> {
+        let needed = self.under_way_at_worst(backends);
+        (needed > SHARE.into()).then(|| {
+            format!(
+                "health checks of {backends} backends every {} s that may take {} s each come \
+                 late when all of them hang: {needed} would be under way at once, and a load \
+                 balancer has room for {SHARE}; a shorter timeout or a longer interval helps",
+                self.interval, self.timeout
+            )
+        })
     }
 
     #[must_use]

@@ -60,6 +60,15 @@ impl Roster {
         self.0.is_empty()
     }
 
+    /// How each load balancer's backends are checked, and how many they are. All
+    /// backends of one are checked alike.
+    pub fn checks(&self) -> impl Iterator<Item = (&LbName, &HealthCheck, usize)> {
+        self.0.iter().filter_map(|(lb, subjects)| {
+            let (_, first) = subjects.first_key_value()?;
+            Some((lb, &*first.check, subjects.len()))
+        })
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Subject)> {
         self.0.iter().flat_map(|(lb, subjects)| {
             subjects.iter().map(move |(backend, subject)| {

@@ -109,6 +109,16 @@ pub enum What {
         counted: u64,
         found: u64,
     },
+    /// Somebody took a VIP from this host; ebb puts it back.
+    VipMissing {
+        address: String,
+    },
+    /// It is there again; on this interface, if ebb put it there.
+    VipPutBack {
+        address: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
+    },
 }
 
 impl What {
@@ -140,6 +150,8 @@ impl What {
             Self::NextHopKnown { .. } => "next_hop_known",
             Self::NextHopLost { .. } => "next_hop_lost",
             Self::BooksDiffer { .. } => "books_differ",
+            Self::VipMissing { .. } => "vip_missing",
+            Self::VipPutBack { .. } => "vip_put_back",
         }
     }
 }
@@ -170,6 +182,8 @@ pub const NAMES: &[&str] = &[
     "next_hop_known",
     "next_hop_lost",
     "books_differ",
+    "vip_missing",
+    "vip_put_back",
 ];
 
 /// One line for people: `web/web-1: drain started, 12 flows, at most 300 s`.
@@ -236,6 +250,13 @@ impl fmt::Display for What {
             Self::Deregistered => write!(f, "deregistered"),
             Self::NextHopKnown { interface, mac } => write!(f, "reached by {interface}, {mac}"),
             Self::NextHopLost { reason } => write!(f, "not reachable: {reason}"),
+            Self::VipMissing { address } => {
+                write!(f, "VIP {address} was taken from this host")
+            }
+            Self::VipPutBack { address, interface } => match interface {
+                Some(interface) => write!(f, "VIP {address} is on {interface} again"),
+                None => write!(f, "VIP {address} is on this host again"),
+            },
             Self::BooksDiffer { counted, found } => {
                 write!(
                     f,

@@ -12,6 +12,9 @@ use crate::{
     wire,
 };
 
+/// Enough for every test that is not about them.
+const PLACES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
 /// What a check of the player's finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finds {
@@ -31,6 +34,8 @@ struct Play {
     next: VecDeque<Finds>,
     always: Option<Finds>,
     takes: Duration,
+    /// Those that hang: a check of theirs takes a minute, and fails.
+    hung: BTreeSet<IpAddr>,
     /// When checks began and ended, of whom.
     checks: Vec<(IpAddr, Instant, Instant)>,
     under_way: BTreeSet<IpAddr>,
@@ -62,12 +67,19 @@ impl Probe for Player {
             assert!(play.under_way.insert(address), "{address} twice at once");
             play.most_under_way = play.most_under_way.max(play.under_way.len());
             play.targets.push(check.target().to_string());
-            play.takes
+            if play.hung.contains(&address) {
+                MINUTE
+            } else {
+                play.takes
+            }
         };
         tokio::time::sleep(takes).await;
         let mut play = self.lock();
         play.under_way.remove(&address);
         play.checks.push((address, begun, Instant::now()));
+        if play.hung.contains(&address) {
+            return Err(Failure::Status { status: 503 });
+        }
         match play.next.pop_front().or(play.always).unwrap() {
             Finds::Good => Ok(()),
             Finds::Bad => Err(Failure::Status { status: 503 }),
@@ -107,7 +119,7 @@ struct Stage {
 
 impl Stage {
     fn new(player: Player) -> Self {
-        Self::with_places(player, UNDER_WAY)
+        Self::with_places(player, PLACES)
     }
 
     fn with_places(player: Player, under_way: NonZeroUsize) -> Self {
@@ -179,8 +191,12 @@ fn answer(message: handle::Message, told: &Told, refuses: &Mutex<u32>) {
 }
 
 fn key(number: u16) -> Key {
+    key_of("web", number)
+}
+
+fn key_of(lb: &str, number: u16) -> Key {
     Key {
-        lb: LbName::try_from("web".to_owned()).unwrap(),
+        lb: LbName::try_from(lb.to_owned()).unwrap(),
         backend: BackendId::try_from(format!("b{number}")).unwrap(),
     }
 }
@@ -430,6 +446,41 @@ async fn a_new_backend_under_an_old_name_begins_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rack_that_hangs_keeps_no_other_load_balancers_dead_backend_in_service() {
+    const RACK: u16 = 3900;
+    let player = Player::new(Finds::Bad);
+    let rack = |number| Subject {
+        check: check("TCP:80", 70),
+        ..subject(number, Standing::Healthy)
+    };
+    let rack: Vec<_> = (1..=RACK).map(|n| (key_of("rack", n), rack(n))).collect();
+    player.lock().hung = rack.iter().map(|(_, subject)| subject.address).collect();
+    let stage = Stage::with_places(player, NonZeroUsize::new(1024).unwrap());
+    stage
+        .roster
+        .send_replace(Arc::new(rack.iter().cloned().collect()));
+    // Every place that the rack can have is taken, and all of them hang.
+    tokio::time::sleep(2 * MINUTE).await;
+    let under_way = stage.player.lock().under_way.len();
+    assert_eq!(under_way, 512, "half of the places are everybody else's");
+    let dead = (key_of("web", 0), subject(0, Standing::Healthy));
+    let begun = Instant::now();
+    let all = rack.into_iter().chain([dead]).collect();
+    stage.roster.send_replace(Arc::new(all));
+    stage
+        .until("the dead backend to be reported", |stage| {
+            stage.told.all().iter().any(|(id, _)| id == "b0")
+        })
+        .await;
+    // Two failures, five seconds apart, give or take a tenth.
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_scheduler_ends_when_nobody_writes_the_roster_any_more() {
     let (control, _inbox) = control::channel();
     let (roster, wanted) = watch::channel(Arc::new(Roster::default()));
@@ -439,7 +490,7 @@ async fn the_scheduler_ends_when_nobody_writes_the_roster_any_more() {
         control,
         Board::default(),
         player.clone(),
-        UNDER_WAY,
+        PLACES,
     ));
     roster.send_replace(Arc::new(Roster::from_iter([(
         key(1),

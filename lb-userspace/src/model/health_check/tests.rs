@@ -123,3 +123,21 @@ fn a_check_survives_being_written_and_read() {
     let read: wire::HealthCheck = serde_json::from_str(&text).unwrap();
     assert_eq!(HealthCheck::try_from(read).unwrap(), check);
 }
+
+#[test]
+fn checks_that_cannot_be_made_in_time_once_all_hang_are_warned_of() {
+    let check = check(types::HealthCheck {
+        interval: 70,
+        timeout: Some(60),
+        ..asked("TCP:80")
+    })
+    .unwrap();
+    assert_eq!(check.under_way_at_worst(7), 6);
+    assert_eq!(check.under_way_at_worst(3900), 3343);
+    assert_eq!(check.warning(2389), None, "2,048 at once, and no more");
+    let warning = check.warning(3900).expect("a warning");
+    assert!(
+        warning.contains("3343 would be under way at once"),
+        "{warning}"
+    );
+}
