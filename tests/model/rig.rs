@@ -64,6 +64,8 @@ pub(crate) struct Addresses(
     Arc<Mutex<bool>>,
     /// Whether there is no interface.
     Arc<Mutex<bool>>,
+    /// Other hosts that have an address, by their MAC addresses.
+    Arc<Mutex<BTreeMap<IpAddr, String>>>,
 );
 
 impl Addresses {
@@ -86,6 +88,16 @@ impl Addresses {
     pub(crate) fn take_silently(&self, address: &str) {
         let address: IpAddr = address.parse().unwrap();
         self.0.lock().unwrap().remove(&address);
+    }
+
+    /// Another host has the address as well, or not any more.
+    pub(crate) fn contest(&self, address: &str, mac: Option<&str>) {
+        let address: IpAddr = address.parse().unwrap();
+        let mut rivals = self.4.lock().unwrap();
+        match mac {
+            Some(mac) => rivals.insert(address, mac.to_owned()),
+            None => rivals.remove(&address),
+        };
     }
 
     /// The interface goes, with all addresses, or comes back.
@@ -122,6 +134,10 @@ impl VipKeeper for Addresses {
 
     fn has_news(&mut self) -> bool {
         std::mem::take(&mut *self.2.lock().unwrap())
+    }
+
+    fn rivals(&mut self) -> BTreeMap<IpAddr, String> {
+        self.4.lock().unwrap().clone()
     }
 
     fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError> {

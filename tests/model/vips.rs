@@ -76,9 +76,9 @@ fn told(rig: &mut Rig) -> Vec<(&'static str, String)> {
     rig.happened()
         .into_iter()
         .filter_map(|(_, what)| match &what {
-            What::VipMissing { address } | What::VipPutBack { address, .. } => {
-                Some((what.name(), address.clone()))
-            }
+            What::VipMissing { address }
+            | What::VipContested { address, .. }
+            | What::VipPutBack { address, .. } => Some((what.name(), address.clone())),
             _ => None,
         })
         .collect()
@@ -195,4 +195,19 @@ fn an_agent_starts_before_its_interface_is_there_and_puts_the_vip_on_when_it_com
         assert_eq!(rig.addresses.list().len(), 1);
         assert_eq!(warnings(&mut rig), [""; 0]);
     }
+}
+
+#[test]
+fn a_vip_that_another_host_has_is_warned_of_with_its_mac_as_long_as_it_has_it() {
+    let mut rig = Rig::three();
+    told(&mut rig);
+    rig.addresses.contest(VIP, Some("02:00:00:00:00:0b"));
+    rig.wait(60 * SECOND);
+    assert_eq!(told(&mut rig), [("vip_contested", VIP.to_owned())], "once");
+    let said = warnings(&mut rig);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("02:00:00:00:00:0b"), "{said:?}");
+    rig.addresses.contest(VIP, None);
+    rig.wait(SECOND);
+    assert_eq!(warnings(&mut rig), [""; 0]);
 }

@@ -222,3 +222,45 @@ fn p11_a_vip_whose_interface_is_made_anew_is_put_on_it_and_warned_of_until_then(
         ebb.stop()
     })
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p11_a_vip_that_another_host_has_is_warned_of_and_announced_when_it_lets_go() -> Result<()> {
+    let site = Site::with_backends(Mode::Nat, 1)?;
+    // The client is that host: it answers for the VIPs, too.
+    let both = [format!("{VIP_V4}/32"), format!("{VIP_V6}/128")];
+    for vip in &both {
+        let words: &[&str] = if vip.contains(':') { &["nodad"] } else { &[] };
+        let mut command = vec!["address", "add", vip, "dev", "eth0"];
+        command.extend(words);
+        site.client.run("ip", &command)?;
+    }
+    let mac = site.client.run("cat", &["/sys/class/net/eth0/address"])?;
+    let mac = mac.trim();
+    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+        ebb.wait_in_service()?;
+        let contested = || -> Result<usize> {
+            let warnings = ebb.status()?.warnings;
+            let of_both = [IpAddr::from(VIP_V4), VIP_V6.into()].map(|vip| {
+                let warning =
+                    format!("the VIP {vip} is also on the host with the MAC address {mac}");
+                usize::from(warnings.contains(&warning))
+            });
+            Ok(of_both.iter().sum())
+        };
+        wait::until_true("a warning for each VIP", AWAY, || Ok(contested()? == 2))?;
+        let told = ebb.run(&["events"])?.stdout;
+        assert!(told.contains("is also on the host"), "{told}");
+        for vip in &both {
+            site.client
+                .run("ip", &["address", "delete", vip, "dev", "eth0"])?;
+        }
+        wait::until_true("the warnings to go", TAKEOVER, || Ok(contested()? == 0))?;
+        for vip in [IpAddr::from(VIP_V4), VIP_V6.into()] {
+            wait::until_true("the client to reach the VIP", TAKEOVER, || {
+                connects(site, vip)
+            })?;
+        }
+        ebb.stop()
+    })
+}

@@ -33,6 +33,8 @@ pub(super) struct Guard {
     looked: Moment,
     /// Those that are missing, and why they could not be put back.
     missing: BTreeMap<IpAddr, String>,
+    /// The hosts that have a VIP as well, by their MAC addresses.
+    rivals: BTreeMap<IpAddr, String>,
     /// When it was last said of an address that it was taken away.
     said: BTreeMap<IpAddr, Moment>,
 }
@@ -42,15 +44,20 @@ impl Guard {
         Self {
             looked: now,
             missing: BTreeMap::new(),
+            rivals: BTreeMap::new(),
             said: BTreeMap::new(),
         }
     }
 
     /// What an operator should know of it.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.missing.iter().map(|(address, why)| {
+        let missing = self.missing.iter().map(|(address, why)| {
             format!("the VIP {address} is not on this host, so no client reaches it: {why}")
-        })
+        });
+        let rivals = self.rivals.iter().map(|(address, mac)| {
+            format!("the VIP {address} is also on the host with the MAC address {mac}")
+        });
+        missing.chain(rivals)
     }
 
     fn is_due(&self, now: Moment) -> bool {
@@ -86,10 +93,27 @@ impl Control {
         };
         // Asked first, always: what has been heard is not heard again.
         let news = keeper.has_news();
+        let rivals = keeper.rivals();
+        self.note_rivals(rivals, now);
         if !news && !self.guard.is_due(now.moment) {
             return;
         }
         self.look_after_vips(now);
+    }
+
+    fn note_rivals(&mut self, rivals: BTreeMap<IpAddr, String>, now: Now) {
+        if rivals == self.guard.rivals {
+            return;
+        }
+        let known = std::mem::replace(&mut self.guard.rivals, rivals.clone());
+        for address in known.keys().filter(|address| !rivals.contains_key(address)) {
+            tracing::info!("no other host answers for the VIP {address} any more");
+        }
+        for (address, mac) in rivals {
+            if known.get(&address) != Some(&mac) {
+                self.say_of_vip(address, now, |address| What::VipContested { address, mac });
+            }
+        }
     }
 
     fn look_after_vips(&mut self, now: Now) {

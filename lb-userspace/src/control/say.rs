@@ -60,7 +60,10 @@ impl Control {
             };
             match &event.what {
                 What::DrainProgress { .. } => tracing::debug!("{event}"),
-                What::BooksDiffer { .. } | What::NextHopLost { .. } | What::VipMissing { .. } => {
+                What::BooksDiffer { .. }
+                | What::NextHopLost { .. }
+                | What::VipMissing { .. }
+                | What::VipContested { .. } => {
                     tracing::warn!("{event}");
                 }
                 _ if by == "agent" => tracing::info!("{event}"),

@@ -6,7 +6,7 @@
 //! then forgotten. Both steps can be done twice.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -47,6 +47,10 @@ pub trait VipKeeper: Send {
     /// When the kernel cannot be asked.
     fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError>;
 
+    /// The addresses that another host on the link has as well, with its MAC
+    /// address, as far as was heard. Does not block.
+    fn rivals(&mut self) -> BTreeMap<IpAddr, String>;
+
     /// Puts the address there. One that is there already is no error.
     ///
     /// # Errors
@@ -84,22 +88,22 @@ impl NetlinkKeeper {
         })
     }
 
-    /// The hosts on the link may know the address as another one's. The loopback
-    /// has no neighbours.
-    fn announce(&self, link: &Link, address: IpAddr) -> Result<(), VipError> {
-        match link.mac {
-            Some(mac) if !link.loopback => self
-                .announcer
-                .announce(link.index, mac, address)
-                .map_err(failed(format!("announce {address} on {}", link.name))),
-            _ => Ok(()),
+    /// The hosts on the link may know the address as another one's, and another one
+    /// may have it. The loopback has no neighbours.
+    fn is_here(&self, link: &Link, address: IpAddr, is_new: bool) {
+        if let Some(mac) = link.mac.filter(|_| !link.loopback) {
+            self.announcer.is_here(link.index, mac, address, is_new);
         }
     }
 
     fn links(&mut self) -> Result<Vec<Link>, VipError> {
-        self.netlink
+        let links = self
+            .netlink
             .links()
-            .map_err(failed("ask for the host's interfaces"))
+            .map_err(failed("ask for the host's interfaces"))?;
+        self.announcer
+            .are_own(links.iter().filter_map(|link| link.mac));
+        Ok(links)
     }
 }
 
@@ -164,13 +168,22 @@ impl VipKeeper for NetlinkKeeper {
             });
         };
         match self.netlink.add_address(link.index, address) {
-            Ok(()) => self.announce(link, address),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(failed(format!("put {address} on {interface}"))(error)),
+            Ok(()) => self.is_here(link, address, true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.is_here(link, address, false);
+            }
+            Err(error) => return Err(failed(format!("put {address} on {interface}"))(error)),
         }
+        Ok(())
+    }
+
+    fn rivals(&mut self) -> BTreeMap<IpAddr, String> {
+        let rivals = self.announcer.rivals().into_iter();
+        rivals.map(|(ip, mac)| (ip, written(mac))).collect()
     }
 
     fn remove(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {
+        self.announcer.is_gone(address);
         let links = self.links()?;
         let Some(link) = links.iter().find(|link| link.name == interface) else {
             return Ok(());
@@ -182,6 +195,11 @@ impl VipKeeper for NetlinkKeeper {
             _ => Ok(()),
         }
     }
+}
+
+/// As people write a MAC address.
+fn written(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn bits(address: IpAddr) -> u8 {

@@ -113,6 +113,11 @@ pub enum What {
     VipMissing {
         address: String,
     },
+    /// Another host has the VIP as well. ebb does not announce it as long as that is so.
+    VipContested {
+        address: String,
+        mac: String,
+    },
     /// It is there again; on this interface, if ebb put it there.
     VipPutBack {
         address: String,
@@ -151,6 +156,7 @@ impl What {
             Self::NextHopLost { .. } => "next_hop_lost",
             Self::BooksDiffer { .. } => "books_differ",
             Self::VipMissing { .. } => "vip_missing",
+            Self::VipContested { .. } => "vip_contested",
             Self::VipPutBack { .. } => "vip_put_back",
         }
     }
@@ -183,6 +189,7 @@ pub const NAMES: &[&str] = &[
     "next_hop_lost",
     "books_differ",
     "vip_missing",
+    "vip_contested",
     "vip_put_back",
 ];
 
@@ -252,6 +259,12 @@ impl fmt::Display for What {
             Self::NextHopLost { reason } => write!(f, "not reachable: {reason}"),
             Self::VipMissing { address } => {
                 write!(f, "VIP {address} was taken from this host")
+            }
+            Self::VipContested { address, mac } => {
+                write!(
+                    f,
+                    "VIP {address} is also on the host with the MAC address {mac}"
+                )
             }
             Self::VipPutBack { address, interface } => match interface {
                 Some(interface) => write!(f, "VIP {address} is on {interface} again"),
