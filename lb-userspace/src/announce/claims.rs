@@ -17,7 +17,7 @@ use etherparse::{
 };
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 
-use super::Mac;
+use crate::model::Mac;
 
 /// Larger than any ARP packet or advertisement; the rest of a larger one is nothing
 /// that is read here.

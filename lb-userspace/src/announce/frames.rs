@@ -10,7 +10,7 @@ use etherparse::{
     icmpv6::NeighborAdvertisementHeader,
 };
 
-use super::Mac;
+use crate::model::Mac;
 
 const BROADCAST: Mac = [0xff; 6];
 /// All nodes of a link (RFC 4291, section 2.7.1), and the MAC address of that

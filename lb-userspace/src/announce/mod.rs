@@ -31,9 +31,10 @@ use self::{
     claims::Claims,
     steps::{Say, Step},
 };
-use crate::packet_socket::{self, PacketSocket};
-
-pub(crate) type Mac = [u8; 6];
+use crate::{
+    model::Mac,
+    packet_socket::{self, PacketSocket},
+};
 
 /// A frame that says it.
 struct Said {

@@ -420,6 +420,17 @@ fn happenings() -> Vec<What> {
             counted: 3,
             found: 2,
         },
+        What::VipMissing {
+            address: "10.0.0.100".to_owned(),
+        },
+        What::VipContested {
+            address: "10.0.0.100".to_owned(),
+            mac: "02:00:00:00:00:0b".to_owned(),
+        },
+        What::VipPutBack {
+            address: "10.0.0.100".to_owned(),
+            interface: Some("eth0".to_owned()),
+        },
     ]
 }
 

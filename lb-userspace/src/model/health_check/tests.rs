@@ -126,7 +126,7 @@ fn a_check_survives_being_written_and_read() {
 
 #[test]
 fn checks_that_cannot_be_made_in_time_once_all_hang_are_warned_of() {
-    let check = check(types::HealthCheck {
+    let check = check(wire::HealthCheck {
         interval: 70,
         timeout: Some(60),
         ..asked("TCP:80")
