@@ -286,3 +286,40 @@ fn reboot(ebb: &mut Ebb<'_>, dir: &Path) -> Result<()> {
     ebb.started_by(&["unshare", "--mount", "sh", "-c", &script]);
     Ok(())
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_damaged_state_is_found_before_anything_of_the_host_is_touched() -> Result<()> {
+    let site = Site::with_backends(Mode::Nat, 1)?;
+    let mut ebb = Ebb::start(&site, &Settings::default())?;
+    ebb.wait_in_service()?;
+    ebb.stop()?;
+    let config = ebb.config().display().to_string();
+    let unloaded = ebb.run(&["unload", "--config", &config])?;
+    assert_eq!(unloaded.exit, 0, "{}", unloaded.stderr);
+
+    let state = site.dir().join("state");
+    for name in ["state.db-wal", "state.db-shm"] {
+        match fs::remove_file(state.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut bytes = fs::read(state.join("state.db"))?;
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0x5A);
+    fs::write(state.join("state.db"), bytes)?;
+
+    let refused = ebb.run(&["agent", "--config", &config])?;
+    assert_ne!(refused.exit, 0, "{}", refused.stderr);
+    assert!(refused.stderr.contains("damaged"), "{}", refused.stderr);
+    let links = site.balancer.run("ip", &["-details", "link"])?;
+    assert!(!links.contains("xdp"), "a program is attached: {links}");
+    let addresses = site.balancer.run("ip", &["-o", "address"])?;
+    assert!(
+        !addresses.contains("10.0.0.100"),
+        "a VIP is there: {addresses}"
+    );
+    assert!(!site.pins().exists(), "something is pinned");
+    Ok(())
+}
