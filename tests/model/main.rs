@@ -10,6 +10,7 @@
 //! - [`documents`]: reload and apply;
 //! - [`scale`]: what a command costs among a thousand load balancers;
 //! - [`limits`]: full tables, through every door;
+//! - [`turns`]: whose turn it is;
 //! - [`vips`]: addresses on interfaces;
 //! - [`anything`]: whatever is asked, in any order, the promises hold.
 
@@ -28,4 +29,5 @@ mod memory;
 mod promises;
 mod rig;
 mod scale;
+mod turns;
 mod vips;

@@ -67,6 +67,38 @@ pub enum Request {
     Declare(Box<Declare>, Reply<Applied>),
 }
 
+impl Request {
+    /// Whether it changes nothing, and may cost as much as there are load balancers,
+    /// backends or flows.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        match self {
+            Self::Status(_)
+            | Self::Measure(_)
+            | Self::Room(_)
+            | Self::LoadBalancers(_)
+            | Self::LoadBalancer(..)
+            | Self::Backends(..)
+            | Self::Backend(..)
+            | Self::Attributes(..)
+            | Self::HealthCheck(..)
+            | Self::Flows(..) => true,
+            Self::CreateLoadBalancer(..)
+            | Self::DeleteLoadBalancer(..)
+            | Self::AddListeners(..)
+            | Self::RemoveListeners(..)
+            | Self::Register(..)
+            | Self::Deregister(..)
+            | Self::SetHealth(..)
+            | Self::ReportHealth(_)
+            | Self::SetAttributes(..)
+            | Self::SetHealthCheck(..)
+            | Self::KeepElb(..)
+            | Self::Declare(..) => false,
+        }
+    }
+}
+
 /// One look at the agent, for metrics.
 #[derive(Debug, Clone)]
 pub struct Measured {
@@ -108,8 +140,22 @@ pub enum Message {
     Stop,
 }
 
-/// Cheap to clone. Requests are carried out one after the other, in the order
-/// in which they were sent.
+impl Message {
+    /// Whether changes and news that came after it go first: those who only look are
+    /// not to keep a deregistration waiting. To stop is the last that is done.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        match self {
+            Self::Request { request, .. } => request.reads(),
+            Self::Dataplane(_) => false,
+            Self::Stop => true,
+        }
+    }
+}
+
+/// Cheap to clone. Requests are carried out one after the other, changes in the order
+/// in which they were sent; one that changes nothing may see changes that were sent
+/// after it.
 #[derive(Debug, Clone)]
 pub struct Handle {
     messages: mpsc::Sender<Message>,

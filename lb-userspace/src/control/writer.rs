@@ -41,6 +41,8 @@ const HELD: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// How many requests are answered before the timers have their turn.
 const BATCH: usize = 64;
+/// How many changes go before one who only looks.
+const PASSED_OVER: u32 = 64;
 /// Flows that are read at a time, to be sorted or searched.
 pub(super) const FLOWS_READ: usize = 1 << 20;
 
@@ -57,6 +59,8 @@ pub struct Parts {
 pub struct Control {
     pub(super) inbox: Inbox,
     pub(super) backlog: VecDeque<Message>,
+    /// How many have gone before the first of the backlog.
+    passed_over: u32,
     pub(super) parts: Parts,
     pub(super) started: Now,
     pub(super) state: State,
@@ -106,6 +110,7 @@ impl Control {
         let mut control = Self {
             inbox,
             backlog: VecDeque::new(),
+            passed_over: 0,
             parts,
             started: now,
             index: Index::of(&state),
@@ -255,14 +260,21 @@ impl Control {
     pub fn step(&mut self) -> bool {
         for _ in 0..BATCH {
             self.backlog.extend(self.inbox.messages.try_iter());
-            match self.backlog.pop_front() {
+            match self.next_message() {
                 None => break,
                 Some(Message::Request { by, request }) => match *request {
                     Request::ReportHealth(report) => {
                         let reports = self.more_reports(report);
                         self.report_health(reports);
                     }
-                    request => self.answer(&by, request),
+                    request => {
+                        let reads = request.reads();
+                        self.answer(&by, request);
+                        // It may have taken a while: a timer may be due.
+                        if reads {
+                            break;
+                        }
+                    }
                 },
                 Some(Message::Dataplane(event)) => {
                     let events = self.more_events(event);
@@ -273,6 +285,22 @@ impl Control {
         }
         self.tick();
         true
+    }
+
+    /// What is to be done next: the changes and news first, but now and then one of
+    /// those that only look, however many changes there are.
+    fn next_message(&mut self) -> Option<Message> {
+        let urgent = self.backlog.iter().position(|message| !message.can_wait());
+        match urgent {
+            Some(place) if place == 0 || self.passed_over < PASSED_OVER => {
+                self.passed_over = if place == 0 { 0 } else { self.passed_over + 1 };
+                self.backlog.remove(place)
+            }
+            _ => {
+                self.passed_over = 0;
+                self.backlog.pop_front()
+            }
+        }
     }
 
     /// `first`, and the reports that wait right behind it.
