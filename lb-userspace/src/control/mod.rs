@@ -10,8 +10,8 @@
 //!   to what the kernel is to know, and from there to its changes; all pure;
 //! - [`index`]: the state by what is asked of it at every turn;
 //! - [`describe`]: the state, for others; `hook_tally`: what hooks have done;
-//! - [`vip`]: who puts VIPs on interfaces; `guard`: and puts them back when somebody
-//!   takes them away.
+//! - [`vip`]: who puts VIPs on interfaces; `guard`, `put_back`: and puts them back
+//!   when somebody takes them away.
 
 mod address;
 mod answer;
@@ -28,6 +28,7 @@ mod hook_tally;
 pub mod index;
 pub mod merge;
 pub mod plan;
+mod put_back;
 mod say;
 pub mod view;
 pub mod vip;
