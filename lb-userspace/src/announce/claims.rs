@@ -78,6 +78,9 @@ impl Claims {
     }
 }
 
+/// Reads who says that he has which address.
+type Parse = fn(&[u8]) -> Option<(IpAddr, Mac)>;
+
 /// Listens on all interfaces of the calling thread's network namespace, on a thread
 /// for each family, for as long as the process lives. `claimed` is told of each claim
 /// to an address that is watched.
@@ -85,8 +88,7 @@ pub(super) fn listen(
     claims: &Claims,
     claimed: impl Fn(IpAddr) + Clone + Send + 'static,
 ) -> io::Result<()> {
-    let parsers: [(_, fn(&[u8]) -> Option<(IpAddr, Mac)>); 2] =
-        [(arp_socket()?, arp), (icmpv6_socket()?, advertisement)];
+    let parsers: [(_, Parse); 2] = [(arp_socket()?, arp), (icmpv6_socket()?, advertisement)];
     for (socket, parse) in parsers {
         let (claims, claimed) = (claims.clone(), claimed.clone());
         let hear = move || {

@@ -7,9 +7,9 @@
 //! or an unsolicited neighbour advertisement (RFC 9131 and RFC 4861, section
 //! 7.2.6). Either may be lost, so each is said again twice.
 //!
-//! - [`frames`]: what is said and asked;
-//! - [`steps`]: when;
-//! - [`claims`]: who else says that an address is his.
+//! - [`frames`] are what is said and asked;
+//! - [`steps`] says when;
+//! - [`claims`] are of others who say that an address is theirs.
 
 mod claims;
 mod frames;
@@ -53,6 +53,7 @@ impl packet_socket::Frame for Said {
 }
 
 /// What the thread is told.
+#[derive(Clone, Copy)]
 enum Word {
     /// The address is on this link from now on; if it has just come, it is announced.
     Here {
@@ -87,7 +88,7 @@ impl Announcer {
         let claimed = words.clone();
         claims::listen(&claims, move |address| {
             // The thread is there as long as the process is.
-            drop(claimed.send(Word::Claimed(address)));
+            let _ = claimed.send(Word::Claimed(address));
         })?;
         let speaker = Speaker {
             socket,
@@ -136,7 +137,7 @@ impl Announcer {
 
     fn say(&self, word: Word) {
         // The thread ends when this does.
-        drop(self.words.send(word));
+        let _ = self.words.send(word);
     }
 }
 
