@@ -19,7 +19,7 @@ use crate::netlink::owner::{NoOwner, owner};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAdmitted {
     #[error(
-        "uid {uid} may not use {}, and without access keys only who may changes anything here",
+        "uid {uid} may not use {}, and without access keys only those who may can change anything here",
         socket.display()
     )]
     User { uid: u32, socket: PathBuf },

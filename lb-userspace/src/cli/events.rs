@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "2026-01-02T03:04:05Z  web/web-1: drain started, 1 flows, at most 300 s  (uid 0 pid 7)\n",
+                "2026-01-02T03:04:05Z  web/web-1: drain started, 1 flow, at most 300 s  (uid 0 pid 7)\n",
                 "2026-01-02T03:04:05Z  web/web-1: deregistered\n",
             ]
         );

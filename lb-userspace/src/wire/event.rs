@@ -238,22 +238,26 @@ impl fmt::Display for What {
             Self::InService => write!(f, "in service"),
             Self::OutOfService { reason } => write!(f, "out of service: {reason}"),
             Self::DrainStarted { timeout, flows } => {
-                write!(f, "drain started, {flows} flows, at most {timeout} s")
+                write!(f, "drain started, {}, at most {timeout} s", Flows(*flows))
             }
             Self::DrainProgress {
                 flows_left,
                 seconds_left,
-            } => write!(f, "draining, {flows_left} flows and {seconds_left} s left"),
+            } => write!(
+                f,
+                "draining, {} and {seconds_left} s left",
+                Flows(*flows_left)
+            ),
             Self::DrainDeadlineMoved { timeout } => {
                 write!(f, "drain takes at most {timeout} s from its start")
             }
-            Self::DrainCutting { flows } => write!(f, "drain is over, cutting {flows} flows"),
+            Self::DrainCutting { flows } => write!(f, "drain is over, cutting {}", Flows(*flows)),
             Self::DrainEnded { outcome } => match outcome {
                 DrainOutcome::Ended => write!(f, "drain ended, every flow by itself"),
-                DrainOutcome::Cut { flows } => write!(f, "drain ended, {flows} flows cut"),
+                DrainOutcome::Cut { flows } => write!(f, "drain ended, {} cut", Flows(*flows)),
                 DrainOutcome::Cancelled => write!(f, "drain cancelled, registered again"),
             },
-            Self::FlowsCut { flows } => write!(f, "{flows} flows cut"),
+            Self::FlowsCut { flows } => write!(f, "{} cut", Flows(*flows)),
             Self::Deregistered => write!(f, "deregistered"),
             Self::NextHopKnown { interface, mac } => write!(f, "reached by {interface}, {mac}"),
             Self::NextHopLost { reason } => write!(f, "not reachable: {reason}"),
@@ -276,6 +280,18 @@ impl fmt::Display for What {
                     "the books differ: {counted} flows counted, {found} found"
                 )
             }
+        }
+    }
+}
+
+/// How many flows, in words.
+struct Flows(u64);
+
+impl fmt::Display for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 flow"),
+            flows => write!(f, "{flows} flows"),
         }
     }
 }
