@@ -108,6 +108,13 @@ impl Filled {
 
     /// # Errors
     /// If there is none of this name and shape.
+    pub fn per_cpu<T: Pod>(&mut self, name: &str) -> Result<PerCpuArray<&mut MapData, T>> {
+        let map = self.map_mut(name)?;
+        map.try_into().with_context(|| format!("map {name}"))
+    }
+
+    /// # Errors
+    /// If there is none of this name and shape.
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
         let map = self.map_mut(name)?;
         map.try_into().with_context(|| format!("map {name}"))
@@ -124,6 +131,7 @@ impl Filled {
             tunnel_bits_v4: 16,
             tunnel_bits_v6: 32,
             nat_seed: 7,
+            least_mtu_v4: 1280,
             ..Settings::default()
         };
         Ok(self.array("SETTINGS")?.set(0, settings, 0)?)
@@ -231,6 +239,7 @@ impl Filled {
             sum.opened += row.opened;
             sum.closed += row.closed;
             sum.closing += row.closing;
+            sum.untracked += row.untracked;
         }
         Ok(sum)
     }

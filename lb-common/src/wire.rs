@@ -37,6 +37,8 @@ pub const MAX_EXTENSIONS: usize = 4;
 pub const IPV4_LEN: usize = 20;
 /// An IPv6 header (RFC 8200).
 pub const IPV6_LEN: usize = 40;
+/// The least MTU of a link that carries IPv6 (RFC 8200, section 5).
+pub const IPV6_LEAST_MTU: u32 = 1280;
 /// Don't fragment, more fragments, and the offset (RFC 791), as read.
 pub const IPV4_DF: u16 = 0x4000_u16.to_be();
 pub const IPV4_MF: u16 = 0x2000_u16.to_be();
@@ -133,6 +135,20 @@ impl Ethernet {
         split(self.source_high(), self.source_low())
     }
 
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> Mac {
+        split(self.destination_high(), self.destination_low())
+    }
+
+    /// Whether it claims to come from a group of hosts, as none does (IEEE 802.3,
+    /// section 3.2.3).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_from_a_group(&self) -> bool {
+        self.0[6] & 1 != 0
+    }
+
     /// Writes destination and source.
     #[inline(always)]
     pub fn set_macs(&mut self, destination: Mac, source: Mac) {
@@ -199,6 +215,22 @@ header! {
 }
 
 impl Ipv4 {
+    /// Lets routers fragment the datagram, which then needs an identification: `id`, if it
+    /// has none.
+    #[inline(always)]
+    pub fn allow_fragments(&mut self, id: u16) {
+        if self.fragment() & IPV4_DF == 0 {
+            return;
+        }
+        let word = |id: u16, fragment: u16| id as u64 + fragment as u64;
+        let (old_id, old) = (self.id(), self.fragment());
+        let new_id = if old_id == 0 { id } else { old_id };
+        let difference = checksum::difference(word(old_id, old), word(new_id, old & !IPV4_DF), 2);
+        self.set_checksum(checksum::updated(self.checksum(), difference));
+        self.set_id(new_id);
+        self.set_fragment(old & !IPV4_DF);
+    }
+
     /// Writes a whole header of ours, with its checksum: no options, not to be
     /// fragmented. Lengths in the host's order, addresses as on the wire.
     #[inline(always)]

@@ -6,6 +6,7 @@ use lb_common::abi::{
     address::{Addr4, Addr6},
     counter::Verdict,
     fragment::{FragmentKey, FragmentPorts},
+    path::Path,
 };
 use lb_ebpf::ip::Ip;
 
@@ -19,6 +20,7 @@ pub(crate) trait Family: Ip {
     fn flows() -> &'static FlowTable<Self>;
     fn half_open() -> &'static HalfOpenTable<Self>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384>;
+    fn paths() -> &'static LruHashMap<Self, Path, 4096>;
     fn vips() -> &'static Vips<Self>;
     fn listeners() -> &'static Listeners<Self>;
     fn nat_pool() -> &'static Array<Self, 256>;
@@ -26,8 +28,8 @@ pub(crate) trait Family: Ip {
 }
 
 macro_rules! family {
-    ($address:ty, $flows:ident, $half:ident, $fragments:ident, $vips:ident, $listeners:ident,
-     $pool:ident, $room:ident) => {
+    ($address:ty, $flows:ident, $half:ident, $fragments:ident, $paths:ident, $vips:ident,
+     $listeners:ident, $pool:ident, $room:ident) => {
         impl Family for $address {
             #[inline(always)]
             fn flows() -> &'static FlowTable<Self> {
@@ -40,6 +42,10 @@ macro_rules! family {
             #[inline(always)]
             fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384> {
                 &maps::$fragments
+            }
+            #[inline(always)]
+            fn paths() -> &'static LruHashMap<Self, Path, 4096> {
+                &maps::$paths
             }
             #[inline(always)]
             fn vips() -> &'static Vips<Self> {
@@ -66,6 +72,7 @@ family!(
     FLOWS_V4,
     HALF_V4,
     FRAGMENTS_V4,
+    PATHS_V4,
     VIPS_V4,
     LISTENERS_V4,
     NAT_POOL_V4,
@@ -76,6 +83,7 @@ family!(
     FLOWS_V6,
     HALF_V6,
     FRAGMENTS_V6,
+    PATHS_V6,
     VIPS_V6,
     LISTENERS_V6,
     NAT_POOL_V6,

@@ -2,7 +2,10 @@
 //! One hash look-up, one backend entry, one row of counters.
 
 use lb_common::{
-    abi::{counter::Verdict, flow::DISOWNED},
+    abi::{
+        counter::Verdict,
+        flow::{DISOWNED, FRAGMENTS},
+    },
     mode::Mode,
     tcp, wire,
 };
@@ -63,7 +66,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     let state = entry.state();
     let unusual = packet.has(tcp::SYN | tcp::FIN | tcp::RST)
         || !entry.fits(&packet)
-        || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | DISOWNED) != 0
+        || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | DISOWNED | FRAGMENTS) != 0
         || entry.get(|f| f.epoch) != backend.epoch;
     if unusual {
         return Ok(Fast::Look);
@@ -72,7 +75,11 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         if cursor.ifindex() != backend.ifindex {
             return Ok(Fast::Look);
         }
-        let action = entry.get(|f| rewrite::to_client(cursor, &packet, f))?;
+        let interface = entry.get(rewrite::way_out)?;
+        if !rewrite::fits_link(&cursor, &packet, interface.mtu) {
+            return Ok(Fast::Look);
+        }
+        let action = entry.get(|f| rewrite::to_client(cursor, &packet, f, interface))?;
         entry.note(&packet, clock::now());
         flow::count_out(index, packet.len);
         return Ok(Fast::Done(action));

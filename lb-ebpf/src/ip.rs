@@ -90,6 +90,9 @@ pub trait IpHeader: Pod {
     /// Writes new addresses and the hops left; the header's checksum follows.
     /// Returns the difference that a checksum over the pseudo-header needs.
     fn readdress(&mut self, source: Self::Address, destination: Self::Address, hops: u8) -> u64;
+    /// Lets routers fragment the datagram, with this identification if it needs one. In
+    /// IPv6 they never do.
+    fn allow_fragments(&mut self, id: u16);
     /// Whether the header has a checksum of its own.
     const HAS_CHECKSUM: bool;
 }
@@ -172,6 +175,10 @@ impl IpHeader for wire::Ipv4 {
         self.set_destination(destination.0);
         difference
     }
+    #[inline(always)]
+    fn allow_fragments(&mut self, id: u16) {
+        wire::Ipv4::allow_fragments(self, id);
+    }
     const HAS_CHECKSUM: bool = true;
 }
 
@@ -247,6 +254,13 @@ impl IpHeader for wire::Ipv6 {
                 _ => break,
             }
         }
+        let is_extension = matches!(
+            protocol,
+            wire::HOP_BY_HOP | wire::ROUTING | wire::DESTINATION_OPTIONS | wire::FRAGMENT
+        );
+        if is_extension && datagram.fragment != Fragment::Later {
+            return Err(Verdict::Malformed);
+        }
         datagram.l4 = at;
         datagram.protocol = protocol;
         Ok(())
@@ -264,6 +278,8 @@ impl IpHeader for wire::Ipv6 {
         self.set_hops(hops);
         self.set_addresses(source.0, destination.0)
     }
+    #[inline(always)]
+    fn allow_fragments(&mut self, _: u16) {}
     const HAS_CHECKSUM: bool = false;
 }
 

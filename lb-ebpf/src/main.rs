@@ -4,14 +4,16 @@
 //! crate. The modules here, from the bottom up; each imports only what stands before
 //! it:
 //!
-//! - [`atomic`]: atomic operations. [`rate`]: a limit to what we send ourselves.
+//! - [`atomic`]: atomic operations.
 //! - [`packet`]: a TCP or UDP packet, read.
 //! - [`scratch`]: room for what the stack has not.
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
-//! - [`clock`]: the time.
+//! - [`clock`]: the time. [`rate`]: a limit to what we send ourselves.
+//! - [`interface`]: where a packet came in.
 //! - [`flow`], [`half_open`]: the flows, established and not yet.
 //! - [`classify`], [`select`]: whose packet it is, and which backend's.
 //! - [`parse`]: packets of any shape.
+//! - [`path`]: what is known of the way to a client.
 //! - [`rewrite`]: what is done to a packet, and out it goes.
 //! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
@@ -41,9 +43,11 @@ mod fast;
 mod flow;
 mod half_open;
 mod icmp_error;
+mod interface;
 mod maps;
 mod packet;
 mod parse;
+mod path;
 mod program;
 mod rate;
 mod reset;

@@ -17,12 +17,14 @@ use lb_common::{
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::{self, Bucket},
+        path::Path,
+        rate::{KINDS, Rate},
         vip::{Filter, Listener, ListenerIndex, VipKey},
     },
     limits,
 };
 
-use crate::{rate::Rate, scratch::Room};
+use crate::scratch::Room;
 
 /// Established flows of a family.
 pub(crate) type FlowTable<A> = HashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
@@ -131,9 +133,18 @@ pub(crate) static NAT_POOL_V4: Array<Addr4, { MAX_NAT_POOL as usize }> = Array::
 #[btf_map]
 pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::new();
 
-/// How many ICMP errors were sent in the current second.
+/// How long a datagram to a client may be, where an ICMP error has told (nat).
 #[btf_map]
-pub(crate) static ICMP_RATE: PerCpuArray<Rate, 1> = PerCpuArray::new();
+pub(crate) static PATHS_V4: LruHashMap<Addr4, Path, 4096> = LruHashMap::new();
+#[btf_map]
+pub(crate) static PATHS_V6: LruHashMap<Addr6, Path, 4096> = LruHashMap::new();
+/// The last that was learnt of any path: where that is old, nobody has to look.
+#[btf_map]
+pub(crate) static LAST_PATH: Array<Path, 1> = Array::new();
+
+/// How many answers of each kind were sent in the current second.
+#[btf_map]
+pub(crate) static RATES: PerCpuArray<Rate, { KINDS as usize }> = PerCpuArray::new();
 
 /// Room for the slow path; nothing in it outlives a packet.
 #[btf_map]

@@ -33,13 +33,14 @@ pub(crate) fn enter<H: Hook>(
     match ethernet.kind() {
         wire::ETHERTYPE_IPV4 => match fast::path::<_, Addr4>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v4(0),
+            // What cannot be read is looked at once more: it may be to a VIP.
+            Ok(Fast::Look) | Err(Verdict::Malformed) => slow_v4(0),
             Ok(Fast::Miss) => slow_v4(1),
             Err(verdict) => end(hook, verdict),
         },
         wire::ETHERTYPE_IPV6 => match fast::path::<_, Addr6>(cursor) {
             Ok(Fast::Done(action)) => action,
-            Ok(Fast::Look) => slow_v6(0),
+            Ok(Fast::Look) | Err(Verdict::Malformed) => slow_v6(0),
             Ok(Fast::Miss) => slow_v6(1),
             Err(verdict) => end(hook, verdict),
         },

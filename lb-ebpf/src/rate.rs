@@ -1,26 +1,19 @@
-//! A limit to what a CPU sends by itself in a second or so.
+//! A limit to what a CPU sends by itself: [`lb_common::abi::rate`].
 
-/// How many messages a CPU sends in a window.
-const MOST_PER_WINDOW: u32 = 1000;
-/// The window in ticks, as a power of two: 2^10 ticks are 1.07 s.
-const WINDOW_SHIFT: u32 = 10;
+use lb_common::abi::{counter::Verdict, rate::Kind};
 
-/// The messages sent in a window.
-#[repr(C)]
-pub(crate) struct Rate {
-    window: u32,
-    sent: u32,
-}
+use crate::{clock, maps};
 
-impl Rate {
-    /// Whether one more may be sent; counts it.
-    #[inline(always)]
-    pub(crate) fn allows(&mut self, now: u32) -> bool {
-        let window = now >> WINDOW_SHIFT;
-        if self.window != window {
-            *self = Self { window, sent: 0 };
-        }
-        self.sent += 1;
-        self.sent <= MOST_PER_WINDOW
+/// Fails with `verdict` if enough of this kind were sent just now; else counts one.
+#[inline(always)]
+pub(crate) fn limit(kind: Kind, verdict: Verdict) -> Result<(), Verdict> {
+    let rate = maps::RATES
+        .get_ptr_mut(kind as u32)
+        .ok_or(Verdict::DropInternal)?;
+    // SAFETY: this CPU's own value; the program is not preempted by itself.
+    if unsafe { &mut *rate }.allows(kind, clock::now()) {
+        Ok(())
+    } else {
+        Err(verdict)
     }
 }

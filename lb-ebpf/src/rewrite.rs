@@ -3,6 +3,7 @@
 use lb_common::{
     abi::{
         backend::Backend,
+        config::Interface,
         counter::Verdict,
         flow::{Flow, Ports},
     },
@@ -61,13 +62,11 @@ pub(crate) fn to_client<H: Hook, A: Family>(
     mut cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: &Flow<A>,
+    interface: &Interface,
 ) -> Result<u32, Verdict> {
     let listener = A::listeners()
         .get(entry.listener as u32)
         .ok_or(Verdict::DropInternal)?;
-    let interface = maps::INTERFACES
-        .get(entry.interface as u32)
-        .ok_or(Verdict::DropNoNextHop)?;
     keeps_tag(&cursor, packet, interface.ifindex)?;
     cursor
         .header::<wire::Ethernet>(0)?
@@ -75,6 +74,14 @@ pub(crate) fn to_client<H: Hook, A: Family>(
     let (client, ports) = (entry.peer, entry.ports);
     translate(&mut cursor, packet, listener.address, client, ports)?;
     Ok(cursor.send(interface.ifindex))
+}
+
+/// The interface that leads to a flow's client (nat only).
+#[inline(always)]
+pub(crate) fn way_out<A: Family>(entry: &Flow<A>) -> Result<&'static Interface, Verdict> {
+    maps::INTERFACES
+        .get(entry.interface as u32)
+        .ok_or(Verdict::DropNoNextHop)
 }
 
 /// A VLAN's tag has a meaning on the link that it came by, and leaves by no other.
@@ -138,11 +145,14 @@ fn translate<H: Hook, A: Ip>(
     }
 }
 
-/// How long a datagram to this backend may be; only an outer header makes one
-/// longer than it came.
+/// How long a datagram to this backend may be.
 #[inline(always)]
-pub(crate) fn room(backend: &Backend) -> u32 {
-    (backend.mtu as u32).saturating_sub(Outer::to(backend).header_len() as u32)
+pub(crate) fn room(backend: &Backend, mode: Mode) -> u32 {
+    let mtu = backend.mtu as u32;
+    match mode {
+        Mode::Nat | Mode::Dsr => mtu,
+        Mode::Ipip => mtu.saturating_sub(Outer::to(backend).header_len() as u32),
+    }
 }
 
 /// Whether the packet fits the link to its backend, cut into segments if it will be.
@@ -154,12 +164,20 @@ pub(crate) fn fits<H: Hook, A: Ip>(
     mode: Mode,
 ) -> bool {
     match mode {
-        Mode::Nat | Mode::Dsr => true,
+        Mode::Nat | Mode::Dsr => fits_link(cursor, packet, backend.mtu),
         Mode::Ipip => {
             let len = cursor.segment_len(packet.len, packet.headers_len());
             len + Outer::to(backend).header_len() as u32 <= backend.mtu as u32
         }
     }
+}
+
+/// Whether the packet fits a link of this MTU, cut into segments if it will be. Zero: the
+/// MTU is not known.
+#[inline(always)]
+pub(crate) fn fits_link<H: Hook, A: Ip>(cursor: &Cursor<H>, packet: &Packet<A>, mtu: u16) -> bool {
+    let len = cursor.segment_len(packet.len, packet.headers_len());
+    len <= mtu.wrapping_sub(1) as u32 + 1
 }
 
 /// What varies in the outer source address of a flow's packets, as on the wire:

@@ -14,7 +14,7 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, unload},
     },
-    model::{ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts, XdpMode},
+    model::{Arrivals, ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts, XdpMode},
     object,
 };
 use tests::lab::{
@@ -94,6 +94,7 @@ impl Lab {
                 unreplied: Duration::from_secs(30),
                 replied: Duration::from_secs(180),
             },
+            arrivals: Arrivals::default(),
         }
     }
 

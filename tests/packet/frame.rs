@@ -193,6 +193,30 @@ pub(crate) fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
     pieces.iter().enumerate().map(cut).collect()
 }
 
+/// The frame of a TCP segment, with the checksum that it should have.
+pub(crate) fn with_right_sums(frame: &[u8]) -> Vec<u8> {
+    let packet = SlicedPacket::from_ethernet(frame).expect("a packet");
+    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
+        panic!("no TCP in {frame:02x?}")
+    };
+    let header = tcp.to_header();
+    let sum = match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let ip = ip.header();
+            header.calc_checksum_ipv4_raw(ip.source(), ip.destination(), tcp.payload())
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let ip = ip.header();
+            header.calc_checksum_ipv6_raw(ip.source(), ip.destination(), tcp.payload())
+        }
+        _ => panic!("no IP in {frame:02x?}"),
+    };
+    let mut frame = frame.to_vec();
+    let at = frame.len() - tcp.slice().len() + 16;
+    frame[at..at + 2].copy_from_slice(&sum.expect("a short segment").to_be_bytes());
+    frame
+}
+
 /// Reads a frame and checks every length and checksum in it.
 ///
 /// # Panics

@@ -286,11 +286,13 @@ impl Pair {
         let about = if tuple.protocol == 17 {
             frame::udp(macs(rng), back, b"about this")
         } else {
+            // What the client, or the backend, has not acknowledged; or something else.
+            let off = [0, 0, 100, u32::MAX, rng.u32(..)][rng.usize(..5)];
             let segment = Segment {
                 ends: back,
                 flags: ACK,
-                seq,
-                ack,
+                seq: ack.wrapping_add(off),
+                ack: seq,
                 payload: 20,
             };
             frame::tcp(macs(rng), segment)
@@ -299,7 +301,7 @@ impl Pair {
         let message = Icmp {
             kind: rng.u8(..14),
             code: rng.u8(..6),
-            rest: [0, 0, 5, 0],
+            rest: [0, 0, rng.u8(4..6), 0],
             payload: about[14..rng.usize(14..=about.len())].to_vec(),
         };
         let router: IpAddr = if v6 { "fd00::f" } else { "10.0.0.15" }.parse().unwrap();
@@ -315,9 +317,12 @@ fn ends_of(tuple: Tuple) -> Ends {
 }
 
 fn macs(rng: &mut Rng) -> (frame::Mac, frame::Mac) {
-    let mut client = CLIENT_MAC;
+    let (mut client, mut ours) = (CLIENT_MAC, OUR_MAC);
     client[5] ^= u8::from(rng.u32(..8) == 0);
-    (OUR_MAC, client)
+    // Of a group, and to somebody else.
+    client[0] |= u8::from(rng.u32(..64) == 0);
+    ours[5] ^= u8::from(rng.u32(..32) == 0);
+    (client, ours)
 }
 
 /// A packet between any of a few addresses.

@@ -14,30 +14,30 @@ use crate::{
     world::{CLIENT_MAC, DROP, Mode, OTHER_IFINDEX, OUR_MAC, Out, VIP4, VIP6, World, backend_mac},
 };
 
-const MODES: [Mode; 3] = [Mode::Nat, Mode::Dsr, Mode::Ipip];
+pub(crate) const MODES: [Mode; 3] = [Mode::Nat, Mode::Dsr, Mode::Ipip];
 /// The next numbers of the client and of the backend, once a flow is open.
-const CLIENT: u32 = 1001;
-const BACKEND: u32 = 5001;
-const STRANGERS_MAC: Mac = [2, 0, 0, 0, 0, 0xE1];
+pub(crate) const CLIENT: u32 = 1001;
+pub(crate) const BACKEND: u32 = 5001;
+pub(crate) const STRANGERS_MAC: Mac = [2, 0, 0, 0, 0, 0xE1];
 
 /// An open flow.
-struct Victim {
-    world: World,
-    v6: bool,
-    client: Ends,
-    backend: u16,
+pub(crate) struct Victim {
+    pub(crate) world: World,
+    pub(crate) v6: bool,
+    pub(crate) client: Ends,
+    pub(crate) backend: u16,
     /// As the backend sees the client's packets (nat).
-    at_backend: Ends,
+    pub(crate) at_backend: Ends,
 }
 
 /// An open flow in every mode and family.
-fn victims() -> impl Iterator<Item = Victim> {
+pub(crate) fn victims() -> impl Iterator<Item = Victim> {
     MODES
         .into_iter()
         .flat_map(|mode| [false, true].map(|v6| Victim::open(mode, v6)))
 }
 
-fn client(v6: bool) -> Ends {
+pub(crate) fn client(v6: bool) -> Ends {
     if v6 {
         ends("[fd00::9]:40000", &format!("[{VIP6}]:80"))
     } else {
@@ -45,7 +45,7 @@ fn client(v6: bool) -> Ends {
     }
 }
 
-fn segment(ends: Ends, flags: u8, seq: u32, ack: u32) -> Segment {
+pub(crate) fn segment(ends: Ends, flags: u8, seq: u32, ack: u32) -> Segment {
     Segment {
         ends,
         flags,
@@ -56,7 +56,7 @@ fn segment(ends: Ends, flags: u8, seq: u32, ack: u32) -> Segment {
 }
 
 impl Victim {
-    fn open(mode: Mode, v6: bool) -> Self {
+    pub(crate) fn open(mode: Mode, v6: bool) -> Self {
         let mut world = World::new(mode, 4);
         let client = client(v6);
         let first = world.tcp(segment(client, SYN, CLIENT - 1, 0));
@@ -73,22 +73,22 @@ impl Victim {
         victim
     }
 
-    fn is_nat(&self) -> bool {
+    pub(crate) fn is_nat(&self) -> bool {
         self.world.mode == Mode::Nat
     }
 
-    fn counters(&mut self) -> BackendCounters {
+    pub(crate) fn counters(&mut self) -> BackendCounters {
         let index = World::index(self.backend, self.v6);
         self.world.counters(index)
     }
 
     /// A packet with the client's tuple.
-    fn client(&mut self, flags: u8, seq: u32, ack: u32) -> Out {
+    pub(crate) fn client(&mut self, flags: u8, seq: u32, ack: u32) -> Out {
         self.world.tcp(segment(self.client, flags, seq, ack))
     }
 
     /// A packet with the backend's tuple, which only nat lets pass by ebb.
-    fn answer(&mut self, flags: u8, seq: u32, ack: u32) {
+    pub(crate) fn answer(&mut self, flags: u8, seq: u32, ack: u32) {
         if self.is_nat() {
             let back = turned(self.at_backend);
             self.world.tcp(segment(back, flags, seq, ack));
@@ -96,7 +96,7 @@ impl Victim {
     }
 
     /// All that the tables know of the flow, by direction.
-    fn facts(&mut self) -> Vec<(bool, String)> {
+    pub(crate) fn facts(&mut self) -> Vec<(bool, String)> {
         let mut facts: Vec<_> = if self.v6 {
             let flows = self.world.flows6("FLOWS_V6").into_iter();
             flows
@@ -113,7 +113,7 @@ impl Victim {
     }
 
     /// The number that each direction sends next, as ebb knows it.
-    fn numbers(&mut self) -> (u32, Option<u32>) {
+    pub(crate) fn numbers(&mut self) -> (u32, Option<u32>) {
         let mut numbers = (0, None);
         let flows: Vec<_> = if self.v6 {
             let flows = self.world.flows6("FLOWS_V6").into_iter();
@@ -134,7 +134,7 @@ impl Victim {
 
     /// The attack changes nothing of the flow, whose next packet goes as ever.
     #[track_caller]
-    fn is_unmoved_by(&mut self, attack: impl FnOnce(&mut Self)) {
+    pub(crate) fn is_unmoved_by(&mut self, attack: impl FnOnce(&mut Self)) {
         let (mode, v6) = (self.world.mode, self.v6);
         let (facts, closed) = (self.facts(), self.counters().closed);
         attack(self);
@@ -154,7 +154,7 @@ impl Victim {
     }
 }
 
-fn turned(ends: Ends) -> Ends {
+pub(crate) fn turned(ends: Ends) -> Ends {
     Ends {
         from: ends.to,
         to: ends.from,
@@ -162,7 +162,7 @@ fn turned(ends: Ends) -> Ends {
 }
 
 /// The backend that a packet went to.
-fn backend_of(out: &Out, v6: bool) -> u16 {
+pub(crate) fn backend_of(out: &Out, v6: bool) -> u16 {
     let to = out.seen().macs.0;
     (0..4)
         .find(|b| backend_mac(World::index(*b, v6)) == to)

@@ -127,7 +127,13 @@ fn an_error_about_a_backends_packet_reaches_the_backend() {
             let header = if v6 { 40 } else { 20 };
             let router = address(if v6 { "fd00::f" } else { "10.0.0.15" });
             let embedded = &sent[14..14 + header + 8];
-            let out = world.run(&icmp(MACS, router, client.to.ip(), &error(v6, embedded)));
+            let mut error = error(v6, embedded);
+            if mode == Mode::Nat {
+                // One about the length would stay with us, for all clients' sake.
+                (error.kind, error.code) = (if v6 { 1 } else { 3 }, 1);
+                error.rest = [0; 4];
+            }
+            let out = world.run(&icmp(MACS, router, client.to.ip(), &error));
             let seen = out.seen();
             assert_eq!(
                 seen.macs,
@@ -136,7 +142,7 @@ fn an_error_about_a_backends_packet_reaches_the_backend() {
                 world.state()
             );
             let message = seen.icmp.expect("an ICMP message");
-            assert_eq!(message.rest, [0, 0, 5, 20]);
+            assert_eq!(message.rest, error.rest);
             if mode == Mode::Dsr {
                 assert_eq!(message.payload, embedded);
                 assert_eq!(seen.ends.from.ip(), router);

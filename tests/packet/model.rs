@@ -90,6 +90,10 @@ pub(crate) struct Flow {
     pub(crate) state: u32,
     pub(crate) answered: bool,
     pub(crate) adopted: bool,
+    /// Taken from its backend by itself.
+    pub(crate) disowned: bool,
+    /// Routers may fragment what the backend sends.
+    pub(crate) fragments: bool,
     pub(crate) numbers: Numbers,
     pub(crate) bytes: u64,
 }
@@ -260,18 +264,40 @@ impl Model {
         if self.is_ipv6_for_another(frame) {
             return Err(pass(Verdict::NotOurs));
         }
-        let datagram = read_datagram(frame).map_err(pass)?;
+        if frame[..6] != OUR_MAC && !self.is_hit(frame) {
+            let cut = link(frame).is_err();
+            let verdict = [Verdict::NotOurs, Verdict::Malformed][usize::from(cut)];
+            return Err(pass(verdict));
+        }
+        let to_vip = self.is_to_vip(frame);
+        let unread = |verdict| {
+            pass(if verdict == Verdict::Malformed && to_vip {
+                Verdict::DropUnreadable
+            } else {
+                verdict
+            })
+        };
+        let datagram = read_datagram(frame).map_err(unread)?;
         let ours = self.is_ours(datagram.to);
         let end = datagram.l3 + datagram.len;
         if end > frame.len() || datagram.l4 > end {
-            return Err(pass(Verdict::Malformed));
+            return Err(unread(Verdict::Malformed));
         }
+        let from_a_group = frame[6] & 1 != 0 && ours && !self.is_hit(frame);
+        let of_one = || {
+            if from_a_group {
+                Err(pass(Verdict::DropMartian))
+            } else {
+                Ok(())
+            }
+        };
         let v6 = datagram.to.is_ipv6();
         if datagram.protocol != TCP && datagram.protocol != UDP {
             let icmp = datagram.protocol == if v6 { 58 } else { 1 };
             if datagram.plain && !ours {
                 return Err(pass(Verdict::NotOurs));
             }
+            of_one()?;
             if icmp && datagram.fragment == Fragment::Whole {
                 return self.icmp(frame, &datagram);
             }
@@ -283,7 +309,8 @@ impl Model {
             }));
         }
         if datagram.fragment == Fragment::Whole {
-            let packet = transport(frame, &datagram, true).map_err(pass)?;
+            let packet = transport(frame, &datagram, true).map_err(unread)?;
+            of_one()?;
             return self.connection(frame, &packet);
         }
         if !ours {
@@ -291,9 +318,10 @@ impl Model {
         }
         let key = (datagram.from, datagram.to, datagram.id, datagram.protocol);
         if datagram.fragment == Fragment::First {
-            let packet = transport(frame, &datagram, false).map_err(pass)?;
+            let packet = transport(frame, &datagram, false).map_err(unread)?;
             self.fragments
                 .insert(key, (packet.tuple.source, packet.tuple.destination));
+            of_one()?;
             return self.connection(frame, &packet);
         }
         let Some((source, destination)) = self.fragments.get(&key).copied() else {
@@ -304,6 +332,7 @@ impl Model {
                 Verdict::NotOurs
             }));
         };
+        of_one()?;
         let packet = Packet {
             l3: datagram.l3,
             l4: datagram.l4,
@@ -322,6 +351,49 @@ impl Model {
         self.connection(frame, &packet)
     }
 
+    /// Whether it is for a VIP, as far as that can be read.
+    fn is_to_vip(&self, frame: &[u8]) -> bool {
+        let Ok((l3, kind)) = link(frame) else {
+            return false;
+        };
+        let v6 = kind == 0x86DD;
+        let (len, at) = if v6 { (40, 24) } else { (20, 16) };
+        frame
+            .get(l3..l3 + len)
+            .is_some_and(|header| self.vips.contains(&ip(header, at, v6)))
+    }
+
+    /// Whether the hit path takes it, which does not ask whose frame it is.
+    fn is_hit(&self, frame: &[u8]) -> bool {
+        let Ok(datagram) = read_datagram(frame) else {
+            return false;
+        };
+        let v6 = datagram.to.is_ipv6();
+        let plain = datagram.plain && datagram.l3 == 14 && (!v6 || datagram.l4 == 54);
+        let inside = (datagram.l4..=frame.len()).contains(&(14 + datagram.len));
+        if !plain || !inside || ![TCP, UDP].contains(&datagram.protocol) {
+            return false;
+        }
+        let Ok(packet) = transport(frame, &datagram, true) else {
+            return false;
+        };
+        let Some(flow) = self.flows.get(&packet.tuple) else {
+            return false;
+        };
+        let over = tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET;
+        let usual = !packet.has(SYN | FIN | RST)
+            && (!packet.is_tcp() || flow.numbers.fits(packet.segment))
+            && flow.state & over == 0
+            && !self.is_disowned(flow)
+            && !flow.fragments;
+        let known = if flow.reply {
+            self.is_near(flow)
+        } else {
+            self.mode != Mode::Nat || frame[6..12] == flow.client_mac
+        };
+        usual && known
+    }
+
     /// Whose extension headers are not read, then.
     fn is_ipv6_for_another(&self, frame: &[u8]) -> bool {
         frame.len() >= 54
@@ -333,7 +405,7 @@ impl Model {
     }
 
     fn is_disowned(&self, flow: &Flow) -> bool {
-        self.backends[&flow.backend].epoch != flow.epoch
+        self.backends[&flow.backend].epoch != flow.epoch || flow.disowned
     }
 
     /// The tuple of a nat flow's other direction.
@@ -412,6 +484,8 @@ impl Model {
             state: 0,
             answered: false,
             adopted,
+            disowned: false,
+            fragments: false,
             numbers: Numbers {
                 seq: packet.segment.next_seq,
                 ack: if packet.has(ACK) {
@@ -798,6 +872,9 @@ impl Model {
         flow: &Flow,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
         let mut out = frame.to_vec();
+        if flow.fragments && packet.has_l4 && out[packet.l3 + 6] & 0x40 != 0 {
+            allow_fragments(&mut out, packet);
+        }
         translate(&mut out, packet, flow.write)?;
         out[..6].copy_from_slice(&flow.client_mac);
         out[6..12].copy_from_slice(&OUR_MAC);
@@ -875,6 +952,13 @@ impl Model {
             destination: source,
             protocol: embedded.protocol,
         };
+        let mut seq = 0;
+        if embedded.protocol == TCP {
+            let Some(number) = be32(frame, embedded.l4 + 4) else {
+                return Err(pass(Verdict::Malformed));
+            };
+            seq = number;
+        }
         let Some(flow) = self
             .flows
             .get(&tuple)
@@ -885,6 +969,28 @@ impl Model {
         };
         if self.is_disowned(&flow) {
             return Err(pass(Verdict::IcmpNoFlow));
+        }
+        let about_a_loss = embedded.protocol == UDP || self.is_lost(&flow, seq);
+        if !self.is_from_its_side(&flow) || !about_a_loss {
+            return Err(pass(Verdict::DropIcmp));
+        }
+        if kind == (if v6 { 2 } else { 3 }) && (v6 || code == 4) {
+            let told = be32(frame, datagram.l4 + 4).unwrap();
+            if (if v6 { told } else { told & 0xFFFF }) < 1280 {
+                return Err(pass(Verdict::DropIcmp));
+            }
+            if self.mode == Mode::Nat && !flow.reply {
+                if let Some(flow) = self.flows.get_mut(&tuple)
+                    && flow.state & tcp::CLOSED == 0
+                {
+                    flow.disowned = v6 && embedded.protocol == TCP;
+                    let other = Self::other(flow);
+                    if let Some(reply) = self.flows.get_mut(&other) {
+                        reply.fragments = !v6;
+                    }
+                }
+                return Err(pass(Verdict::DropPathMtu));
+            }
         }
         let packet = Packet {
             l3: datagram.l3,
@@ -919,6 +1025,15 @@ impl Model {
         self.to_backend(&out, &packet, &flow)
     }
 
+    /// Whether the receiver of an error may have sent the segment it is about.
+    fn is_lost(&self, flow: &Flow, seq: u32) -> bool {
+        if flow.numbers.ack != 0 {
+            return tcp::is_lost(seq, flow.numbers.ack);
+        }
+        let other = self.half_open.get(&Self::other(flow));
+        self.mode == Mode::Nat && other.is_some_and(|o| o.numbers.seq == seq.wrapping_add(1))
+    }
+
     /// Empties the tables, as a new round finds them.
     pub(crate) fn clear(&mut self) {
         self.flows.clear();
@@ -949,7 +1064,8 @@ fn reply_of(flow: &Flow, client: Tuple) -> Flow {
     }
 }
 
-fn read_datagram(frame: &[u8]) -> Result<Datagram, Verdict> {
+/// Where the IP header begins, and the type that says which.
+fn link(frame: &[u8]) -> Result<(usize, u16), Verdict> {
     let mut kind = be16(frame, 12).ok_or(Verdict::Malformed)?;
     let mut l3 = 14;
     for _ in 0..2 {
@@ -962,6 +1078,11 @@ fn read_datagram(frame: &[u8]) -> Result<Datagram, Verdict> {
         kind = be16(frame, l3 + 2).ok_or(Verdict::Malformed)?;
         l3 += 4;
     }
+    Ok((l3, kind))
+}
+
+fn read_datagram(frame: &[u8]) -> Result<Datagram, Verdict> {
+    let (l3, kind) = link(frame)?;
     let mut datagram = match kind {
         0x0800 => read_ip(frame, l3, false)?,
         0x86DD => read_ip(frame, l3, true)?,
@@ -1042,6 +1163,9 @@ fn read_ip(frame: &[u8], l3: usize, v6: bool) -> Result<Datagram, Verdict> {
             break;
         }
     }
+    if [0, 43, 44, 60].contains(&datagram.protocol) && datagram.fragment != Fragment::Later {
+        return Err(Verdict::Malformed);
+    }
     datagram.plain = true;
     Ok(datagram)
 }
@@ -1117,6 +1241,20 @@ fn set_hops(frame: &mut [u8], l3: usize, v6: bool, hops: u8) {
     let difference = checksum::difference(word(frame[l3 + 8]), word(hops), 1);
     mend(frame, l3 + 10, difference);
     frame[l3 + 8] = hops;
+}
+
+/// Takes "don't fragment" out, and gives an identification to what has none.
+fn allow_fragments(frame: &mut [u8], packet: &Packet) {
+    let at = packet.l3 + 4;
+    let old = words(&frame[at..at + 4]);
+    if frame[at..at + 2] == [0, 0] {
+        let differs = &frame[packet.l4 + 4..packet.l4 + 8];
+        let id = [differs[0] ^ differs[2], differs[1] ^ differs[3]];
+        frame[at..at + 2].copy_from_slice(&id);
+    }
+    frame[at + 2] &= !0x40;
+    let difference = checksum::difference(old, words(&frame[at..at + 4]), 1);
+    mend(frame, packet.l3 + 10, difference);
 }
 
 fn translate(frame: &mut [u8], packet: &Packet, write: Tuple) -> Result<(), (Verdict, Vec<u8>)> {

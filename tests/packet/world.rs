@@ -3,18 +3,19 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
-    maps::{Array, HashMap, MapData},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     abi::{
         address::{Addr4, Addr6, Address, words_of},
         backend::{self, Backend, LoadBalancer, Slots},
-        config::Interface,
+        config::{Interface, Settings},
         counter::{BackendCounters, Verdict},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::{Bucket, Way},
+        rate::Rate,
     },
     maglev::{self, Member},
 };
@@ -218,8 +219,36 @@ impl World {
         slots
     }
 
-    /// Empties the tables of flows and fragments.
+    /// Changes the settings.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.array("SETTINGS");
+        let mut now: Settings = settings.get(&0, 0).expect("readable settings");
+        change(&mut now);
+        settings.set(0, now, 0).expect("writable settings");
+    }
+
+    /// Changes the interface that packets come in by.
+    pub(crate) fn set_interface(&mut self, change: impl FnOnce(&mut Interface)) {
+        let mut interfaces = self.array("INTERFACES");
+        let mut now: Interface = interfaces.get(&0, 0).expect("a readable table");
+        change(&mut now);
+        interfaces.set(0, now, 0).expect("a writable table");
+    }
+
+    /// As if nothing had been answered in this second.
+    pub(crate) fn reset_rates(&mut self) {
+        let mut rates: PerCpuArray<&mut MapData, Rate> =
+            self.filled.per_cpu("RATES").expect("an array");
+        let cpus = aya::util::nr_cpus().expect("a number of CPUs");
+        for kind in 0..rates.len() {
+            let none = PerCpuValues::try_from(vec![Rate::default(); cpus]).expect("one for each");
+            rates.set(kind, none, 0).expect("a writable table");
+        }
+    }
+
+    /// Empties the tables of flows and fragments, and forgets what was answered.
     pub(crate) fn clear(&mut self) {
+        self.reset_rates();
         self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4"]);
         self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6"]);
         self.empty_buckets::<Bucket<Addr4>>("HALF_V4");
@@ -245,6 +274,18 @@ impl World {
                 .set(index, B::zeroed(), 0)
                 .expect("a writable table");
         }
+    }
+
+    /// Makes room for one flow.
+    pub(crate) fn forget_one_flow(&mut self, v6: bool) {
+        if v6 {
+            let key = self.flows6("FLOWS_V6")[0].0;
+            self.hash::<_, Flow<Addr6>>("FLOWS_V6").remove(&key)
+        } else {
+            let key = self.flows4("FLOWS_V4")[0].0;
+            self.hash::<_, Flow<Addr4>>("FLOWS_V4").remove(&key)
+        }
+        .expect("nobody else removes");
     }
 
     /// Runs the program on a frame that came from the client's side.

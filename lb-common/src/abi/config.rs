@@ -1,6 +1,7 @@
 //! Settings of the packet path, and the interfaces that it serves.
 
 use super::plain::plain;
+use crate::wire::Mac;
 
 /// The single value of its map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,9 +16,13 @@ pub struct Settings {
     /// How many low bits of the outer source address of a tunnel vary by flow.
     pub tunnel_bits_v4: u8,
     pub tunnel_bits_v6: u8,
-    pub pad: [u8; 2],
+    /// The smallest path MTU over IPv4 that an ICMP error is believed to tell.
+    pub least_mtu_v4: u16,
     /// Secret: where a flow begins to look for a nat port.
     pub nat_seed: u32,
+    /// MAC addresses that frames to us may have, besides the interfaces' own (VRRP).
+    /// Zero: none.
+    pub macs: [Mac; MAX_MACS],
 }
 
 /// An interface that the program is attached to.
@@ -25,13 +30,15 @@ pub struct Settings {
 #[repr(C)]
 pub struct Interface {
     pub ifindex: u32,
-    pub mac: [u16; 3],
+    pub mac: Mac,
     pub mtu: u16,
 }
 
 plain!(Settings, Interface);
-const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Settings>() == 64);
 const _: () = assert!(size_of::<Interface>() == 12);
 
 pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_NAT_POOL: u32 = 256;
+/// MAC addresses of ours besides those of the interfaces.
+pub const MAX_MACS: usize = 8;

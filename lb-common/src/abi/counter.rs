@@ -18,7 +18,9 @@ pub struct BackendCounters {
     /// Flows whose client has closed, where the backend's side is not seen
     /// (dsr, ipip); they end when they have been quiet for a moment.
     pub closing: u64,
-    pub spare: u64,
+    /// Packets that were forwarded without an entry in the table of established flows,
+    /// for that is full (dsr, ipip). They are among [`Self::packets_in`].
+    pub untracked: u64,
 }
 plain!(BackendCounters);
 const _: () = assert!(size_of::<BackendCounters>() == 64);
@@ -66,12 +68,13 @@ pub enum What {
 }
 
 verdicts! {
-    /// Not to a VIP and not from a backend to us: passed, untouched.
+    /// Not to a VIP and not from a backend to us, or in a frame to somebody else: passed,
+    /// untouched.
     NotOurs = Pass "pass_not_ours",
     /// To a VIP, but to no listener of it: passed, untouched.
     NoListener = Pass "pass_no_listener",
-    /// Shorter than its headers say, or with more headers than ebb reads: passed,
-    /// untouched.
+    /// Shorter than its headers say, or with more headers than ebb reads, and not to a
+    /// VIP: passed, untouched.
     Malformed = Pass "pass_malformed",
     /// An answer for the host itself on an address that nat uses: passed.
     NotAFlow = Pass "pass_no_flow",
@@ -115,6 +118,17 @@ verdicts! {
     /// Has a VLAN tag and would leave by another interface than it came by, where
     /// the tag may mean something else: dropped.
     DropVlan = Drop "drop_vlan_tag",
+    /// To a VIP, but its transport header cannot be found or is cut short: dropped, for
+    /// the host might read further than ebb does.
+    DropUnreadable = Drop "drop_unreadable",
+    /// An answer was due, but there were too many of its kind just now: dropped.
+    DropLimited = Drop "drop_answer_limited",
+    /// An ICMP error that does not fit its flow, by the number in it, the side that it
+    /// comes from, or an MTU that is too small: dropped.
+    DropIcmp = Drop "drop_icmp_not_believed",
+    /// Too big for the way to a client (nat): noted for that client, and not told to the
+    /// backend, which would hold it against all clients: dropped.
+    DropPathMtu = Drop "drop_path_mtu_noted",
     /// The kernel refused a helper call: dropped.
     DropInternal = Abort "drop_internal_error",
 }

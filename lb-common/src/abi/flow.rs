@@ -127,6 +127,15 @@ pub struct Flow<A: Address> {
     pub bytes: u64,
 }
 
+impl<A: Address> Flow<A> {
+    /// Whether this direction's packets were more than those of a handshake: a SYN with
+    /// options and an acknowledgement.
+    #[must_use]
+    pub const fn is_more_than_a_handshake(&self) -> bool {
+        self.bytes > 2 * (A::HEADER_LEN as u64 + 40)
+    }
+}
+
 /// `Flow::state`: this entry is under the backend's tuple.
 pub const REPLY: u32 = 1 << 16;
 /// `Flow::state`: the flow is translated, and so has a reply entry.
@@ -147,6 +156,10 @@ pub const SETTLED: u32 = 1 << 22;
 /// `Flow::state`, half-open only: a SYN on the tuple of an established flow, which
 /// begins that flow's numbers anew if it is answered. No handshake of its own.
 pub const RENEWS: u32 = 1 << 23;
+
+/// `Flow::state`, on a reply entry: the way to the client does not take all that its
+/// connection has agreed on, and routers may fragment (nat over IPv4).
+pub const FRAGMENTS: u32 = 1 << 24;
 
 plain!(
     Ports,

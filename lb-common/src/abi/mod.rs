@@ -11,9 +11,11 @@ pub mod counter;
 pub mod flow;
 pub mod fragment;
 pub mod half_open;
+pub mod path;
 mod plain;
+pub mod rate;
 pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;

@@ -156,6 +156,19 @@ pub const fn is_sent(number: u32, end: u32, bytes: u64) -> bool {
     end.wrapping_sub(number) as u64 <= most
 }
 
+/// How far beyond what was acknowledged an ICMP error's segment may be.
+const ERROR_WINDOW: u32 = 1 << 12;
+
+/// Whether an ICMP error may be about the segment that begins with `seq`, if the receiver
+/// has acknowledged `acknowledged`. An error means that the segment was lost, and what is
+/// lost is soon the first that is not acknowledged: so the window is small, smaller than
+/// an endpoint's own (RFC 5927, section 4.1), and who guesses needs 2^20 packets.
+#[inline(always)]
+#[must_use]
+pub const fn is_lost(seq: u32, acknowledged: u32) -> bool {
+    seq.wrapping_sub(acknowledged) < ERROR_WINDOW
+}
+
 /// How far `a` is from `b`, on the shorter way.
 #[inline(always)]
 const fn distance(a: u32, b: u32) -> u64 {
@@ -255,6 +268,15 @@ mod tests {
         // with a probability of n·area/2^64 at most, so the average is half of
         // 2^64/area at least.
         assert!((1_u128 << 64) / area / 2 >= 1 << 20, "{area}");
+    }
+
+    #[test]
+    fn an_error_is_about_what_is_not_yet_acknowledged() {
+        for acknowledged in [0, 1000, u32::MAX - 100] {
+            let off = |by: u32| is_lost(acknowledged.wrapping_add(by), acknowledged);
+            assert!(off(0) && off(4095) && !off(4096) && !off(u32::MAX));
+        }
+        assert!((1_u64 << 32) / u64::from(ERROR_WINDOW) >= 1 << 20);
     }
 
     #[test]

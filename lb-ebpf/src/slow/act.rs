@@ -1,26 +1,37 @@
 //! What was decided is done to the packet: it is sent on, or turned into the answer to
 //! itself.
 
-use lb_common::abi::{counter::Verdict, flow::REPLY};
+use lb_common::abi::{
+    counter::Verdict,
+    flow::{FRAGMENTS, REPLY},
+    rate::Kind,
+};
 use lb_ebpf::{cursor::Cursor, hook::Hook, ip::Ip};
 
 use crate::{
     family::Family,
     flow, icmp_error, maps,
     packet::Packet,
-    reset, rewrite,
+    path, rate, reset, rewrite,
     scratch::{Answer, Room},
 };
 
 /// Sends the packet on by the entry in the room, in its direction; counts it.
 #[inline(always)]
-pub(crate) fn send<H: Hook, A: Family>(cursor: Cursor<H>, room: &Room<A>) -> Result<u32, Verdict> {
+pub(crate) fn send<H: Hook, A: Family>(
+    mut cursor: Cursor<H>,
+    room: &Room<A>,
+) -> Result<u32, Verdict> {
     let Room {
         packet, scratch, ..
     } = room;
     let entry = &scratch.value;
     if entry.state & REPLY != 0 {
-        let action = rewrite::to_client(cursor, packet, entry)?;
+        let interface = rewrite::way_out(entry)?;
+        if entry.state & FRAGMENTS != 0 && packet.has_l4 {
+            path::allow_fragments(&mut cursor, packet)?;
+        }
+        let action = rewrite::to_client(cursor, packet, entry, interface)?;
         flow::count_out(entry.backend, packet.len);
         return Ok(action);
     }
@@ -28,13 +39,16 @@ pub(crate) fn send<H: Hook, A: Family>(cursor: Cursor<H>, room: &Room<A>) -> Res
         .get(entry.backend as u32)
         .ok_or(Verdict::DropInternal)?;
     let mode = rewrite::mode(backend.mode)?;
+    if mode.translates() && packet.opens() {
+        path::clamp(&mut cursor, packet)?;
+    }
     let target = (entry.peer, entry.ports);
     let action = rewrite::to_backend(cursor, packet, target, backend, mode)?;
     flow::count_in(entry.backend, packet.len);
     Ok(action)
 }
 
-/// Turns the packet into the answer to itself.
+/// Turns the packet into the answer to itself, unless there were too many just now.
 #[inline(always)]
 pub(crate) fn answer<H: Hook, A: Ip>(
     cursor: Cursor<H>,
@@ -42,10 +56,15 @@ pub(crate) fn answer<H: Hook, A: Ip>(
     answer: &Answer,
 ) -> Result<(), Verdict> {
     if answer.longest != 0 {
+        rate::limit(Kind::TooBig, Verdict::DropTooBig)?;
         icmp_error::too_big(cursor, packet, answer.longest)
     } else if packet.is_tcp() {
+        if answer.verdict != Verdict::ResetDisowned as u32 {
+            rate::limit(Kind::Reset, Verdict::DropLimited)?;
+        }
         reset::build(cursor, packet)
     } else {
+        rate::limit(Kind::Unreachable, Verdict::DropLimited)?;
         icmp_error::unreachable(cursor, packet)
     }
 }

@@ -14,7 +14,6 @@ use lb_common::{
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
 use super::{
-    live::interface_of,
     opening::write_reply,
     refuse,
     step::{Next, Step},
@@ -23,7 +22,7 @@ use crate::{
     classify,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
-    maps,
+    interface, maps,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -62,14 +61,14 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     };
     let mode = rewrite::mode(backend.mode)?;
     if !rewrite::fits(cursor, packet, backend, mode) {
-        return refuse::too_big(packet, &mut scratch.answer, backend, now);
+        return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
     }
     let value = &mut scratch.value;
     *value = Flow {
         listener: listener_index,
         backend: index,
         client_mac: cursor.read::<wire::Ethernet>(0)?.source(),
-        interface: interface_of(cursor)?,
+        interface: interface::number(cursor)?,
         state: if adopted {
             HALF_OPEN | ADOPTED
         } else {

@@ -4,9 +4,10 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{FlowKey, NAT, Ports},
+        flow::{DISOWNED, FRAGMENTS, FlowKey, HALF_OPEN, NAT, Ports, REPLY},
+        rate::Kind,
     },
-    checksum, wire,
+    checksum, tcp, wire,
 };
 use lb_ebpf::{
     cursor::Cursor,
@@ -14,15 +15,19 @@ use lb_ebpf::{
     ip::{Datagram, Fragment, Ip, IpHeader},
 };
 
-use super::step::{Next, Step};
+use super::{
+    live::is_from_its_side,
+    step::{Next, Step},
+};
 use crate::{
     classify::{self, Ours},
     clock,
     flow::Entry,
     half_open::{self, HalfOpen},
+    maps,
     packet::Packet,
-    rewrite,
-    scratch::Room,
+    path, rate, rewrite,
+    scratch::{Room, Scratch},
 };
 
 /// Decides about the message in the room. An error about a packet that was
@@ -45,10 +50,12 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
         wire::ICMP_ECHO
     };
     if kind == echo && code == 0 && ours == Ours::Vip {
+        rate::limit(Kind::Echo, Verdict::DropLimited)?;
         return Err(answer_echo(cursor, datagram)?);
     }
     if is_error::<A>(kind) {
-        return follow(cursor, room);
+        let told = is_too_big::<A>(kind, code).then(|| u32::from_be(header.rest()));
+        return follow(cursor, room, told);
     }
     Err(Verdict::IcmpNoFlow)
 }
@@ -68,6 +75,16 @@ fn is_error<A: Ip>(kind: u8) -> bool {
             kind,
             wire::ICMP_UNREACHABLE | wire::ICMP_TIME_EXCEEDED | wire::ICMP_PARAMETER_PROBLEM
         )
+    }
+}
+
+/// The error tells the MTU of a link.
+#[inline(always)]
+fn is_too_big<A: Ip>(kind: u8, code: u8) -> bool {
+    if A::V6 {
+        kind == wire::ICMPV6_TOO_BIG
+    } else {
+        kind == wire::ICMP_UNREACHABLE && code == wire::ICMP_CODE_FRAGMENTATION_NEEDED
     }
 }
 
@@ -104,8 +121,14 @@ fn answer_echo<H: Hook, A: Ip>(
 ///
 /// A checksum of layer 4 in there is left as it is: who gets the error has only
 /// the beginning of what it covers.
+///
+/// `told`: the word with the MTU, if it is about a packet's length.
 #[inline(always)]
-fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> Step {
+fn follow<H: Hook, A: HalfOpen>(
+    mut cursor: Cursor<H>,
+    room: &mut Room<A>,
+    told: Option<u32>,
+) -> Step {
     let Room {
         datagram,
         embedded,
@@ -122,6 +145,13 @@ fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> St
         return Err(Verdict::IcmpNoFlow);
     }
     let ports = Ports(cursor.read::<wire::Word>(embedded.l4 as usize)?.value());
+    let is_tcp = embedded.protocol == wire::TCP;
+    let mut seq = 0;
+    if is_tcp {
+        let at = embedded.l4 as usize + size_of::<Ports>();
+        seq = u32::from_be(cursor.read::<wire::Word>(at)?.value());
+    }
+    let now = clock::now();
     // The error goes against the packet that it is about, and so with the
     // packets of the entry under the reversed tuple.
     *packet = Packet {
@@ -139,11 +169,23 @@ fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> St
         ..Packet::default()
     };
     let entry = Entry::established(&packet.key)
-        .or_else(|| half_open::handshake(&packet.key, clock::now()))
+        .or_else(|| half_open::handshake(&packet.key, now))
         .ok_or(Verdict::IcmpNoFlow)?;
     let backend = entry.backend()?;
     if entry.is_disowned(backend) {
         return Err(Verdict::IcmpNoFlow);
+    }
+    if !is_from_its_side(&cursor, entry, backend)
+        || is_tcp && !is_about_a_lost_segment(entry, seq, packet, backend, scratch, now)?
+    {
+        return Err(Verdict::DropIcmp);
+    }
+    if let Some(told) = told {
+        let mtu = believed_mtu::<A>(told)?;
+        if entry.state() & (NAT | REPLY) == NAT {
+            keep_to_ourselves(entry, packet, backend, scratch, mtu, now)?;
+            return Err(Verdict::DropPathMtu);
+        }
     }
     if !entry.is_reply() {
         let mode = rewrite::mode(backend.mode)?;
@@ -156,6 +198,75 @@ fn follow<H: Hook, A: HalfOpen>(mut cursor: Cursor<H>, room: &mut Room<A>) -> St
     }
     scratch.value = entry.get(|f| *f);
     Ok(Next::Send)
+}
+
+/// Whether the receiver of the error may have sent the segment that it is about, and
+/// waits for it to be acknowledged.
+#[inline(always)]
+fn is_about_a_lost_segment<A: HalfOpen>(
+    entry: Entry<A>,
+    seq: u32,
+    packet: &Packet<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    now: u32,
+) -> Result<bool, Verdict> {
+    let acknowledged = entry.numbers().ack;
+    if acknowledged != 0 {
+        return Ok(tcp::is_lost(seq, acknowledged));
+    }
+    // Nothing is acknowledged yet: it is about a SYN, which only nat sees of both ends.
+    if entry.state() & NAT == 0 {
+        return Ok(false);
+    }
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    let other = half_open::entry(&scratch.other, now);
+    Ok(other.is_some_and(|other| other.numbers().seq == seq.wrapping_add(1)))
+}
+
+/// The MTU that an error tells, if it is not below all reason.
+#[inline(always)]
+fn believed_mtu<A: Ip>(told: u32) -> Result<u32, Verdict> {
+    let (mtu, least) = if A::V6 {
+        // No link has less (RFC 8200, section 5).
+        (told, wire::IPV6_LEAST_MTU)
+    } else {
+        let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
+        (told & 0xFFFF, settings.least_mtu_v4 as u32)
+    };
+    if mtu < least {
+        return Err(Verdict::DropIcmp);
+    }
+    Ok(mtu.min(u16::MAX as u32))
+}
+
+/// Notes the client's path. What its flow has agreed on is too long for it: from now on
+/// routers may fragment that; or, where they do not, a connection is ended at both ends,
+/// which would hang otherwise, and the next one fits.
+#[inline(always)]
+fn keep_to_ourselves<A: HalfOpen>(
+    entry: Entry<A>,
+    packet: &Packet<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+    mtu: u32,
+    now: u32,
+) -> Result<(), Verdict> {
+    path::note(&packet.key.source, mtu, now);
+    if entry.state() & (HALF_OPEN | tcp::CLOSED) != 0 {
+        return Ok(());
+    }
+    if A::V6 {
+        if packet.is_tcp() {
+            entry.add_state(DISOWNED);
+        }
+        return Ok(());
+    }
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    if let Some(reply) = Entry::established(&scratch.other) {
+        reply.add_state(FRAGMENTS);
+    }
+    Ok(())
 }
 
 /// Undoes the translation in the packet that an error embeds, and mends the

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     flow::{self, Entry},
     half_open::{self, HalfOpen},
-    maps,
+    interface,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -140,10 +140,15 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
     believed: bool,
 ) -> Step {
     let state = entry.state();
-    if state & REPLY == 0 {
+    if state & REPLY != 0 {
+        let interface = entry.get(rewrite::way_out)?;
+        if !rewrite::fits_link(cursor, packet, interface.mtu) {
+            return refuse::too_big(packet, &mut scratch.answer, interface.mtu as u32);
+        }
+    } else {
         let mode = rewrite::mode(backend.mode)?;
         if !rewrite::fits(cursor, packet, backend, mode) {
-            return refuse::too_big(packet, &mut scratch.answer, backend, now);
+            return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
         }
         if !mode.tunnels() {
             rewrite::keeps_tag(cursor, packet, backend.ifindex)?;
@@ -177,7 +182,7 @@ fn follow_client<H: Hook, A: HalfOpen>(
     if mac == entry.get(|f| f.client_mac) {
         return Ok(());
     }
-    let interface = interface_of(cursor)?;
+    let interface = interface::number(cursor)?;
     entry.set_client(mac, interface);
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
     if let Some(reply) = Entry::established(&scratch.other) {
@@ -187,22 +192,4 @@ fn follow_client<H: Hook, A: HalfOpen>(
         reply.set_client(mac, interface);
     }
     Ok(())
-}
-
-/// Our index of the interface that the packet came in by.
-#[inline(always)]
-pub(crate) fn interface_of<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> {
-    let ifindex = cursor.ifindex();
-    // Most hosts have one interface, and need no look-up.
-    if maps::INTERFACES
-        .get(0)
-        .is_some_and(|first| first.ifindex == ifindex)
-    {
-        return Ok(0);
-    }
-    // SAFETY: the value is copied at once, and is one aligned word.
-    match unsafe { maps::INTERFACE_BY_IFINDEX.get(ifindex) } {
-        Some(index) => Ok(*index as u16),
-        None => Err(Verdict::DropNoNextHop),
-    }
 }

@@ -38,26 +38,31 @@ pub(crate) fn opening<H: Hook, A: HalfOpen>(
     } else {
         Meaning::Unknown
     };
-    let next = match meaning {
-        Meaning::Unknown => forward(cursor, packet, entry, backend, scratch, now, false)?,
-        Meaning::Part => forward(cursor, packet, entry, backend, scratch, now, true)?,
-        Meaning::Last => {
-            let next = forward(cursor, packet, entry, backend, scratch, now, true)?;
-            forget(entry, packet, backend, scratch, now)?;
-            next
-        }
-        Meaning::Proof => match promote(packet, entry, backend, scratch, now)? {
-            Some(entry) => live(cursor, packet, entry, backend, scratch, now)?,
-            None => refuse::refuse(
-                packet,
-                &mut scratch.answer,
-                Verdict::ResetFull,
-                Verdict::UnreachableFull,
-            )?,
-        },
-        Meaning::None => refuse::reset(packet, &mut scratch.answer, Verdict::ResetNoFlow)?,
+    match meaning {
         Meaning::New => return Ok(None),
-    };
+        Meaning::None => {
+            return refuse::reset(packet, &mut scratch.answer, Verdict::ResetNoFlow).map(Some);
+        }
+        Meaning::Proof => {
+            if let Some(entry) = promote(packet, entry, backend, scratch, now)? {
+                return live(cursor, packet, entry, backend, scratch, now).map(Some);
+            }
+            if entry.state() & NAT != 0 {
+                let answer = &mut scratch.answer;
+                let (tcp, udp) = (Verdict::ResetFull, Verdict::UnreachableFull);
+                return refuse::refuse(packet, answer, tcp, udp).map(Some);
+            }
+            // No room: it goes by the half-open entry, and once that is evicted by the
+            // Maglev table.
+            flow::count(entry.get(|f| f.backend), |row| row.untracked += 1);
+        }
+        Meaning::Unknown | Meaning::Part | Meaning::Last => {}
+    }
+    let believed = meaning != Meaning::Unknown;
+    let next = forward(cursor, packet, entry, backend, scratch, now, believed)?;
+    if meaning == Meaning::Last {
+        forget(entry, packet, backend, scratch, now)?;
+    }
     Ok(Some(next))
 }
 
@@ -70,7 +75,7 @@ enum Meaning {
     Part,
     /// The last of the flow: on its way, and the flow is forgotten.
     Last,
-    /// It proves the flow, which is established.
+    /// It proves the flow, which is established, if there is room.
     Proof,
     /// No part of this handshake: refused.
     None,

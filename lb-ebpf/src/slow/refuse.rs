@@ -1,13 +1,10 @@
 //! Refusals and other answers, decided: [`super::act`] makes them.
 
-use lb_common::{
-    abi::{backend::Backend, counter::Verdict},
-    tcp,
-};
+use lb_common::{abi::counter::Verdict, tcp};
 use lb_ebpf::ip::Ip;
 
 use super::step::{Next, Step};
-use crate::{maps, packet::Packet, rewrite, scratch::Answer};
+use crate::{packet::Packet, scratch::Answer};
 
 /// Refuses a new flow so that the client learns at once: a RST, or for UDP an ICMP
 /// error. A later fragment is never answered (RFC 1122, section 3.2.2).
@@ -48,27 +45,16 @@ pub(crate) fn reset<A: Ip>(packet: &Packet<A>, answer: &mut Answer, verdict: Ver
     Ok(Next::Answer)
 }
 
-/// Tells the sender that its packet is too big for the next hop.
+/// Tells the sender that its packet is too big for the way out, which takes datagrams of
+/// `longest` bytes.
 #[inline(always)]
-pub(crate) fn too_big<A: Ip>(
-    packet: &Packet<A>,
-    answer: &mut Answer,
-    backend: &Backend,
-    now: u32,
-) -> Step {
-    let rate = maps::ICMP_RATE
-        .get_ptr_mut(0)
-        .ok_or(Verdict::DropInternal)?;
-    // SAFETY: this CPU's own value; the program is not preempted by itself.
-    if !unsafe { &mut *rate }.allows(now) {
-        return Err(Verdict::DropTooBig);
-    }
+pub(crate) fn too_big<A: Ip>(packet: &Packet<A>, answer: &mut Answer, longest: u32) -> Step {
     if !packet.has_l4 {
         return Err(Verdict::DropFragment);
     }
     *answer = Answer {
         verdict: Verdict::TooBig as u32,
-        longest: rewrite::room(backend),
+        longest,
     };
     Ok(Next::Answer)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub struct Settings {
     pub nat: Nat,
     pub ipip: Ipip,
     pub udp: UdpTimeouts,
+    pub arrivals: Arrivals,
     /// None: no Query API.
     pub elb_api: Option<ElbApi>,
     /// Where Prometheus finds the metrics; none: nowhere.

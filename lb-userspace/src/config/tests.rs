@@ -9,8 +9,8 @@ use std::{
 
 use super::{diagnostic::Findings, written::*, *};
 use crate::model::{
-    AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, LbName, LbSpec, ListenerKey,
-    Mode, Protocol, TableSizes, TunnelSource, UdpTimeouts, XdpMode, checked,
+    Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, LbName, LbSpec,
+    ListenerKey, Mode, Protocol, TableSizes, TunnelSource, UdpTimeouts, XdpMode, checked,
 };
 
 const EVERY_KEY: &str = include_str!("golden/every-key.toml");
@@ -71,6 +71,10 @@ fn settings(vip_pool: VipPool) -> Settings {
         udp: UdpTimeouts {
             unreplied: Duration::from_secs(20),
             replied: Duration::from_secs(100),
+        },
+        arrivals: Arrivals {
+            macs: vec![[0, 0, 0x5E, 0, 1, 0x33]],
+            least_mtu: 1000,
         },
         elb_api: Some(ElbApi {
             entrance: Entrance {
@@ -188,6 +192,11 @@ fn every_key_that_is_known_is_in_the_file() {
             WrittenUdp {
                 unreplied_timeout: Some(_),
                 replied_timeout: Some(_),
+            },
+        packets:
+            WrittenPackets {
+                mac_addresses: Some(_),
+                least_mtu: Some(_),
             },
         elb_api: Some(elb_api),
         metrics_address: Some(_),

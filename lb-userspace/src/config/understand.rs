@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{limits::MOST_INDICES, maglev};
+use lb_common::{abi::config::MAX_MACS, limits::MOST_INDICES, maglev};
 
 use super::{
     console::console,
@@ -18,9 +18,9 @@ use super::{
     purpose::Purpose,
     settings::{Ipip, Nat, Settings},
     value::{address, one_of},
-    written::{Written, WrittenIpip, WrittenNat, WrittenTables, WrittenUdp},
+    written::{Written, WrittenIpip, WrittenNat, WrittenPackets, WrittenTables, WrittenUdp},
 };
-use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, Mac, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 pub(super) fn settings(
     written: Written,
@@ -66,6 +66,7 @@ pub(super) fn settings(
         nat: nat(written.nat, host, findings),
         ipip: ipip(written.ipip, findings),
         udp: udp(&written.udp, findings),
+        arrivals: arrivals(written.packets, findings),
         elb_api: written
             .elb_api
             .and_then(|section| elb_api(section, findings)),
@@ -310,6 +311,50 @@ fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
     }
 }
 
+fn arrivals(written: WrittenPackets, findings: &mut Findings<'_>) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    if let Some(At { value: list, span }) = written.mac_addresses {
+        if list.len() > MAX_MACS {
+            let message = format!("`mac_addresses` has more than {MAX_MACS}");
+            findings.add(&span, message, None);
+        }
+        for At { value: text, span } in list {
+            let Some(mac) = mac(&text) else {
+                let shown: String = text.chars().take(64).collect();
+                let message = format!("{shown:?} is not the MAC address of one host");
+                let hint = "written like \"00:00:5e:00:01:33\"".to_owned();
+                findings.add(&span, message, Some(hint));
+                continue;
+            };
+            arrivals.macs.push(mac);
+        }
+    }
+    if let Some(At { value, span }) = written.least_mtu {
+        match u16::try_from(value) {
+            // What every host takes at least (RFC 791), and what Ethernet has.
+            Ok(mtu) if (576..=1500).contains(&mtu) => arrivals.least_mtu = mtu,
+            _ => {
+                let message = format!("`least_mtu` is 576 to 1500, not {value}");
+                findings.add(&span, message, None);
+            }
+        }
+    }
+    arrivals
+}
+
+/// The MAC address of one host: not of a group, nor zero.
+fn mac(text: &str) -> Option<Mac> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts
+            .next()
+            .filter(|part| part.len() == 2 && !part.starts_with('+'))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    (parts.next().is_none() && mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +376,28 @@ mod tests {
             "ten",
         ] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mac_address_is_of_one_host() {
+        assert_eq!(mac("00:00:5e:00:01:33"), Some([0, 0, 0x5E, 0, 1, 0x33]));
+        assert_eq!(
+            mac("AA:bb:5e:00:01:33"),
+            Some([0xAA, 0xBB, 0x5E, 0, 1, 0x33])
+        );
+        for bad in [
+            "",
+            "00:00:00:00:00:00",
+            "01:00:5e:00:01:33",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:5e:00:01",
+            "00:00:5e:00:01:33:44",
+            "00:00:5e:00:01:+3",
+            "0:0:5e:0:1:33",
+            "00-00-5e-00-01-33",
+        ] {
+            assert_eq!(mac(bad), None, "{bad}");
         }
     }
 }

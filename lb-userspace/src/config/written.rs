@@ -20,6 +20,7 @@ pub(super) struct Written {
     pub(super) nat: WrittenNat,
     pub(super) ipip: WrittenIpip,
     pub(super) udp: WrittenUdp,
+    pub(super) packets: WrittenPackets,
     pub(super) elb_api: Option<At<WrittenElbApi>>,
     pub(super) metrics_address: Option<At<String>>,
     pub(super) hooks: Vec<At<WrittenHook>>,
@@ -52,6 +53,12 @@ pub(super) struct WrittenIpip {
 pub(super) struct WrittenUdp {
     pub(super) unreplied_timeout: Option<At<i64>>,
     pub(super) replied_timeout: Option<At<i64>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenPackets {
+    pub(super) mac_addresses: Option<At<Vec<At<String>>>>,
+    pub(super) least_mtu: Option<At<i64>>,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +155,7 @@ pub(super) fn read(findings: &mut Findings<'_>) -> Option<Written> {
         nat: top.table("nat", nat).unwrap_or_default(),
         ipip: top.table("ipip", ipip).unwrap_or_default(),
         udp: top.table("udp", udp).unwrap_or_default(),
+        packets: top.table("packets", packets).unwrap_or_default(),
         elb_api: top.get("elb_api", |value, findings| {
             in_table(value, findings, elb_api)
         }),
@@ -191,6 +199,13 @@ fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
 fn ipip(table: &mut Table<'_, '_, '_>) -> WrittenIpip {
     WrittenIpip {
         source: table.list("source", string),
+    }
+}
+
+fn packets(table: &mut Table<'_, '_, '_>) -> WrittenPackets {
+    WrittenPackets {
+        mac_addresses: table.list("mac_addresses", string),
+        least_mtu: table.get("least_mtu", integer),
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`values`]: checked numbers and names; [`invalid`]: why one was refused;
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
-//! - [`XdpMode`], [`TunnelSource`], [`UdpTimeouts`]: how the kernel program is run;
+//! - [`XdpMode`], [`TunnelSource`], [`UdpTimeouts`], [`Arrivals`]: how the kernel program is run;
 //! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
 //!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
@@ -13,6 +13,7 @@
 //! - [`tables`]: how much of everything there may be;
 //! - [`drain`]: how a backend leaves; [`next_hop`], [`counters`], [`Mac`]: facts of one.
 
+mod arrivals;
 mod attribute;
 mod attributes;
 mod counters;
@@ -34,6 +35,7 @@ mod udp;
 mod values;
 mod xdp_mode;
 
+pub use arrivals::Arrivals;
 pub use attribute::{Attribute, Takes, Unit, Value};
 pub use attributes::{Attributes, AttributesSpec};
 pub use counters::BackendCounters;

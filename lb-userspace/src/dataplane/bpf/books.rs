@@ -77,7 +77,7 @@ fn sum(cpus: &[Row]) -> Row {
         opened: total.opened + cpu.opened,
         closed: total.closed + cpu.closed,
         closing: total.closing + cpu.closing,
-        spare: 0,
+        untracked: total.untracked + cpu.untracked,
     })
 }
 

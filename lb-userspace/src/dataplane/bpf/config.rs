@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::abi::config::{MAX_INTERFACES, MAX_NAT_POOL, Settings};
+use lb_common::{
+    abi::config::{MAX_INTERFACES, MAX_MACS, MAX_NAT_POOL, Settings},
+    wire,
+};
 
-use crate::model::{TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub struct Config {
     /// Have the kernel program log what should not have happened.
     pub log: bool,
     pub udp_timeouts: UdpTimeouts,
+    pub arrivals: Arrivals,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,8 @@ pub enum ConfigError {
     NoInterfaces,
     #[error("{0} interfaces are configured; ebb serves at most {MAX_INTERFACES}")]
     TooManyInterfaces(usize),
+    #[error("{0} MAC addresses are configured; the kernel's settings hold {MAX_MACS}")]
+    TooManyMacs(usize),
     #[error("the nat pool has {count} {family} addresses; the kernel's table holds {MAX_NAT_POOL}")]
     PoolTooLarge { family: &'static str, count: usize },
     #[error("the nat ports {first}-{last} are not a range; give at least one port from 1024 on")]
@@ -104,9 +110,22 @@ impl Config {
             nat_pool_v6: pool(true)?,
             tunnel_bits_v4: bits(false)?,
             tunnel_bits_v6: bits(true)?,
-            pad: [0; 2],
+            least_mtu_v4: self.arrivals.least_mtu,
             nat_seed,
+            macs: self.macs()?,
         })
+    }
+
+    fn macs(&self) -> Result<[wire::Mac; MAX_MACS], ConfigError> {
+        let configured = &self.arrivals.macs;
+        let mut macs = [wire::Mac::default(); MAX_MACS];
+        if configured.len() > MAX_MACS {
+            return Err(ConfigError::TooManyMacs(configured.len()));
+        }
+        for (to, mac) in macs.iter_mut().zip(configured) {
+            *to = super::mac::words(*mac);
+        }
+        Ok(macs)
     }
 
     pub(super) fn tunnel_source(&self, v6: bool) -> Option<TunnelSource> {
@@ -175,6 +194,7 @@ mod tests {
                 unreplied: Duration::from_secs(30),
                 replied: Duration::from_secs(180),
             },
+            arrivals: Arrivals::default(),
         }
     }
 

@@ -61,6 +61,12 @@ impl Fill {
         }
     }
 
+    /// How full the tables are, that hold so many entries each.
+    pub(super) fn crowds(&self, max_entries: u32) -> [Crowd; 2] {
+        self.entries()
+            .map(|entries| Crowd::of(entries, max_entries))
+    }
+
     pub(super) fn entries(&self) -> [u64; 2] {
         self.entries
             .each_ref()
@@ -68,7 +74,39 @@ impl Fill {
     }
 }
 
-/// Whether a table of flows has little room left for new ones.
-pub(super) fn is_crowded(entries: u64, max_entries: u32) -> bool {
-    entries >= u64::from(max_entries) / 10 * 9
+/// How full a table of flows is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Crowd {
+    /// Less than half.
+    Roomy,
+    /// From half on: time to ask what need not be there.
+    Filling,
+    /// There is little room left for new flows.
+    Short,
+}
+
+impl Crowd {
+    pub(super) fn of(entries: u64, max_entries: u32) -> Self {
+        let max = u64::from(max_entries);
+        if entries >= max / 10 * 9 {
+            Self::Short
+        } else if entries >= max / 2 {
+            Self::Filling
+        } else {
+            Self::Roomy
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fills_from_its_half_on_and_is_short_of_room_in_its_last_tenth() {
+        let of = |entries| Crowd::of(entries, 1000);
+        assert_eq!([0, 499].map(of), [Crowd::Roomy; 2]);
+        assert_eq!([500, 899].map(of), [Crowd::Filling; 2]);
+        assert_eq!([900, 1000].map(of), [Crowd::Short; 2]);
+    }
 }

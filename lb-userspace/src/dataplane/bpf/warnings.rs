@@ -1,6 +1,6 @@
 //! What an operator should know of the packet path, and can mend.
 
-use super::shared::is_crowded;
+use super::shared::Crowd;
 use crate::{dataplane::Attachment, model::XdpMode};
 
 /// Of the `wanted` interfaces: those that are not there, and those that run in
@@ -24,11 +24,12 @@ pub(super) fn of_interfaces(
 pub(super) fn of_tables(entries: [u64; 2], max: u32) -> impl Iterator<Item = String> {
     let families = entries.into_iter().zip(["IPv4", "IPv6"]);
     families
-        .filter(move |(entries, _)| is_crowded(*entries, max))
+        .filter(move |(entries, _)| Crowd::of(*entries, max) == Crowd::Short)
         .map(move |(entries, family)| {
             format!(
                 "the table of {family} flows is almost full ({entries} of {max} entries); \
-                 when it is full, new flows are refused: raise [tables] flows"
+                 when it is full, nat refuses new flows, and dsr and ipip forget them: raise \
+                 [tables] flows"
             )
         })
 }

@@ -6,7 +6,7 @@ use lb_common::{
     tcp::{self, CLOSED, LINGER_MS, QUIET_MS, SETTLE_AFTER_MS, SETTLED_LINGER_MS},
 };
 
-use super::super::rules::LbRule;
+use super::super::{rules::LbRule, shared::Crowd};
 use crate::model::{Mode, Protocol};
 
 const LINGER_TICKS: u32 = ticks(LINGER_MS);
@@ -17,6 +17,9 @@ const SETTLED_LINGER_TICKS: u32 = ticks(SETTLED_LINGER_MS);
 /// How long what has ended lingers when the table is short of room: its backend's
 /// last acknowledgement, and no more.
 const SHORT_LINGER_TICKS: u32 = ticks(500);
+
+/// How long a connection that has carried nothing yet may be silent when the table fills.
+const BARE: u32 = ticks(5_000);
 
 /// Where the entry lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +41,10 @@ pub(super) struct Facts {
     /// Its backend takes no new flows: somebody may be waiting for the last of
     /// the old ones to end.
     pub(super) draining: bool,
-    /// The table is short of room: what has ended must make some.
-    pub(super) crowded: bool,
+    /// The client has sent more than what opens a connection.
+    pub(super) is_more_than_a_handshake: bool,
+    /// How full the table is: what has ended, or never began, must make room.
+    pub(super) crowd: Crowd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +83,20 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
     if facts.disowned || facts.silent >= timers.idle {
         return Decision::Reset;
     }
+    let is_bare = !facts.is_more_than_a_handshake && facts.silent >= BARE;
+    if is_bare && facts.crowd >= Crowd::Filling && !facts.draining {
+        // Where one side is seen, the next packet goes by the Maglev table, to the same
+        // backend; and whoever has sent this flow's packets may be nobody.
+        return match timers.mode {
+            Mode::Nat => Decision::Reset,
+            Mode::Dsr | Mode::Ipip => Decision::Forget,
+        };
+    }
     if is_closing(facts.state, timers.mode) {
         // Only where somebody waits is a moment's silence taken for the end:
         // the backend may still be at work for a client that has said its
         // last word.
-        let somebody_waits = facts.draining || facts.crowded;
+        let somebody_waits = facts.draining || facts.crowd == Crowd::Short;
         let long_enough = if somebody_waits {
             QUIET_TICKS
         } else {
@@ -97,7 +111,7 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
 
 /// How long the entry of a closed flow is kept.
 fn linger(facts: &Facts) -> u32 {
-    if facts.crowded {
+    if facts.crowd == Crowd::Short {
         SHORT_LINGER_TICKS
     } else if facts.state & SETTLED != 0 {
         SETTLED_LINGER_TICKS

@@ -43,7 +43,7 @@ use super::{
     kernel_log::KernelLog,
     maps::{AnyKey, Family},
     rules::Rules,
-    shared::{Shared, is_crowded},
+    shared::Shared,
     state::{Disowned, Pace},
     table::TableError,
 };
@@ -307,9 +307,9 @@ impl Sweeper {
             Some(round) => round,
             None => {
                 let max = self.shared.maps.v4.flows.max_entries();
-                let crowded = self.shared.fill.entries().map(|n| is_crowded(n, max));
+                let crowds = self.shared.fill.crowds(max);
                 let urgent = !self.jobs.is_empty();
-                let round = Round::new(self.next_round, rules, urgent, crowded);
+                let round = Round::new(self.next_round, rules, urgent, crowds);
                 self.next_round += 1;
                 self.before = books::rows(
                     &self.shared.maps,

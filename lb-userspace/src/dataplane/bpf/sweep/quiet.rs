@@ -20,6 +20,7 @@ use super::{
         clock::Tick,
         maps::{AnyKey, Family},
         rules::Rules,
+        shared::Crowd,
         table::TableError,
     },
     closer::Closer,
@@ -178,7 +179,8 @@ fn is_still_closing<A: Family>(
         silent: Tick::now().since(flow.seen),
         disowned: false,
         draining: true,
-        crowded: false,
+        crowd: Crowd::Roomy,
+        is_more_than_a_handshake: true,
     };
     if decide(&facts, &rule.timers) == Decision::Settle {
         closer.settle(key, &flow)?;

@@ -26,6 +26,7 @@ use super::{
         clock::Tick,
         maps::{AnyKey, Family, Maps},
         rules::{BackendRule, Board, Rules},
+        shared::Crowd,
         table::{TableError, Walk},
         vips::{ListenerId, protocol_of},
     },
@@ -41,9 +42,8 @@ pub(super) struct Round {
     pub(super) rules: Arc<Rules>,
     /// Jobs wait for its end: it does not spare the CPU.
     pub(super) urgent: bool,
-    /// The established tables, IPv4 and IPv6, that were short of room when it
-    /// began.
-    crowded: [bool; 2],
+    /// How full the established tables, IPv4 and IPv6, were when it began.
+    crowds: [Crowd; 2],
     half_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
     half_v6: Walk<FlowKey<Addr6>, Flow<Addr6>>,
     flows_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
@@ -71,13 +71,13 @@ pub(super) struct Tally {
 const SLICE: usize = super::super::table::BATCH;
 
 impl Round {
-    pub(super) fn new(number: u64, rules: Arc<Rules>, urgent: bool, crowded: [bool; 2]) -> Self {
+    pub(super) fn new(number: u64, rules: Arc<Rules>, urgent: bool, crowds: [Crowd; 2]) -> Self {
         Self {
             number,
             began: Instant::now(),
             rules,
             urgent,
-            crowded,
+            crowds,
             half_v4: Walk::new(SLICE),
             half_v6: Walk::new(SLICE),
             flows_v4: Walk::new(SLICE),
@@ -90,15 +90,15 @@ impl Round {
     pub(super) fn slice(&mut self, closer: &mut Closer, board: &Board) -> Result<bool, TableError> {
         use Stage::{Established, HalfOpen};
         let tally = &mut self.tally;
-        let crowded = self.crowded;
+        let crowds = self.crowds;
         if !self.half_v4.is_done() {
-            slice(HalfOpen, crowded, &mut self.half_v4, closer, board, tally)?;
+            slice(HalfOpen, crowds, &mut self.half_v4, closer, board, tally)?;
         } else if !self.half_v6.is_done() {
-            slice(HalfOpen, crowded, &mut self.half_v6, closer, board, tally)?;
+            slice(HalfOpen, crowds, &mut self.half_v6, closer, board, tally)?;
         } else if !self.flows_v4.is_done() {
             slice(
                 Established,
-                crowded,
+                crowds,
                 &mut self.flows_v4,
                 closer,
                 board,
@@ -107,7 +107,7 @@ impl Round {
         } else if !self.flows_v6.is_done() {
             slice(
                 Established,
-                crowded,
+                crowds,
                 &mut self.flows_v6,
                 closer,
                 board,
@@ -121,7 +121,7 @@ impl Round {
 
 fn slice<A: Family>(
     stage: Stage,
-    crowded: [bool; 2],
+    crowds: [Crowd; 2],
     walk: &mut Walk<FlowKey<A>, Flow<A>>,
     closer: &mut Closer,
     board: &Board,
@@ -138,7 +138,7 @@ fn slice<A: Family>(
     for (key, flow) in walk.batch() {
         let mut visit = Visit {
             stage,
-            crowded: crowded[usize::from(A::V6)],
+            crowd: crowds[usize::from(A::V6)],
             now,
             rules: &rules,
             closer,
@@ -151,7 +151,7 @@ fn slice<A: Family>(
 
 struct Visit<'v> {
     stage: Stage,
-    crowded: bool,
+    crowd: Crowd,
     now: Tick,
     rules: &'v Rules,
     closer: &'v mut Closer,
@@ -191,7 +191,8 @@ impl Visit<'_> {
             silent: self.now.since(flow.seen),
             disowned,
             draining: !rule.takes_new,
-            crowded: self.crowded,
+            crowd: self.crowd,
+            is_more_than_a_handshake: flow.is_more_than_a_handshake(),
         };
         let mut flow = *flow;
         let mut decision = decide(&facts, &rule.timers);
@@ -205,6 +206,7 @@ impl Visit<'_> {
                 return Ok(true);
             }
             facts.state = fresh.state;
+            facts.is_more_than_a_handshake = fresh.is_more_than_a_handshake();
             facts.silent = self.silence(key, &fresh)?;
             flow = fresh;
             decision = decide(&facts, &rule.timers);

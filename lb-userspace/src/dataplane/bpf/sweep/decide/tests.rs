@@ -21,7 +21,8 @@ fn flow(protocol: Protocol, state: u32, silent_ms: u64) -> Facts {
         silent: ticks(silent_ms),
         disowned: false,
         draining: false,
-        crowded: false,
+        is_more_than_a_handshake: true,
+        crowd: Crowd::Roomy,
     }
 }
 
@@ -72,7 +73,7 @@ fn a_closed_flow_lingers_and_is_then_forgotten() {
 #[test]
 fn what_has_ended_makes_room_at_once_in_a_crowded_table() {
     let crowded = |protocol, state| Facts {
-        crowded: true,
+        crowd: Crowd::Short,
         ..flow(protocol, state, 1000)
     };
     let ended = crowded(Protocol::Tcp, CLOSED);
@@ -141,11 +142,45 @@ fn a_half_open_flow_is_forgotten_when_its_ports_are_free_again() {
     assert_eq!(half(Protocol::Udp, 30_000), Decision::Forget);
 }
 
+#[test]
+fn a_connection_that_has_carried_nothing_goes_first_and_early_in_a_table_that_fills() {
+    let bare = |crowd, silent_ms| Facts {
+        is_more_than_a_handshake: false,
+        crowd,
+        ..flow(Protocol::Tcp, 0, silent_ms)
+    };
+    for crowd in [Crowd::Filling, Crowd::Short] {
+        assert_eq!(fate(bare(crowd, 5000), Mode::Dsr), Decision::Forget);
+        assert_eq!(fate(bare(crowd, 5000), Mode::Ipip), Decision::Forget);
+        assert_eq!(fate(bare(crowd, 5000), Mode::Nat), Decision::Reset);
+        let draining = Facts {
+            draining: true,
+            ..bare(crowd, 5000)
+        };
+        for mode in Mode::ALL {
+            assert_eq!(fate(bare(crowd, 4900), mode), Decision::Keep);
+            // Its next packet would go elsewhere.
+            assert_eq!(fate(draining, mode), Decision::Keep);
+            // P6: who has sent something makes room for nobody.
+            let mut talks = bare(crowd, 5000);
+            talks.is_more_than_a_handshake = true;
+            assert_eq!(fate(talks, mode), Decision::Keep);
+        }
+    }
+    for mode in Mode::ALL {
+        assert_eq!(fate(bare(Crowd::Roomy, 349_000), mode), Decision::Keep);
+    }
+}
+
+fn crowds() -> impl Strategy<Value = Crowd> {
+    prop_oneof![Just(Crowd::Roomy), Just(Crowd::Filling), Just(Crowd::Short)]
+}
+
 proptest! {
     #[test]
     fn a_flow_that_spoke_just_now_and_is_owned_is_never_touched(
         state in any::<u32>(), tcp in any::<bool>(), half in any::<bool>(),
-        draining in any::<bool>(), crowded in any::<bool>(), mode in 0..3_u8,
+        draining in any::<bool>(), more in any::<bool>(), crowd in crowds(), mode in 0..3_u8,
     ) {
         let facts = Facts {
             stage: if half { Stage::HalfOpen } else { Stage::Established },
@@ -154,7 +189,8 @@ proptest! {
             silent: 0,
             disowned: false,
             draining,
-            crowded,
+            is_more_than_a_handshake: more,
+            crowd,
         };
         let mode = [Mode::Nat, Mode::Dsr, Mode::Ipip][usize::from(mode)];
         prop_assert_eq!(fate(facts, mode), Decision::Keep);
@@ -163,7 +199,7 @@ proptest! {
     #[test]
     fn longer_silence_never_spares_a_flow(
         state in any::<u32>(), tcp in any::<bool>(), draining in any::<bool>(),
-        crowded in any::<bool>(),
+        bare in any::<bool>(), crowd in crowds(),
         silent in 0..400_000_u32, more in 0..400_000_u32,
     ) {
         let with = |silent| fate(Facts {
@@ -173,7 +209,8 @@ proptest! {
             silent,
             disowned: false,
             draining,
-            crowded,
+            is_more_than_a_handshake: !bare,
+            crowd,
         }, Mode::Dsr);
         if with(silent) != Decision::Keep {
             prop_assert_ne!(with(silent + more), Decision::Keep);
