@@ -52,6 +52,9 @@ enum Suite {
     Elb,
     /// The console, driven in a browser.
     Console,
+    /// What strangers try, packet by packet and over the network: those of the packet
+    /// and network tests that are named after it.
+    Hostile,
     /// The packet tests under the oldest kernel that is supported, in an emulated
     /// machine.
     OldestKernel,
@@ -81,7 +84,9 @@ pub(crate) fn run(args: &Args, xtask: clap::Command) -> Result<()> {
     let report = workspace::target_dir().join("test-report.txt");
     fs::write(&report, "")?;
     for &suite in Suite::value_variants() {
-        let by_default = args.only.is_empty() && (all || suite.has_names());
+        let by_default = args.only.is_empty()
+            && suite != Suite::Hostile // its tests are others' too
+            && (all || suite.has_names());
         if by_default || args.only.contains(&suite) {
             step(suite.title(), || suite.run(args, &built, &report))?;
         }
@@ -120,6 +125,7 @@ impl Suite {
             Self::Net => "network tests",
             Self::Elb => "tests of the Query API with real clients",
             Self::Console => "tests of the console in a browser",
+            Self::Hostile => "what strangers try",
             Self::OldestKernel => "packet tests under the oldest kernel",
         }
     }
@@ -134,6 +140,7 @@ impl Suite {
             Self::Dataplane => &[&["--package", "tests", "--test", "dataplane"]],
             Self::Model => &[&["--package", "tests", "--test", "model"]],
             Self::Net => &[&["--package", "tests", "--test", "net"]],
+            Self::Hostile => &[&["--package", "tests", "--test", "packet", "--test", "net"]],
             Self::Elb => &[&["--package", "tests", "--test", "elb"]],
             Self::Console => &[&["--package", "tests", "--test", "console"]],
             Self::Fuzz => return fuzz::briefly(FUZZ_SECONDS),
@@ -158,9 +165,12 @@ impl Suite {
                 cargo.env("EBB_CLIENTS", clients);
             }
             cargo.args(*what).arg("--").args(args.of_tests());
+            if self == Self::Hostile {
+                cargo.arg("hostile");
+            }
             if matches!(
                 self,
-                Self::Dataplane | Self::Net | Self::Elb | Self::Console
+                Self::Dataplane | Self::Net | Self::Hostile | Self::Elb | Self::Console
             ) {
                 cargo.arg(format!("--test-threads={}", args.jobs));
             }
