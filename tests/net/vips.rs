@@ -92,6 +92,17 @@ fn p11_a_vip_that_moves_here_from_another_host_is_announced() -> Result<()> {
 /// has to resolve it anew).
 const AWAY: Duration = Duration::from_secs(2);
 
+/// A configuration with a VIP of each family.
+fn of_both_families(site: &Site) -> String {
+    format!(
+        "{}\n[[load_balancer]]\nname = \"web-v6\"\nmode = \"nat\"\n\
+         listeners = [{{ protocol = \"tcp\", address = \"{VIP_V6}\", port = 80, backend_port = 8080 }}]\n\
+         backends = [{{ id = \"web-1\", address = \"{}\" }}]\n",
+        Settings::default().write(site),
+        site.backends[0].host.v6,
+    )
+}
+
 /// The VIPs that the balancer has on its interfaces.
 fn vips_of(site: &Site) -> Result<Vec<IpAddr>> {
     let text = site.balancer.run("ip", &["-o", "address"])?;
@@ -111,7 +122,7 @@ fn connects(site: &Site, vip: IpAddr) -> Result<bool> {
 /// and `ebb events` and the log say so.
 fn taken_away_by(how: &[&[&str]]) -> Result<()> {
     let site = Site::with_backends(Mode::Nat, 1)?;
-    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+    play_with(&site, &of_both_families(&site), |site, ebb| {
         ebb.wait_in_service()?;
         assert_eq!(vips_of(site)?.len(), 2, "both are there");
         for command in how {
@@ -199,7 +210,7 @@ fn p11_vips_are_there_again_after_the_link_was_down() -> Result<()> {
 #[ignore = "needs root: cargo xtask test"]
 fn p11_a_vip_whose_interface_is_made_anew_is_put_on_it_and_warned_of_until_then() -> Result<()> {
     let site = Site::with_backends(Mode::Nat, 1)?;
-    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+    play_with(&site, &of_both_families(&site), |site, ebb| {
         ebb.wait_in_service()?;
         site.unplug("c0")?;
         wait::until_true("a warning for each VIP", AWAY, || {
@@ -237,7 +248,7 @@ fn p11_a_vip_that_another_host_has_is_warned_of_and_announced_when_it_lets_go() 
     }
     let mac = site.client.run("cat", &["/sys/class/net/eth0/address"])?;
     let mac = mac.trim();
-    play_with(&site, &Settings::default().write(&site), |site, ebb| {
+    play_with(&site, &of_both_families(&site), |site, ebb| {
         ebb.wait_in_service()?;
         let contested = || -> Result<usize> {
             let warnings = ebb.status()?.warnings;
