@@ -369,13 +369,27 @@ fn p2_a_restart_with_room_for_other_listeners_keeps_flows() {
 
 #[test]
 #[ignore = "needs root and the kernel program"]
-fn an_interface_that_is_not_there_or_not_free_is_refused() {
-    let lab = Lab::new();
-    let mut config = lab.config();
-    config.interfaces.push("eth7".to_owned());
-    let error = lab.start(&config).err().unwrap().to_string();
-    assert!(error.contains("no interface eth7"), "{error}");
+fn an_interface_that_is_not_there_is_a_warning_and_served_when_it_comes() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(0);
+    lab.unplug();
+    let mut agent = lab.start(&lab.config()).unwrap();
+    agent.kernel.reconcile(&view(Mode::Nat)).unwrap();
+    let warnings = agent.kernel.warnings();
+    assert!(
+        warnings.iter().any(|text| text.contains("is not there")),
+        "{warnings:?}"
+    );
+    lab.plug();
+    agent.hear_next_hops(&BACKENDS);
+    drop(flow(&lab, &listener));
+    assert_eq!(agent.kernel.warnings(), [""; 0]);
+}
 
+#[test]
+#[ignore = "needs root and the kernel program"]
+fn an_interface_that_is_not_free_is_refused() {
+    let lab = Lab::new();
     let other = Lab::new();
     let _first = lab.start(&lab.config()).unwrap();
     // Another ebb, with pins of its own, finds the interface taken.

@@ -1,11 +1,15 @@
 //! The agent's configuration file: read whole, bounded, checked against the
 //! host.
 
-use std::{fs::File, io::Read as _, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use super::error::AgentError;
 use crate::config::{
-    Document, Exposed, Host, LONGEST_DOCUMENT, Purpose, Settings, check_secret_file,
+    Document, Exposed, Host, LONGEST_DOCUMENT, Places, Purpose, Settings, check_secret_file,
 };
 
 /// The longest configuration file.
@@ -20,9 +24,10 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file and checks it against the host.
+    /// Reads the file and checks it against the host, whose interfaces may come later.
     pub(super) fn read(&self) -> Result<(Settings, Document), AgentError> {
-        let host = Host::read().map_err(AgentError::Host)?;
+        let mut host = Host::read().map_err(AgentError::Host)?;
+        host.interfaces_may_come = true;
         let (mut settings, document) = self.parse(Some(&host))?;
         for interface in &self.interfaces {
             host.interface(interface)
@@ -35,10 +40,16 @@ impl ConfigFile {
         if !self.interfaces.is_empty() {
             settings.interfaces.clone_from(&self.interfaces);
         }
+        host.interfaces_may_come = false;
+        for interface in &settings.interfaces {
+            if let Err((message, _)) = host.interface(interface) {
+                tracing::warn!("{message}; it is served as soon as it comes");
+            }
+        }
         Ok((settings, document))
     }
 
-    pub(super) fn parse(&self, host: Option<&Host>) -> Result<(Settings, Document), AgentError> {
+    fn parse(&self, host: Option<&Host>) -> Result<(Settings, Document), AgentError> {
         let purpose = if self.interfaces.is_empty() {
             Purpose::Agent
         } else {
@@ -84,5 +95,21 @@ impl ConfigFile {
         // A file that can be read has one; a name that is gone is still a name.
         let path = std::fs::canonicalize(&self.path);
         path.as_deref().unwrap_or(&self.path).display().to_string()
+    }
+}
+
+/// Where an agent with this configuration keeps things, whatever else is wrong with the
+/// file. Where there is none, it is where the agent would by default.
+pub(super) fn places(config: &Path) -> Result<Places, AgentError> {
+    let file = ConfigFile {
+        path: config.to_owned(),
+        interfaces: Vec::new(),
+    };
+    match file.text() {
+        Ok((text, _)) => Ok(Places::of(&text)),
+        Err(AgentError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(Places::of(""))
+        }
+        Err(error) => Err(error),
     }
 }

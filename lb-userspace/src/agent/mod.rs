@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod lasting;
 
 use std::{io, num::NonZeroUsize, path::Path, sync::Arc, thread};
 
@@ -26,7 +27,7 @@ use crate::{
         console, elb, metrics,
     },
     clock::{Clock as _, HostClock, boot_id},
-    config::Settings,
+    config::{Places, Settings},
     control::{
         self, Control, Handle, Parts,
         handle::Declare,
@@ -317,24 +318,28 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
 }
 
 /// Takes the kernel program off its interfaces, drops its flows, and takes
-/// away the VIPs that ebb put on interfaces. What was configured stays on disk.
+/// away the VIPs that ebb put on interfaces. What was configured stays on disk. A
+/// configuration that is not valid any more, or is gone, is in nobody's way.
 ///
 /// # Errors
 /// When an agent is running, or the kernel refuses.
 pub fn unload(config: &Path) -> Result<(), AgentError> {
-    let file = ConfigFile {
-        path: config.to_owned(),
-        interfaces: Vec::new(),
-    };
-    // Whatever has become of the host since then.
-    let (settings, _) = file.parse(None)?;
-    let _lock = Lock::within(&settings.state_dir)?;
-    bpf::unload(&settings.bpffs_dir)?;
+    let Places {
+        state_dir,
+        bpffs_dir,
+    } = file::places(config)?;
+    if !state_dir.exists() {
+        // No agent has run, and none runs.
+        return Ok(bpf::unload(&bpffs_dir)?);
+    }
+    let _lock = Lock::within(&state_dir)?;
+    bpf::unload(&bpffs_dir)?;
     let boot = boot_id().map_err(AgentError::Host)?;
-    let state = DiskStore::open(&settings.state_dir, &boot)?.load(HostClock.now())?;
+    let state = DiskStore::open(&state_dir, &boot)?.load(HostClock.now())?;
     let vips = state.map(|state| state.node.vips).unwrap_or_default();
     if !vips.is_empty() {
-        let mut keeper = NetlinkKeeper::open(settings.interfaces)?;
+        // Where each of them is, is known; no interface is to be chosen.
+        let mut keeper = NetlinkKeeper::open(Vec::new())?;
         for (address, interface) in vips.iter() {
             keeper.remove(*address, interface)?;
         }

@@ -10,6 +10,8 @@ pub(super) enum Exit {
     Sick = 1,
     Usage = 2,
     DrainCut = 3,
+    /// `ebb agent` cannot work as it is configured: `EX_CONFIG` of sysexits.h.
+    Unworkable = 78,
 }
 
 impl From<Exit> for ExitCode {

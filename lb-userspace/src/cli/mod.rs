@@ -42,7 +42,8 @@ Exit codes:
   0  done
   1  refused or failed
   2  usage error: the agent was not contacted
-  3  `backend deregister --wait`: the drain is over, but some flows were cut";
+  3  `backend deregister --wait`: the drain is over, but some flows were cut
+  78 `agent`: it cannot run as configured; starting it again does not help";
 
 /// A Layer-4 load balancer that lets connections end well.
 #[derive(Debug, Parser)]
@@ -146,7 +147,7 @@ fn not_parsed(e: &clap::Error, typed: &[OsString]) -> ExitCode {
 fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
     let client = Client::new(args.socket);
     match args.command {
-        Command::Agent(args) => agent::run(&args),
+        Command::Agent(args) => agent::run(&args, ui),
         Command::Unload(args) => unload::run(&args, ui),
         Command::Lb(command) => wait_for(lb::run(command, &client, ui)),
         Command::Backend(command) => wait_for(backend::run(command, &client, ui)),

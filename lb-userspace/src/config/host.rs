@@ -8,6 +8,8 @@ use crate::netlink::Netlink;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
     pub interfaces: Vec<HostInterface>,
+    /// Whether one that is not there, or is down, will do: it may come.
+    pub interfaces_may_come: bool,
     /// The ports that the host's own connections use.
     pub local_ports: Option<(u16, u16)>,
 }
@@ -42,16 +44,20 @@ impl Host {
             });
         Ok(Self {
             interfaces,
+            interfaces_may_come: false,
             local_ports,
         })
     }
 
-    /// Whether ebb can attach to the interface.
+    /// Whether ebb can attach to the interface, now or when it comes.
     ///
     /// # Errors
     /// What is wrong, and what to do.
     pub fn interface(&self, name: &str) -> Result<(), (String, Option<String>)> {
         let Some(interface) = self.interfaces.iter().find(|i| i.name == name) else {
+            if self.interfaces_may_come {
+                return Ok(());
+            }
             let names: Vec<&str> = self
                 .interfaces
                 .iter()
@@ -71,7 +77,7 @@ impl Host {
             let message = format!("interface {name:?} is loopback, which no client is behind");
             return Err((message, None));
         }
-        if !interface.up {
+        if !interface.up && !self.interfaces_may_come {
             let message = format!("interface {name:?} is down");
             return Err((message, Some(format!("ip link set {name} up"))));
         }

@@ -7,6 +7,7 @@
 //! - [`settings`], [`elb`], [`console`], [`entrance`], [`host_name`], [`hook`], and of
 //!   a load balancer [`Declaration`](crate::model::Declaration): the result;
 //!   [`document`]: all of it together; [`secret_file`]: who may read it;
+//! - [`places`]: of any file, where its agent keeps things;
 //! - [`diagnostic`]: what is wrong, and on which line.
 
 mod console;
@@ -18,6 +19,7 @@ mod entrance;
 mod hook;
 mod host;
 mod host_name;
+mod places;
 mod purpose;
 mod secret_file;
 mod settings;
@@ -32,6 +34,7 @@ pub use entrance::{AccessKeys, AccessKeysError, Entrance, Secret};
 pub use hook::{Hook, HookDoes};
 pub use host::{Host, HostInterface};
 pub use host_name::HostName;
+pub use places::Places;
 pub use purpose::Purpose;
 pub use secret_file::Exposed;
 pub(crate) use secret_file::check as check_secret_file;

@@ -15,6 +15,7 @@ use super::{
     elb::elb_api,
     hook::hooks,
     host::Host,
+    places::{BPFFS_DIR, STATE_DIR},
     purpose::Purpose,
     settings::{Ipip, Nat, Settings},
     value::{address, one_of},
@@ -48,8 +49,8 @@ pub(super) fn settings(
     let settings = Settings {
         manage_vips: written.manage_vips.is_some_and(|at| at.value),
         socket: path(written.socket, "socket", "/run/ebb/ebb.sock", findings),
-        state_dir: path(written.state_dir, "state_dir", "/var/lib/ebb", findings),
-        bpffs_dir: path(written.bpffs_dir, "bpffs_dir", "/sys/fs/bpf/ebb", findings),
+        state_dir: path(written.state_dir, "state_dir", STATE_DIR, findings),
+        bpffs_dir: path(written.bpffs_dir, "bpffs_dir", BPFFS_DIR, findings),
         xdp_mode: written
             .xdp_mode
             .and_then(|at| {

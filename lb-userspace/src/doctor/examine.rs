@@ -1,10 +1,12 @@
 //! What the facts of a host mean for ebb. Pure.
 
+mod service;
+
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Finding, Verdict,
     facts::{Facts, InterfaceFacts},
+    finding::{Finding, Verdict, good, wrong},
 };
 
 /// The oldest kernel that the program is tested on.
@@ -78,34 +80,14 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         group(facts),
     ];
     findings.extend(config(facts));
+    if let Some(service) = &facts.service {
+        service::examine(service, &mut findings);
+    }
     for interface in &facts.interfaces {
         examine_interface(interface, facts, &mut findings);
     }
     findings.extend(mtus(facts));
     findings
-}
-
-fn good(what: impl Into<String>, found: impl Into<String>) -> Finding {
-    Finding {
-        what: what.into(),
-        verdict: Verdict::Good,
-        found: found.into(),
-        mend: None,
-    }
-}
-
-fn wrong(
-    verdict: Verdict,
-    what: impl Into<String>,
-    found: impl Into<String>,
-    mend: Option<String>,
-) -> Finding {
-    Finding {
-        what: what.into(),
-        verdict,
-        found: found.into(),
-        mend,
-    }
 }
 
 fn kernel(facts: &Facts) -> Finding {

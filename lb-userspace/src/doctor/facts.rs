@@ -9,6 +9,7 @@ use std::{
 
 use nix::unistd::Group;
 
+use super::service::ServiceFacts;
 use crate::{
     config::{Diagnostic, Document, Host, Purpose},
     netlink::Netlink,
@@ -33,6 +34,8 @@ pub struct Facts {
     /// Everything that is wrong with the configuration; none if there is no file.
     pub config_faults: Option<Vec<Diagnostic>>,
     pub uses_ipip: bool,
+    /// None: root does not ask, or there is no service.
+    pub service: Option<ServiceFacts>,
     /// Those of the configuration, or every one that is no loopback.
     pub interfaces: Vec<InterfaceFacts>,
 }
@@ -93,7 +96,9 @@ impl Facts {
                 .map(|interface| interface.name.clone())
                 .collect(),
         };
+        let service = ServiceFacts::gather(config, settings.as_ref(), &state_dir, &bpffs_dir);
         Self {
+            service,
             kernel: read("/proc/sys/kernel/osrelease"),
             has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             jit: number("/proc/sys/net/core/bpf_jit_enable"),

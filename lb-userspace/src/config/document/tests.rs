@@ -79,12 +79,30 @@ fn host() -> Host {
             interface("eth1", true, false),
             interface("eth2", false, false),
         ],
+        interfaces_may_come: false,
         local_ports: Some((32768, 60999)),
     }
 }
 
 fn parse(text: &str) -> Result<Document, Vec<Diagnostic>> {
     Document::parse("ebb.toml", text, Purpose::Agent, Some(&host()))
+}
+
+#[test]
+fn for_an_agent_that_starts_interfaces_may_come_later_but_the_loopback_is_none() {
+    let mut host = host();
+    host.interfaces_may_come = true;
+    let later = "interfaces = [\"eth2\", \"bond0\"]\n";
+    let document = Document::parse("ebb.toml", later, Purpose::Agent, Some(&host)).unwrap();
+    assert_eq!(document.settings.unwrap().interfaces, ["eth2", "bond0"]);
+    let faults = Document::parse(
+        "ebb.toml",
+        "interfaces = [\"lo\"]\n",
+        Purpose::Agent,
+        Some(&host),
+    )
+    .unwrap_err();
+    assert!(faults[0].message.contains("loopback"), "{faults:?}");
 }
 
 fn key(id: &str) -> BackendId {

@@ -16,7 +16,7 @@ use super::{
     books,
     config::{Config, ConfigError},
     flows,
-    link::{AttachError, Links},
+    link::Links,
     loader::{self, LoadError, Loaded},
     maps::{Family, Maps},
     nexthop, rules,
@@ -82,14 +82,6 @@ impl Kernel {
         // What can be wrong with the configuration is found out before
         // anything is changed.
         config.settings(0)?;
-        for interface in &config.interfaces {
-            if !links.iter().any(|link| link.name == *interface) {
-                return Err(StartError::Serve {
-                    interface: interface.clone(),
-                    source: Box::new(AttachError::NoInterface(interface.clone()).into()),
-                });
-            }
-        }
 
         let Loaded {
             program,
@@ -108,6 +100,7 @@ impl Kernel {
             })?;
         let mut state = State::new(Arc::clone(&maps), tables, Some(program), config)?;
         for link in links {
+            // Those that are not there yet the resolver serves when they come.
             if config.interfaces.contains(&link.name) {
                 state.serve(&link).map_err(|error| StartError::Serve {
                     interface: link.name,

@@ -302,12 +302,24 @@ pub fn unload(bpffs_dir: &Path) -> Result<(), AttachError> {
         fs::remove_dir(&dir).map_err(|source| AttachError::Remove { path: dir, source })?;
     }
     match fs::remove_dir(bpffs_dir) {
+        // Whoever may not write beside it was given it, and leaves it empty.
+        Err(source) if is_anothers_to_remove(&source) => Ok(()),
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AttachError::Remove {
             path: bpffs_dir.to_owned(),
             source,
         }),
         _ => Ok(()),
     }
+}
+
+/// The folder that it is in is not ours, or it is the place of a mount.
+fn is_anothers_to_remove(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::ResourceBusy
+    )
 }
 
 /// What an agent makes in its directory, links first.

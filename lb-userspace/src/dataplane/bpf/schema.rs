@@ -55,8 +55,8 @@ pub enum SchemaError {
     Read { path: PathBuf, source: io::Error },
     #[error(
         "{} holds maps of layout {found}, and this ebb has layout {SCHEMA}: the flows in them \
-         cannot be carried over; to start without them, stop the old agent and remove the \
-         directory (rm -r {})",
+         cannot be carried over; the program that was there goes on with them. To start \
+         without them, when clients can do without: `ebb unload` (or rm -r {})",
         dir.display(), dir.display()
     )]
     OtherSchema { dir: PathBuf, found: String },

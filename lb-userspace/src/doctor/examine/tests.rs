@@ -15,6 +15,7 @@ fn fine() -> Facts {
         config: "/etc/ebb/ebb.toml".into(),
         config_faults: Some(Vec::new()),
         uses_ipip: false,
+        service: None,
         interfaces: vec![InterfaceFacts {
             name: "eth0".to_owned(),
             is_there: true,
