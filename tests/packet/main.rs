@@ -19,6 +19,7 @@ mod hands_off;
 mod hostile;
 mod hostile_errors;
 mod hostile_frames;
+mod hostile_stream;
 mod hostile_tables;
 mod icmp;
 mod mistakes;
