@@ -377,7 +377,7 @@ fn an_interface_that_is_not_there_is_a_warning_and_served_when_it_comes() {
     agent.kernel.reconcile(&view(Mode::Nat)).unwrap();
     let warnings = agent.kernel.warnings();
     assert!(
-        warnings.iter().any(|text| text.contains("is not there")),
+        warnings.iter().any(|text| text.contains("c0 is missing")),
         "{warnings:?}"
     );
     lab.plug();
