@@ -750,7 +750,8 @@ impl Model {
                 },
                 own: flow.numbers,
                 bytes: flow.bytes,
-                expected: both.then(|| other.map_or(flow.numbers.seq, |o| o.numbers.ack)),
+                sees_both: both,
+                expected: other.map_or(flow.numbers.seq, |o| o.numbers.ack),
             },
             packet.segment,
         );

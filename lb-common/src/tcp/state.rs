@@ -42,9 +42,12 @@ pub struct Sight {
     /// it.
     pub own: Numbers,
     pub bytes: u64,
-    /// What the receiver has acknowledged; unknown where its packets do not pass by
-    /// (dsr, ipip).
-    pub expected: Option<u32>,
+    /// Whether the receiver's packets pass by as well (not in dsr and ipip).
+    pub sees_both: bool,
+    /// What the receiver has acknowledged; nothing, unless `sees_both`. No `Option`: to
+    /// copy one that is empty is to read four bytes that nobody has written, which the
+    /// verifiers of older kernels refuse.
+    pub expected: u32,
 }
 
 /// What a segment changes.
@@ -73,7 +76,6 @@ pub const fn says(sight: Sight, segment: Segment) -> Says {
             add: 0,
         };
     }
-    let sees_both = sight.expected.is_some();
     let mut add = 0;
     if segment.has(FIN) {
         add = match sight.from {
@@ -81,7 +83,7 @@ pub const fn says(sight: Sight, segment: Segment) -> Says {
             From::Backend => BACKEND_FIN,
         };
     }
-    let over = if sees_both {
+    let over = if sight.sees_both {
         both_closed(sight.state | add)
     } else {
         acknowledges_fin(sight, segment)
@@ -102,13 +104,10 @@ pub const fn says(sight: Sight, segment: Segment) -> Says {
 #[inline(always)]
 const fn reset(sight: Sight, segment: Segment) -> u32 {
     let Sight { own, bytes, .. } = sight;
-    let exact = match sight.expected {
-        Some(expected) => segment.seq == expected || segment.seq == own.seq,
-        None => segment.seq == own.seq,
-    };
+    let exact = segment.seq == own.seq || sight.sees_both && segment.seq == sight.expected;
     if exact {
         WAS_RESET | CLOSED
-    } else if sight.expected.is_none() && is_sent(segment.seq, own.seq, bytes) {
+    } else if !sight.sees_both && is_sent(segment.seq, own.seq, bytes) {
         WAS_RESET
     } else {
         0
@@ -183,7 +182,8 @@ mod tests {
             from,
             own: OWN,
             bytes: 10_000,
-            expected,
+            sees_both: expected.is_some(),
+            expected: expected.unwrap_or_default(),
         }
     }
 

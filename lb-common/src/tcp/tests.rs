@@ -116,7 +116,8 @@ impl Flow {
                 from,
                 own: self.known[own],
                 bytes: self.bytes[own],
-                expected: self.sees_both.then_some(self.known[other].ack),
+                sees_both: self.sees_both,
+                expected: self.known[other].ack,
             },
             segment,
         );

@@ -77,16 +77,22 @@ fn step<A: HalfOpen>(
     // Each direction by itself: the verifier of 6.1 loses sight of which of two entries
     // was looked up and found.
     if state & REPLY == 0 {
-        let expected = || other.map_or(entry.numbers().seq, |reply| reply.numbers().ack);
-        let expected = sees_both.then(expected);
-        let fits = judge(packet, entry, entry, tcp::From::Client, expected);
+        let expected = other.map_or(entry.numbers().seq, |reply| reply.numbers().ack);
+        let fits = judge(packet, entry, entry, tcp::From::Client, sees_both, expected);
         return Ok(fits || !sees_both && renewal::is_followed_by(packet, entry, now));
     }
     let Some(forward) = other else {
         return Ok(false);
     };
-    let expected = Some(forward.numbers().ack);
-    Ok(judge(packet, entry, forward, tcp::From::Backend, expected))
+    let expected = forward.numbers().ack;
+    Ok(judge(
+        packet,
+        entry,
+        forward,
+        tcp::From::Backend,
+        true,
+        expected,
+    ))
 }
 
 /// What the packet adds to the state in the forward entry, `truth`. True if it fits what
@@ -97,14 +103,15 @@ fn judge<A: HalfOpen>(
     entry: Entry<A>,
     truth: Entry<A>,
     from: tcp::From,
-    expected: Option<u32>,
+    sees_both: bool,
+    expected: u32,
 ) -> bool {
-    let sees_both = expected.is_some();
     let sight = tcp::Sight {
         state: truth.state(),
         from,
         own: entry.numbers(),
         bytes: entry.get(|f| f.bytes),
+        sees_both,
         expected,
     };
     let tcp::Says { fits, mut add } = tcp::says(sight, packet.segment);

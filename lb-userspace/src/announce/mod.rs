@@ -220,22 +220,25 @@ impl Speaker {
             let claim = self.claims.since(ip, address.asked);
             let (say, next) = step.take(claim.is_some());
             address.next = next.map(|(wait, step)| (now + wait, step));
-            let frame = match say {
-                Say::Nothing => Ok(None),
+            let frames = match say {
+                Say::Nothing => Ok(Vec::new()),
                 Say::Probe => {
                     address.asked = now;
-                    frames::probe(address.mac, ip).map(Some)
+                    frames::probe(address.mac, ip).map(|frame| vec![frame])
                 }
-                Say::Announcement => frames::announcement(address.mac, ip).map(Some),
+                Say::Announcement => frames::announcement(address.mac, ip)
+                    .and_then(|frame| Ok(vec![frame, frames::probe(address.mac, ip)?])),
             };
             if step != Step::Probe {
                 judged.push((ip, claim));
             }
             let ifindex = address.ifindex;
-            let sent = frame.and_then(|bytes| match bytes {
-                None => Ok(()),
-                Some(bytes) => send(&self.socket, &Said { ifindex, bytes }),
+            let said = frames.map(|frames| {
+                let frames = frames.into_iter();
+                let said: Vec<_> = frames.map(|bytes| Said { ifindex, bytes }).collect();
+                said
             });
+            let sent = said.and_then(|said| send(&self.socket, &said));
             if let Err(error) = sent {
                 // The interface may have gone meanwhile.
                 tracing::debug!("nothing is said of {ip}: {error}");
@@ -255,8 +258,8 @@ impl Speaker {
     }
 }
 
-fn send(socket: &PacketSocket, frame: &Said) -> io::Result<()> {
-    socket.send(std::slice::from_ref(frame)).map_err(|unsent| {
+fn send(socket: &PacketSocket, frames: &[Said]) -> io::Result<()> {
+    socket.send(frames).map_err(|unsent| {
         let why = unsent.reason;
         why.unwrap_or_else(|| io::Error::other("the kernel did not send it"))
     })

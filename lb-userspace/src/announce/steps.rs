@@ -26,12 +26,15 @@ pub(super) enum Step {
     Judge,
     /// Say that it is here, so many times.
     Announce { times: u32 },
+    /// It has been said for the last time.
+    End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Say {
     Nothing,
     Probe,
+    /// That it is here; and ask once more, since the answer to one probe may be lost.
     Announcement,
 }
 
@@ -41,16 +44,16 @@ impl Step {
     pub(super) fn take(self, claimed: bool) -> (Say, Option<(Duration, Self)>) {
         match self {
             Self::Probe => (Say::Probe, Some((ANSWER, Self::Judge))),
-            Self::Judge | Self::Announce { .. } if claimed => {
+            Self::Judge | Self::Announce { .. } | Self::End if claimed => {
                 (Say::Nothing, Some((AGAIN, Self::Probe)))
             }
             Self::Judge => Self::Announce { times: TIMES }.take(false),
-            Self::Announce { times: 0 } => (Say::Nothing, None),
+            Self::Announce { times: 0 | 1 } => (Say::Announcement, Some((ANSWER, Self::End))),
             Self::Announce { times } => {
-                let left = times - 1;
-                let next = (left > 0).then_some((INTERVAL, Self::Announce { times: left }));
-                (Say::Announcement, next)
+                let next = Self::Announce { times: times - 1 };
+                (Say::Announcement, Some((INTERVAL, next)))
             }
+            Self::End => (Say::Nothing, None),
         }
     }
 }

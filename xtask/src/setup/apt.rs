@@ -67,15 +67,15 @@ pub(crate) fn install(what: &str, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The newest package whose name matches `pattern`, by the numbers in it.
-pub(super) fn newest(pattern: &str) -> Result<String> {
+/// The oldest package whose name matches `pattern`, by the numbers in it.
+pub(super) fn oldest(pattern: &str) -> Result<String> {
     if workspace::find_program("apt-cache").is_none() {
         bail!("only Debian and Ubuntu have packages that match {pattern}");
     }
     let search = || {
         let mut search = Command::new("apt-cache");
         let found = command::output(search.args(["search", "--names-only", pattern]))?;
-        Ok::<_, anyhow::Error>(newest_in(&found))
+        Ok::<_, anyhow::Error>(oldest_in(&found))
     };
     if let Some(package) = search()? {
         return Ok(package);
@@ -85,11 +85,11 @@ pub(super) fn newest(pattern: &str) -> Result<String> {
 }
 
 /// `apt-cache search` prints a name and a title per line.
-fn newest_in(found: &str) -> Option<String> {
+fn oldest_in(found: &str) -> Option<String> {
     found
         .lines()
         .filter_map(|line| line.split_whitespace().next())
-        .max_by_key(|name| numbers(name))
+        .min_by_key(|name| numbers(name))
         .map(str::to_owned)
 }
 
@@ -193,14 +193,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_of_packages_is_told_by_numbers_not_letters() {
+    fn the_oldest_of_packages_is_told_by_numbers_not_letters() {
         let found = "linux-image-6.1.0-9-cloud-amd64 - Linux 6.1\n\
                      linux-image-6.1.0-56-cloud-amd64 - Linux 6.1\n\
                      linux-image-6.1.0-47-cloud-amd64 - Linux 6.1\n";
         assert_eq!(
-            newest_in(found).as_deref(),
-            Some("linux-image-6.1.0-56-cloud-amd64")
+            oldest_in(found).as_deref(),
+            Some("linux-image-6.1.0-9-cloud-amd64")
         );
-        assert_eq!(newest_in(""), None);
+        assert_eq!(oldest_in(""), None);
     }
 }

@@ -144,10 +144,10 @@ fn programs(what: &str, wanted: &[(&str, &'static str)]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the files of the newest package whose name matches `pattern` into
+/// Puts the files of the oldest package whose name matches `pattern` into
 /// `place`, and leaves the system as it is.
 pub(crate) fn unpacked(pattern: &str, place: &Path) -> Result<()> {
-    let package = apt::newest(pattern)?;
+    let package = apt::oldest(pattern)?;
     unpacked::put(&package, unpacked::Dependencies::Without, place)
 }
 
