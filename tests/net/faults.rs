@@ -126,7 +126,7 @@ fn without_a_bpf_file_system_the_agent_says_how_to_mount_one() -> Result<()> {
     let ebb = Ebb::prepare(&site, &text)?;
     let config = ebb.config().display().to_string();
     let refused = ebb.run(&["agent", "--config", &config])?;
-    assert_eq!(refused.exit, 1);
+    assert_eq!(refused.exit, 78, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("mount -t bpf bpf"),
         "{}",

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_userspace::model::Mode;
 use tests::lab::{
     agent::{LB, Settings},
@@ -257,8 +257,10 @@ fn p11_a_vip_that_another_host_has_is_warned_of_and_announced_when_it_lets_go() 
         command.extend(words);
         site.client.run("ip", &command)?;
     }
-    let mac = site.client.run("cat", &["/sys/class/net/eth0/address"])?;
-    let mac = mac.trim();
+    let link = site.client.run("ip", &["-o", "link", "show", "eth0"])?;
+    let mut words = link.split_whitespace();
+    words.find(|word| *word == "link/ether");
+    let mac = words.next().context("eth0 has no MAC address")?;
     play_with(&site, &of_both_families(&site), |site, ebb| {
         ebb.wait_in_service()?;
         let contested = || -> Result<usize> {
