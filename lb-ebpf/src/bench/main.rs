@@ -97,13 +97,15 @@ fn restore_nat(context: XdpContext) -> u32 {
 }
 
 /// Makes the packet one of the next flow in rotation: takes an outer header
-/// away, puts the EtherType back, writes a source address and port.
+/// away, puts the EtherType and the destination back, writes a source address and
+/// port.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn rotate(context: XdpContext) -> u32 {
     front(&context, |original| {
         original.shrink(&context)?;
         original.restore_kind(&context)?;
+        original.restore_destination(&context)?;
         let rotation = maps::ROTATION.get_ptr_mut(0)?;
         // SAFETY: one CPU runs the bench, and user space writes between runs.
         let rotation = unsafe { &mut *rotation };

@@ -61,6 +61,16 @@ impl Original {
         Some(())
     }
 
+    /// Addresses the frame to the balancer again: what opens a flow has to be.
+    #[inline(always)]
+    pub(crate) fn restore_destination(&self, context: &XdpContext) -> Option<()> {
+        let original: &wire::Ethernet = self.header::<_, 0>();
+        let ethernet = header::<wire::Ethernet>(context, 0)?;
+        ethernet.set_destination_high(original.destination_high());
+        ethernet.set_destination_low(original.destination_low());
+        Some(())
+    }
+
     /// An IPv4 TCP packet without options.
     #[inline(always)]
     pub(crate) fn restore_nat(&self, context: &XdpContext) -> Option<()> {

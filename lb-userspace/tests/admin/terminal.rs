@@ -183,7 +183,7 @@ fn top_without_an_agent_or_a_terminal_is_an_error() {
 
     let piped = ebb(&socket, &["top"]).output().unwrap();
     assert_eq!(piped.status.code(), Some(1));
-    assert!(fake::stderr(&piped).contains("on a terminal"));
+    assert!(fake::stderr(&piped).contains("needs a terminal"));
 }
 
 #[test]
