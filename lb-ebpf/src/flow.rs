@@ -40,6 +40,13 @@ impl<A: Family> Entry<A> {
         field(unsafe { &*self.0 })
     }
 
+    /// Copies all of it.
+    #[inline(always)]
+    pub(crate) fn copy_to(self, to: &mut Flow<A>) {
+        // SAFETY: as in `get`.
+        unsafe { copy(self.0, to) }
+    }
+
     #[inline(always)]
     fn set(self, change: impl FnOnce(&mut Flow<A>)) {
         // SAFETY: as in `get`.
@@ -188,6 +195,21 @@ impl<A: Family> Entry<A> {
     #[inline(always)]
     pub(crate) fn target(self) -> (A, Ports) {
         self.get(|f| (f.peer, f.ports))
+    }
+}
+
+/// Copies an entry word by word: left to itself, the compiler calls a function that goes
+/// byte by byte.
+///
+/// # Safety
+/// `from` is valid for reads; what others write to it meanwhile may be copied or not.
+#[inline(always)]
+pub(crate) unsafe fn copy<A: Family>(from: *const Flow<A>, to: &mut Flow<A>) {
+    const { assert!(size_of::<Flow<A>>().is_multiple_of(8) && align_of::<Flow<A>>() == 8) };
+    let (from, to) = (from.cast::<u64>(), (&raw mut *to).cast::<u64>());
+    for word in 0..size_of::<Flow<A>>() / 8 {
+        // SAFETY: a word of each; a flow is plain data, so any bytes make one.
+        unsafe { to.add(word).write(from.add(word).read_volatile()) }
     }
 }
 

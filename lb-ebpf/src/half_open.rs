@@ -13,7 +13,12 @@ use lb_common::{
     hash,
 };
 
-use crate::{atomic, family::Family, flow::Entry, maps};
+use crate::{
+    atomic,
+    family::Family,
+    flow::{self, Entry},
+    maps,
+};
 
 /// The buckets of each table. The agent sets it together with the size of the
 /// maps, when it loads the program.
@@ -58,7 +63,7 @@ pub(crate) fn read<A: HalfOpen>(key: &FlowKey<A>, now: u32, entry: &mut Flow<A>)
     // SAFETY: `place` gives a way of the table. Others may write to it now; then
     // its mark says so below, and what was read is not used.
     let same = unsafe {
-        *entry = (*way).flow;
+        flow::copy(&raw const (*way).flow, entry);
         (*way).key == *key
     };
     same && before.is_whole() && before.is_of(mark(word))

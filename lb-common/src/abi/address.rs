@@ -47,7 +47,7 @@ pub trait Address: Copy + Eq + Debug + Default + bytemuck::Pod {
 }
 
 impl Address for Addr4 {
-    type FlowPad = [u8; 12];
+    type FlowPad = [u32; 3];
     const V6: bool = false;
     const HEADER_LEN: usize = 20;
 
@@ -75,7 +75,7 @@ impl Address for Addr4 {
 }
 
 impl Address for Addr6 {
-    type FlowPad = [u8; 0];
+    type FlowPad = [u32; 0];
     const V6: bool = true;
     const HEADER_LEN: usize = 40;
 

@@ -170,7 +170,7 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
     if believed {
         entry.note(packet, now);
     }
-    scratch.value = entry.get(|f| *f);
+    entry.copy_to(&mut scratch.value);
     Ok(Next::Send)
 }
 

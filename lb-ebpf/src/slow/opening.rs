@@ -245,7 +245,8 @@ fn mend_reply<A: HalfOpen>(
 /// Writes the reply entry that belongs to a forward one.
 #[inline(always)]
 pub(crate) fn write_reply<A: HalfOpen>(forward: &Flow<A>, packet: &Packet<A>, reply: &mut Flow<A>) {
-    *reply = *forward;
+    // SAFETY: a reference is valid.
+    unsafe { flow::copy(forward, reply) };
     reply.peer = packet.key.source;
     reply.ports = packet.key.ports.swapped();
     reply.state |= REPLY;

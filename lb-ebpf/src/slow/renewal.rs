@@ -32,7 +32,7 @@ pub(crate) fn offer<A: HalfOpen>(
             answer(packet, entry, forward, scratch, now);
         }
     } else if packet.opens() {
-        scratch.value = entry.get(|f| *f);
+        entry.copy_to(&mut scratch.value);
         scratch.value.state |= HALF_OPEN | RENEWS;
         scratch.value.seq = packet.segment.next_seq;
         scratch.value.seen = now;
