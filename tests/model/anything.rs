@@ -206,7 +206,7 @@ fn agrees(state: &State, view: &View) -> Result<(), TestCaseError> {
         let member = view.tables[&0]
             .iter()
             .find(|member| member.backend == index);
-        prop_assert_eq!(member.is_some(), backend.life.is_registered());
+        prop_assert_eq!(member.is_some(), !backend.life.is_gone());
         prop_assert!(member.is_none_or(|member| member.in_service == there.takes_new));
     }
     prop_assert_eq!(view.backends.len(), known);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lb_common::maglev;
 use lb_userspace::{
     dataplane::{Change, memory::NoFlow},
     wire::{DrainOutcome, HealthByHand, State, What},
@@ -88,6 +89,46 @@ fn p2_changes_of_the_set_leave_flows_alone() {
     rig.wait(30 * SECOND);
     let now: Vec<_> = flows.iter().map(|f| rig.world.backend_of(*f)).collect();
     assert_eq!(now, homes);
+}
+
+#[test]
+fn p2_a_drain_moves_slots_of_its_own_backend_only_and_they_come_back_with_it() {
+    let mut rig = Rig::three();
+    for n in 4..=20 {
+        rig.register(&format!("web-{n}"), &format!("10.0.1.{n}"))
+            .unwrap();
+    }
+    rig.connect_until("web-7", 1);
+    let leaving = rig.index("web-7");
+    let before = slots(&rig);
+    rig.deregister("web-7").unwrap();
+    let moved = before.iter().zip(slots(&rig));
+    let moved: Vec<_> = moved.filter(|(then, now)| *then != now).collect();
+    assert!(!moved.is_empty());
+    assert!(
+        moved
+            .iter()
+            .all(|(then, now)| **then == leaving && *now != leaving),
+        "{moved:?}"
+    );
+    rig.register("web-7", "10.0.1.7").unwrap();
+    assert_eq!(slots(&rig), before);
+}
+
+/// The Maglev table that the kernel is given.
+fn slots(rig: &Rig) -> Vec<u16> {
+    let mut members = rig.world.view().tables[&0].clone();
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut owners = vec![maglev::NO_BACKEND; 65_537];
+    let mut permutations: Vec<_> = members
+        .iter()
+        .map(|m| maglev::Member::new(m.backend, m.id.as_bytes(), m.weight, owners.len()))
+        .collect();
+    maglev::populate(&mut permutations, &mut owners);
+    let mut table = owners.clone();
+    let in_service = |backend| members.iter().any(|m| m.backend == backend && m.in_service);
+    maglev::refill(&owners, in_service, &mut table);
+    table
 }
 
 #[test]

@@ -65,7 +65,8 @@ fn add(view: &mut View, name: &LbName, lb: Lb<'_>) {
                 takes_new: backend.takes_new(),
             },
         );
-        if backend.life.is_registered() {
+        // Until it is gone: whoever leaves the table for good moves slots of others.
+        if !backend.life.is_gone() {
             members.push(Member {
                 backend: index,
                 id: id.to_string(),
