@@ -8,30 +8,30 @@ use std::{
 
 use super::{
     command::Command,
-    error::Error,
+    vip::VipError,
     writer::{Control, FLOWS_READ},
 };
-use crate::{model::LbName, state::State};
+use crate::model::LbName;
 
 impl Control {
-    /// Decides on which interface those addresses of `wanted` go that nobody
-    /// has placed, as far as they are our business.
+    /// Decides on which interface those addresses of `wanted` go that are neither
+    /// among `ours` nor somebody else's.
     pub(super) fn place_vips(
         &mut self,
         wanted: BTreeSet<IpAddr>,
-        state: &State,
-    ) -> Result<BTreeMap<IpAddr, String>, Error> {
+        ours: &BTreeMap<IpAddr, String>,
+    ) -> Result<BTreeMap<IpAddr, String>, VipError> {
         let Some(keeper) = &mut self.parts.vips else {
             return Ok(BTreeMap::new());
         };
         let homeless: Vec<IpAddr> = wanted
             .into_iter()
-            .filter(|address| !state.node.vips.contains_key(address))
+            .filter(|address| !ours.contains_key(address))
             .collect();
         if homeless.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let placed = keeper.place(&homeless).map_err(Error::Vip)?;
+        let placed = keeper.place(&homeless)?;
         Ok(placed.into_iter().collect())
     }
 

@@ -140,11 +140,9 @@ impl Control {
     /// The load balancers whose health checks cannot be made in time once their
     /// backends hang.
     fn late_checks(&self) -> impl Iterator<Item = String> {
-        let lbs = self.state().desired.load_balancers.iter();
-        lbs.filter_map(|(name, lb)| {
-            let check = lb.health_check.as_ref()?;
-            let warning = check.warning(lb.backends.len())?;
-            Some(format!("{name}: {warning}"))
+        self.roster.checks().filter_map(|(lb, check, backends)| {
+            let warning = check.warning(backends)?;
+            Some(format!("{lb}: {warning}"))
         })
     }
 

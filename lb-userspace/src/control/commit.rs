@@ -82,7 +82,9 @@ impl Control {
 
     fn make_state(&mut self, mut draft: Draft, by: &str, sure: Sure) -> Result<(), Error> {
         draft.check(&self.index)?;
-        let added = self.place_vips(draft.new_vips(&self.index), draft.state())?;
+        let added = self
+            .place_vips(draft.new_vips(&self.index), &draft.state().node.vips)
+            .map_err(Error::Vip)?;
         draft.make(Command::Placed(added.clone()))?;
         let ready = draft.finish(&self.state, &self.index)?;
         if *ready.state() == self.state {

@@ -9,21 +9,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use super::{command::Command, edit::Note, error::Error, vip::VipError, writer::Control};
+use super::{command::Command, edit::Note, writer::Control};
 use crate::{clock::Now, wire::What};
 
 impl Control {
     /// Whether VIPs are guarded at all.
     pub(super) fn guards(&self) -> bool {
         self.parts.vips.is_some() && self.index.vips().next().is_some()
-    }
-
-    /// Finds what the start could not put on any interface.
-    pub(super) fn guard_at_start(&mut self) {
-        let now = self.parts.clock.now();
-        self.look_after_vips(now);
     }
 
     /// Puts back what is missing, if the host has changed or it is time to look.
@@ -56,7 +51,8 @@ impl Control {
         }
     }
 
-    fn look_after_vips(&mut self, now: Now) {
+    /// Looks for what is missing and puts it back.
+    pub(super) fn look_after_vips(&mut self, now: Now) {
         let Some(keeper) = &mut self.parts.vips else {
             return;
         };
@@ -80,22 +76,21 @@ impl Control {
         for address in back {
             self.say_back(address, now);
         }
-        self.find_places(missing, now);
+        let homeless = self.find_places(missing);
         for address in missing {
             let known = self.guard.missing.contains_key(address);
             let tell = known || self.guard.is_news(*address, now.moment);
             if tell && !known {
                 self.say_of_vip(*address, now, |address| What::VipMissing { address });
             }
-            match self.put(*address) {
+            match self.put(*address, &homeless) {
                 Ok(()) => {
                     self.guard.missing.remove(address);
                     if tell {
                         self.say_back(*address, now);
                     }
                 }
-                Err(error) => {
-                    let why = error.to_string();
+                Err(why) => {
                     let said = self.guard.missing.insert(*address, why.clone());
                     if said.as_ref() != Some(&why) {
                         tracing::warn!("{why}; trying again");
@@ -106,25 +101,29 @@ impl Control {
     }
 
     /// Decides where those go that nobody has placed: they were there without
-    /// us, or had no interface to be on.
-    fn find_places(&mut self, missing: &BTreeSet<IpAddr>, now: Now) {
-        let placed = match self.place_vips(missing.clone(), &self.state.clone()) {
-            Ok(placed) => placed,
-            Err(Error::Vip(VipError::NoInterface { .. })) => return,
-            Err(error) => return self.complain(&error.message(), now),
-        };
+    /// us, or had no interface to be on. Or else says why they have no place.
+    fn find_places(&mut self, missing: &BTreeSet<IpAddr>) -> Result<(), String> {
+        let ours = Arc::clone(&self.state.node.vips);
+        let placed = self
+            .place_vips(missing.clone(), &ours)
+            .map_err(|error| error.to_string())?;
         if !placed.is_empty() {
             self.carry_out_anyway([Command::Placed(placed)], "agent");
         }
+        Ok(())
     }
 
-    fn put(&mut self, address: IpAddr) -> Result<(), VipError> {
+    /// Puts the address where it belongs; `homeless` is what is said of one that has no
+    /// place.
+    fn put(&mut self, address: IpAddr, homeless: &Result<(), String>) -> Result<(), String> {
         let Some(keeper) = &mut self.parts.vips else {
             return Ok(());
         };
         match self.state.node.vips.get(&address) {
-            Some(interface) => keeper.add(address, interface),
-            None => keeper.place(&[address]).map(drop),
+            Some(interface) => keeper
+                .add(address, interface)
+                .map_err(|error| error.to_string()),
+            None => homeless.clone(),
         }
     }
 

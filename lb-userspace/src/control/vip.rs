@@ -13,7 +13,8 @@ use std::{
 
 use crate::{
     announce::Announcer,
-    netlink::{Address, Changes, Link, Netlink},
+    model::mac_text,
+    netlink::{Address, Link, Netlink, Notices},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub trait VipKeeper: Send {
 /// Puts VIPs on ebb's own interfaces.
 pub struct NetlinkKeeper {
     netlink: Netlink,
-    changes: Changes,
+    notices: Notices,
     announcer: Announcer,
     interfaces: Vec<String>,
 }
@@ -78,11 +79,11 @@ impl NetlinkKeeper {
     /// When the kernel refuses a socket.
     pub fn open(interfaces: Vec<String>) -> Result<Self, VipError> {
         let netlink = Netlink::open().map_err(failed("ask for the host's interfaces"))?;
-        let changes = Changes::open().map_err(failed("listen for changes of addresses"))?;
+        let notices = Notices::of_addresses().map_err(failed("listen for changes of addresses"))?;
         let announcer = Announcer::start().map_err(failed("open a socket to announce VIPs by"))?;
         Ok(Self {
             netlink,
-            changes,
+            notices,
             announcer,
             interfaces,
         })
@@ -144,7 +145,7 @@ impl VipKeeper for NetlinkKeeper {
     }
 
     fn has_news(&mut self) -> bool {
-        self.changes.any()
+        self.notices.any()
     }
 
     fn missing(&mut self, addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, VipError> {
@@ -179,7 +180,7 @@ impl VipKeeper for NetlinkKeeper {
 
     fn rivals(&mut self) -> BTreeMap<IpAddr, String> {
         let rivals = self.announcer.rivals().into_iter();
-        rivals.map(|(ip, mac)| (ip, written(mac))).collect()
+        rivals.map(|(ip, mac)| (ip, mac_text(mac))).collect()
     }
 
     fn remove(&mut self, address: IpAddr, interface: &str) -> Result<(), VipError> {
@@ -195,11 +196,6 @@ impl VipKeeper for NetlinkKeeper {
             _ => Ok(()),
         }
     }
-}
-
-/// As people write a MAC address.
-fn written(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn bits(address: IpAddr) -> u8 {

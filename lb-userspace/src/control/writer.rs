@@ -144,10 +144,11 @@ impl Control {
         }
         draft.check(&self.index)?;
         // After a reboot, or a change of hands, an address may be gone.
-        let placed = match self.place_vips(draft.state().wanted_vips(), draft.state()) {
+        let state = draft.state();
+        let placed = match self.place_vips(state.wanted_vips(), &state.node.vips) {
             // An interface that comes later gets its addresses then.
-            Err(Error::Vip(VipError::NoInterface { .. })) => BTreeMap::new(),
-            placed => placed?,
+            Err(VipError::NoInterface { .. }) => BTreeMap::new(),
+            placed => placed.map_err(Error::Vip)?,
         };
         draft.make(Command::Placed(placed.clone()))?;
         let ready = draft.finish(&self.state, &self.index)?;
@@ -192,7 +193,7 @@ impl Control {
         // What fell due while no agent was there.
         self.look_at_drains(None, "agent");
         // What could not be put anywhere.
-        self.guard_at_start();
+        self.look_after_vips(self.parts.clock.now());
         tracing::info!(
             load_balancers = self.state.desired.load_balancers.len(),
             backends = view.backends.len(),

@@ -45,7 +45,7 @@ pub use index::{BackendIndex, Epoch, LbIndex};
 pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 pub use lb_common::mode::Mode;
 pub use listener::{ListenerKey, NotAListener, Protocol};
-pub use mac::Mac;
+pub use mac::{Mac, mac_text};
 pub use next_hop::NextHop;
 pub use roster::{HealthReport, Key, Roster, Subject};
 pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};

@@ -4,8 +4,7 @@
 //! - [`ask`]: a question and its answers, in any of netlink's protocols;
 //! - [`link`], [`address`], [`route`], [`neighbour`]: what the host has (rtnetlink),
 //!   each with its questions and what an answer says; [`Netlink`] asks them;
-//! - [`notices`]: what the kernel tells of itself when that changes; [`changes`]: only
-//!   that an interface or an address did;
+//! - [`notices`]: what the kernel tells of itself when that changes;
 //! - [`owner`]: whose a connection within the host is (`sock_diag`).
 //!
 //! Of the network namespace that the thread is in, unlike `/sys/class/net`,
@@ -13,7 +12,6 @@
 
 mod address;
 mod ask;
-mod changes;
 mod link;
 mod neighbour;
 mod notices;
@@ -28,7 +26,6 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use self::ask::Asker;
 pub use self::{
     address::Address,
-    changes::Changes,
     link::{Link, XdpAttached},
     neighbour::{Neighbour, NeighbourIs},
     notices::{Notice, Notices},

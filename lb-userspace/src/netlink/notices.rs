@@ -33,13 +33,16 @@ pub struct Notices {
     buffer: Vec<u8>,
 }
 
-/// Groups from linux/rtnetlink.h.
-const GROUPS: [u32; 6] = [
-    1,  // RTNLGRP_LINK
+/// Groups of linux/rtnetlink.h: of interfaces and their addresses, and besides these of
+/// routes and neighbours.
+const ADDRESSES: [u32; 3] = [
+    1, // RTNLGRP_LINK
+    5, // RTNLGRP_IPV4_IFADDR
+    9, // RTNLGRP_IPV6_IFADDR
+];
+const ROUTES: [u32; 3] = [
     3,  // RTNLGRP_NEIGH
-    5,  // RTNLGRP_IPV4_IFADDR
     7,  // RTNLGRP_IPV4_ROUTE
-    9,  // RTNLGRP_IPV6_IFADDR
     11, // RTNLGRP_IPV6_ROUTE
 ];
 
@@ -47,9 +50,23 @@ const GROUPS: [u32; 6] = [
 const RECEIVE_BUFFER: usize = 8 << 20;
 
 impl Notices {
+    /// Of interfaces, addresses, routes and neighbours.
+    ///
     /// # Errors
     /// When the kernel refuses a socket.
-    pub fn open() -> io::Result<Self> {
+    pub fn of_all() -> io::Result<Self> {
+        Self::of(ADDRESSES.into_iter().chain(ROUTES))
+    }
+
+    /// Of interfaces and their addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket.
+    pub fn of_addresses() -> io::Result<Self> {
+        Self::of(ADDRESSES)
+    }
+
+    fn of(groups: impl IntoIterator<Item = u32>) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.set_non_blocking(true)?;
@@ -57,13 +74,19 @@ impl Notices {
         if set_socket_recv_buffer_size_force(socket.as_fd(), RECEIVE_BUFFER).is_err() {
             socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
         }
-        for group in GROUPS {
+        for group in groups {
             socket.add_membership(group)?;
         }
         Ok(Self {
             socket,
             buffer: Vec::with_capacity(BUFFER),
         })
+    }
+
+    /// Whether anything has come in: whoever wants to know what looks at the host. What
+    /// cannot be heard any more is news as well.
+    pub fn any(&mut self) -> bool {
+        self.read().map_or(true, |notices| !notices.is_empty())
     }
 
     /// What has come in so far.

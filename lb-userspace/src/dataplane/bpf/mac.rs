@@ -1,4 +1,4 @@
-//! MAC addresses: as they lie in the maps, and as people write them.
+//! MAC addresses as they lie in the maps.
 
 use crate::model::Mac;
 
@@ -11,9 +11,4 @@ pub(super) fn words([a, b, c, d, e, f]: Mac) -> [u16; 3] {
 pub(super) fn bytes(words: [u16; 3]) -> Mac {
     let [[a, b], [c, d], [e, f]] = words.map(u16::to_ne_bytes);
     [a, b, c, d, e, f]
-}
-
-/// As people write it.
-pub(super) fn text([a, b, c, d, e, f]: Mac) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }

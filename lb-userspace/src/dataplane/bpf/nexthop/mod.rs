@@ -26,10 +26,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, error, info, warn};
 
 use self::resolver::{Resolver, Unreachable};
-use super::{adjacency::Adjacency, mac, shared::Shared};
+use super::{adjacency::Adjacency, shared::Shared};
 use crate::{
     dataplane::Event,
-    model::{BackendIndex, NextHop},
+    model::{BackendIndex, NextHop, mac_text},
     netlink::{Link, Netlink, Notice, Notices},
 };
 
@@ -53,7 +53,7 @@ impl Handle {
         let (woken, wake) = io::pipe()?;
         // Opened here: threads started by a test see its network namespace, and
         // nothing is missed between this and the first look.
-        let notices = Notices::open()?;
+        let notices = Notices::of_all()?;
         let netlink = Netlink::open()?;
         let thread = thread::Builder::new()
             .name("ebb-nexthop".to_owned())
@@ -292,7 +292,7 @@ impl Worker {
         match adjacency {
             Ok(adjacency) => Ok(NextHop {
                 interface: self.resolver.name_of(adjacency.ifindex),
-                mac: mac::text(adjacency.to),
+                mac: mac_text(adjacency.to),
             }),
             Err(reason) => Err(reason.to_string()),
         }
