@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod fuzz;
 mod guest;
+mod hosts;
 mod kernel;
 mod load;
 mod package;

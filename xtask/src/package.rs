@@ -1,7 +1,11 @@
 //! `cargo xtask package`: a Debian package of what the build made, with the man
 //! pages and completions that the binary itself writes.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -18,6 +22,12 @@ const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "ebb.bash"), ("zsh", "_ebb"), ("fish", "ebb.fish")];
 
 pub(crate) fn run() -> Result<()> {
+    println!("{}", build(None)?.display());
+    Ok(())
+}
+
+/// The package, of this version or of the one that is given.
+pub(crate) fn build(version: Option<&str>) -> Result<PathBuf> {
     let cargo_deb = setup::crate_built("cargo-deb", CARGO_DEB)?;
     let built = build::build(&[])?;
     // Where the package's list of files looks, whatever the target folder is.
@@ -36,19 +46,18 @@ pub(crate) fn run() -> Result<()> {
             .env("CARGO_TARGET_DIR", workspace::target_dir())
             .arg("--output")
             .arg(workspace::target_dir().join("debian/"));
+        if let Some(version) = version {
+            pack.args(["--deb-version", version]);
+        }
         command::output(&mut pack)
     })?;
-    println!("{}", package.trim());
-    Ok(())
+    Ok(package.trim().into())
 }
 
 /// Man pages and completions, as the binary defines them.
 fn write_beside(ebb: &Path, dir: &Path) -> Result<()> {
     let failed = || format!("cannot write into {}", dir.display());
-    if dir.exists() {
-        fs::remove_dir_all(dir).with_context(failed)?;
-    }
-    fs::create_dir_all(dir).with_context(failed)?;
+    workspace::make_anew(dir)?;
     command::run(Command::new(ebb).arg("man").arg(dir.join("man")))?;
     for (shell, file) in COMPLETIONS {
         let script = command::output(Command::new(ebb).args(["completions", shell]))?;

@@ -9,7 +9,7 @@ use crate::{
     build::{self, Built},
     check, clean_lab,
     command::{self, step},
-    fuzz, guest, setup, workspace,
+    fuzz, guest, hosts, setup, workspace,
 };
 
 #[derive(clap::Args)]
@@ -58,6 +58,9 @@ enum Suite {
     /// The packet tests under the oldest kernel that is supported, in an emulated
     /// machine.
     OldestKernel,
+    /// The Debian package on whole hosts with systemd, emulated. Takes so long that it
+    /// is run for those who ask for it.
+    Package,
 }
 
 /// For how long each target is fuzzed, in seconds.
@@ -86,6 +89,7 @@ pub(crate) fn run(args: &Args, xtask: clap::Command) -> Result<()> {
     for &suite in Suite::value_variants() {
         let by_default = args.only.is_empty()
             && suite != Suite::Hostile // its tests are others' too
+            && suite != Suite::Package
             && (all || suite.has_names());
         if by_default || args.only.contains(&suite) {
             step(suite.title(), || suite.run(args, &built, &report))?;
@@ -127,6 +131,7 @@ impl Suite {
             Self::Console => "tests of the console in a browser",
             Self::Hostile => "what strangers try",
             Self::OldestKernel => "packet tests under the oldest kernel",
+            Self::Package => "the package on whole hosts",
         }
     }
 
@@ -145,6 +150,7 @@ impl Suite {
             Self::Console => &[&["--package", "tests", "--test", "console"]],
             Self::Fuzz => return fuzz::briefly(FUZZ_SECONDS),
             Self::OldestKernel => return guest::run(guest::OLDEST, &args.of_tests()),
+            Self::Package => return hosts::run(args.filter.as_deref()),
         };
         let clients = match self {
             Self::Elb => Some(setup::clients()?),

@@ -1,7 +1,7 @@
 //! Where things are: the workspace, its build output, the user's cache.
 
 use std::{
-    env,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,22 @@ pub(crate) fn tools_dir() -> Result<PathBuf> {
             .join(".cache"),
     };
     Ok(cache.join("ebb"))
+}
+
+/// Removes a folder, if it is there.
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder, empty.
+pub(crate) fn make_anew(dir: &Path) -> Result<()> {
+    remove(dir)?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
 /// The file that `name` would run, as the shell finds it, the administrator's

@@ -18,12 +18,10 @@ use rustix::{
     system::{RebootCommand, reboot},
 };
 
-use super::place;
-
-/// What the guest's last line begins with; how the tests ended follows.
-pub(super) const MARKER: &str = "ebb-guest: ";
-/// The end of that line when every test passed.
-pub(super) const PASSED: &str = "passed";
+use super::{
+    machine::{MARKER, PASSED},
+    place,
+};
 
 /// The verb that makes xtask this process.
 pub(crate) const VERB: &str = "guest-init";

@@ -1,4 +1,5 @@
-//! The emulated machine: a processor, memory, two serial lines, and nothing else.
+//! An emulated machine: processors, memory, two serial lines, disks if it is given
+//! any, and nothing else. What is in it says on the second line how it went.
 
 use std::{
     fs::{self, File},
@@ -14,15 +15,37 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{init, place};
 use crate::setup::Emulator;
 
-/// How long the tests may take. An emulated processor verifies programs and
-/// runs tests some twenty times slower than the host's.
-const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// What the guest's last line begins with; how it went follows.
+pub(crate) const MARKER: &str = "ebb-guest: ";
+/// The end of that line when every test passed.
+pub(crate) const PASSED: &str = "passed";
+/// The end of that line when the tests go on after the machine has restarted.
+pub(crate) const RESTARTS: &str = "restarts";
 
-/// As many processors as tests can share.
-const PROCESSORS: usize = 4;
+/// What a machine is made of, and for how long it may run.
+pub(crate) struct Plan<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// What the kernel is told besides where its own words go.
+    pub(crate) arguments: &'a str,
+    /// Images of disks as they are, byte for byte.
+    pub(crate) disks: &'a [&'a Path],
+    /// At most so many processors.
+    pub(crate) processors: usize,
+    pub(crate) limit: Duration,
+    /// Where the kernel's own words go.
+    pub(crate) console: &'a Path,
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Passed,
+    /// Whoever wants to see the rest boots it again, with the same disks.
+    Restarts,
+}
 
 /// A machine that is running; off when dropped.
 struct Machine {
@@ -30,26 +53,23 @@ struct Machine {
     lines: Receiver<String>,
 }
 
-/// Boots `image` with `initramfs`, shows what the tests print, and returns
-/// when they are over. The kernel's own words go to `console`.
-pub(super) fn run(
-    emulator: &Emulator,
-    image: &Path,
-    initramfs: &Path,
-    console: &Path,
-) -> Result<()> {
-    let mut machine = Machine::start(emulator, image, initramfs, console)?;
-    let verdict = machine.follow(Instant::now() + LIMIT);
+/// Boots a machine, shows what the tests in it print, and returns when they are
+/// over or the machine restarts.
+pub(crate) fn run(emulator: &Emulator, plan: &Plan<'_>) -> Result<End> {
+    let console = plan.console;
+    let mut machine = Machine::start(emulator, plan)?;
+    let verdict = machine.follow(plan.limit);
     let said = fs::read_to_string(console).unwrap_or_default();
-    match verdict? {
-        Some(verdict) if verdict == init::PASSED => {}
+    let end = match verdict?.as_deref() {
+        Some(PASSED) => End::Passed,
+        Some(RESTARTS) => End::Restarts,
         Some(verdict) => bail!("in the guest: {verdict}"),
         None => bail!(
             "the guest ended before the tests did; its kernel's last words, from {}:\n{}",
             console.display(),
             last_lines(&said)
         ),
-    }
+    };
     // Tests that pass on a kernel that is hurt have not passed.
     if let Some(complaint) = complaint(&said) {
         bail!(
@@ -57,20 +77,21 @@ pub(super) fn run(
             console.display()
         );
     }
-    Ok(())
+    Ok(end)
 }
 
 impl Machine {
-    fn start(emulator: &Emulator, image: &Path, initramfs: &Path, console: &Path) -> Result<Self> {
+    fn start(emulator: &Emulator, plan: &Plan<'_>) -> Result<Self> {
         // Of an earlier run nothing may be read.
-        File::create(console).with_context(|| format!("cannot create {}", console.display()))?;
-        let processors = thread::available_parallelism().map_or(1, |n| n.get().min(PROCESSORS));
+        File::create(plan.console)
+            .with_context(|| format!("cannot create {}", plan.console.display()))?;
+        let processors =
+            thread::available_parallelism().map_or(1, |n| n.get().min(plan.processors));
         // `panic=-1`: a kernel that panics restarts at once, and
         // `-no-reboot`: whoever restarts ends the emulator.
         let kernel_arguments = format!(
-            "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit={} -- {}",
-            place::INIT,
-            init::VERB
+            "console=ttyS0 loglevel=5 panic=-1 oops=panic {}",
+            plan.arguments
         );
         let mut command = emulator.command()?;
         command
@@ -79,14 +100,20 @@ impl Machine {
             .args(["-accel", "tcg", "-cpu", "max", "-m", "2G"])
             .args(["-smp", &processors.to_string(), "-display", "none"])
             .arg("-serial")
-            .arg(joined("file:", console))
+            .arg(joined("file:", plan.console))
             .args(["-serial", "stdio", "-kernel"])
-            .arg(image)
+            .arg(plan.kernel)
             .arg("-initrd")
-            .arg(initramfs)
+            .arg(plan.initramfs)
             .args(["-append", &kernel_arguments])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        for disk in plan.disks {
+            // Nothing that outlives the host's own crash is kept on it.
+            command
+                .arg("-drive")
+                .arg(joined("if=virtio,format=raw,cache=unsafe,file=", disk));
+        }
         // SAFETY: between fork and exec it makes one system call and
         // allocates nothing.
         unsafe {
@@ -105,17 +132,18 @@ impl Machine {
 
     /// Shows what the guest prints until it ends. Returns how the tests ended,
     /// if it came to that.
-    fn follow(&mut self, deadline: Instant) -> Result<Option<String>> {
+    fn follow(&mut self, limit: Duration) -> Result<Option<String>> {
+        let deadline = Instant::now() + limit;
         let mut verdict = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) => match line.strip_prefix(init::MARKER) {
+                Ok(line) => match line.strip_prefix(MARKER) {
                     Some(said) => verdict = Some(said.to_owned()),
                     None => println!("{line}"),
                 },
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("the tests were not over after {} min", LIMIT.as_secs() / 60)
+                    bail!("the tests were not over after {} min", limit.as_secs() / 60)
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }

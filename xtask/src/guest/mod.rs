@@ -8,13 +8,14 @@
 //! - [`image`]: the kernel, as Debian ships it.
 //! - [`initramfs`]: the file system: the tests, the libraries that they need,
 //!   and xtask itself as the first process.
-//! - [`machine`]: the emulated machine.
+//! - [`machine`]: the emulated machine, which the stories of whole hosts
+//!   ([`crate::hosts`]) run in as well.
 //! - [`init`]: the first process in it.
 
 mod image;
 pub(crate) mod init;
 mod initramfs;
-mod machine;
+pub(crate) mod machine;
 
 use std::{
     env,
@@ -23,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     str::FromStr,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,6 +36,13 @@ use crate::{
     setup,
 };
 use initramfs::Initramfs;
+
+/// How long the tests may take. An emulated processor verifies programs and
+/// runs tests some twenty times slower than the host's.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// As many processors as tests can share.
+const PROCESSORS: usize = 4;
 
 /// Where things are in the guest.
 mod place {
@@ -91,10 +100,21 @@ pub(crate) fn run(series: Series, arguments: &[OsString]) -> Result<()> {
         fs::write(&initramfs, pack(&tests, &objects, arguments)?)
             .with_context(|| format!("cannot write {}", initramfs.display()))
     })?;
-    step(
+    let plan = machine::Plan {
+        kernel: &image,
+        initramfs: &initramfs,
+        arguments: &format!("rdinit={} -- {}", place::INIT, init::VERB),
+        disks: &[],
+        processors: PROCESSORS,
+        limit: LIMIT,
+        console: &dir.join("console.log"),
+    };
+    let end = step(
         &format!("packet tests under Linux {series}, emulated"),
-        || machine::run(&emulator, &image, &initramfs, &dir.join("console.log")),
-    )
+        || machine::run(&emulator, &plan),
+    )?;
+    ensure!(end == machine::End::Passed, "the guest restarted");
+    Ok(())
 }
 
 /// The test program of the packet tests.

@@ -2,7 +2,7 @@
 //! of their own.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -37,12 +37,7 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
 }
 
 fn install(home: &Path) -> Result<()> {
-    match fs::remove_dir_all(home) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", home.display()));
-        }
-        _ => {}
-    }
+    workspace::remove(home)?;
     let python = python()?;
     command::run(Command::new(python).args(["-m", "venv"]).arg(home))?;
     command::run(

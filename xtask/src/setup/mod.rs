@@ -78,12 +78,16 @@ const BROWSER_PROGRAMS: [(&str, &str); 2] = [
     ("chromedriver", "chromium-driver"),
 ];
 
+/// Programs that make the disk of a whole host, and the packages that have them.
+const HOST_PROGRAMS: [(&str, &str); 2] = [("mmdebstrap", "mmdebstrap"), ("mkfs.ext4", "e2fsprogs")];
+
 pub(crate) fn run() -> Result<()> {
     let toolchain = toolchain()?;
     lab()?;
     clients()?;
     browser()?;
     emulator()?;
+    host_builder()?;
     cxx()?;
     toolchain.cargo_clippy()?;
     cargo_deny()?;
@@ -129,6 +133,11 @@ pub(crate) fn cxx() -> Result<()> {
 /// A browser without a screen, and what drives it.
 pub(crate) fn browser() -> Result<()> {
     programs("a browser for the console's test", &BROWSER_PROGRAMS)
+}
+
+/// What makes the disk of a whole host.
+pub(crate) fn host_builder() -> Result<()> {
+    programs("what makes a host of packages", &HOST_PROGRAMS)
 }
 
 /// Installs what is missing of the programs.

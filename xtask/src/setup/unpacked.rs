@@ -1,7 +1,7 @@
 //! Debian packages that are unpacked into a folder of ours, not installed: for
 //! what is used once in a while and must not change the machine.
 
-use std::{ffi::OsString, fs, io, path::Path, process::Command};
+use std::{ffi::OsString, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -28,7 +28,7 @@ pub(super) fn put(package: &str, dependencies: Dependencies, place: &Path) -> Re
         bail!("{package} is a package of Debian's, and this is neither Debian nor Ubuntu");
     }
     let work = place.with_extension("part");
-    remove(&work)?;
+    workspace::remove(&work)?;
     let root = work.join("root");
     // apt wants the one inside.
     for dir in [&root, &work.join("partial")] {
@@ -41,9 +41,9 @@ pub(super) fn put(package: &str, dependencies: Dependencies, place: &Path) -> Re
             unpack(&work, &root)
         },
     )?;
-    remove(place)?;
+    workspace::remove(place)?;
     fs::rename(&root, place).with_context(|| format!("cannot make {}", place.display()))?;
-    remove(&work)
+    workspace::remove(&work)
 }
 
 fn download(package: &str, dependencies: Dependencies, dir: &Path) -> Result<()> {
@@ -100,14 +100,4 @@ fn unpack(dir: &Path, root: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a folder, if it is there.
-fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
 }
