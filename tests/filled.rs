@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray},
-    programs::Xdp,
+    programs::{SchedClassifier, Xdp},
 };
 use lb_common::abi::{
     address::{Addr4, Addr6, Address},
@@ -18,12 +18,17 @@ use lb_common::abi::{
     vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
 
+use crate::hook::Hook;
+
 /// What its tables have room for, in entries of each family.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     pub flows: u32,
     pub half_open: u32,
 }
+
+/// The program at TC, by its name in the object.
+const CLASSIFIER: &str = "ebb_tc";
 
 /// The listeners that [`Filled::serve`] writes for a VIP: TCP and UDP.
 const PROTOCOLS: [u16; 2] = [6, 17];
@@ -34,12 +39,12 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// Loads the program called `ebb` of `object` as the agent does, unless that
-    /// is told otherwise, with one interface.
+    /// Loads the program of a hook from `object` as the agent does, unless that is told
+    /// otherwise, with one interface.
     ///
     /// # Errors
     /// Where the object is damaged or the verifier refuses the program.
-    pub fn load(object: &[u8], room: Room, interface: Interface) -> Result<Self> {
+    pub fn load(object: &[u8], hook: Hook, room: Room, interface: Interface) -> Result<Self> {
         let buckets = half_open::buckets(room.half_open);
         let ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &0_u8, true)
@@ -51,7 +56,13 @@ impl Filled {
             .load(object)
             .context("cannot load the kernel program")?;
         let mut filled = Self { ebpf };
-        filled.verify("ebb")?;
+        match hook {
+            Hook::Xdp => filled.verify("ebb")?,
+            Hook::Tc => filled
+                .classifier_mut()?
+                .load()
+                .context("the verifier refuses ebb_tc")?,
+        }
         filled.set_nat_ports(1024, 32_767)?;
         filled.array("INTERFACES")?.set(0, interface, 0)?;
         filled
@@ -85,6 +96,20 @@ impl Filled {
         let program = self.ebpf.program_mut(name);
         let program = program.with_context(|| format!("no program {name}"))?;
         Ok(program.try_into()?)
+    }
+
+    /// The program at TC.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn classifier(&self) -> Result<&SchedClassifier> {
+        let program = self.ebpf.program(CLASSIFIER).context("no program at TC")?;
+        Ok(program.try_into()?)
+    }
+
+    fn classifier_mut(&mut self) -> Result<&mut SchedClassifier> {
+        let program = self.ebpf.program_mut(CLASSIFIER);
+        Ok(program.context("no program at TC")?.try_into()?)
     }
 
     /// # Errors

@@ -2,5 +2,6 @@
 //! its maps filled.
 
 pub mod filled;
+pub mod hook;
 pub mod lab;
 pub mod report;

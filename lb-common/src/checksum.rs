@@ -9,8 +9,15 @@
 pub const fn fold(sum: u64) -> u16 {
     // A number plus itself with its halves swapped: the upper half of that is
     // the sum of both halves, with the carry of the lower brought in.
-    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    let sum = fold_once(sum);
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// Folds it to 32 bits: what the kernel takes as a difference.
+#[inline(always)]
+#[must_use]
+pub const fn fold_once(sum: u64) -> u32 {
+    (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32
 }
 
 /// The difference that replaces words summing to `old` (each a 32-bit word,

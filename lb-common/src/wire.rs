@@ -49,6 +49,8 @@ pub const HOPS: u8 = 64;
 
 /// A TCP header without options (RFC 9293).
 pub const TCP_LEN: usize = 20;
+/// With all the options that it can have.
+pub const MOST_TCP_LEN: usize = 60;
 /// A UDP header (RFC 768).
 pub const UDP_LEN: usize = 8;
 /// The part of an ICMP header that all messages have (RFC 792, RFC 4443).
@@ -379,6 +381,8 @@ header! {
 
 /// A header of layer 4 with the checksum of what follows the IP header.
 pub trait Checksummed: Pod {
+    /// Where in the header it lies.
+    const CHECKSUM_AT: usize;
     /// Zero says that there is none (RFC 768); a sum of zero is sent as all ones.
     const OPTIONAL: bool;
     fn checksum(&self) -> u16;
@@ -386,8 +390,9 @@ pub trait Checksummed: Pod {
 }
 
 macro_rules! checksummed {
-    ($($header:ident $optional:literal,)*) => {$(
+    ($($header:ident $at:literal $optional:literal,)*) => {$(
         impl Checksummed for $header {
+            const CHECKSUM_AT: usize = $at;
             const OPTIONAL: bool = $optional;
             #[inline(always)]
             fn checksum(&self) -> u16 {
@@ -402,9 +407,9 @@ macro_rules! checksummed {
 }
 
 checksummed! {
-    Tcp false,
-    Udp true,
-    Icmp false,
+    Tcp 16 false,
+    Udp 6 true,
+    Icmp 2 false,
 }
 
 header! {

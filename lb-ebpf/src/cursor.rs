@@ -40,6 +40,20 @@ impl<H: Hook> Cursor<H> {
         self.hook.ifindex()
     }
 
+    /// See [`Hook::has_tag_beside`].
+    #[inline(always)]
+    pub fn has_tag_beside(&self) -> bool {
+        self.hook.has_tag_beside()
+    }
+
+    /// See [`Hook::is_unfinished`].
+    #[inline(always)]
+    pub fn is_unfinished<T: Checksummed>(&mut self, l4: usize) -> Result<bool, Verdict> {
+        let (unfinished, bounds) = self.hook.is_unfinished::<T>(self.bounds, l4)?;
+        self.bounds = bounds;
+        Ok(unfinished)
+    }
+
     /// The header at `offset`.
     #[inline(always)]
     pub fn read<T: Pod>(&self, offset: usize) -> Result<&T, Verdict> {

@@ -1,6 +1,6 @@
 //! ICMP and ICMPv6 errors of our own, made of the packet that they are about.
 
-use lb_common::{abi::counter::Verdict, wire};
+use lb_common::{abi::counter::Verdict, checksum, wire};
 use lb_ebpf::{
     cursor::Cursor,
     hook::Hook,
@@ -44,7 +44,7 @@ const MOST_WORDS: u32 = 48;
 
 #[inline(always)]
 fn build<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
+    mut cursor: Cursor<H>,
     packet: &Packet<A>,
     kind: u8,
     code: u8,
@@ -52,8 +52,14 @@ fn build<H: Hook, A: Ip>(
 ) -> Result<(), Verdict> {
     let l3 = packet.l3 as usize;
     let grow = A::HEADER_LEN + wire::ICMP_LEN;
-    // The headers and eight bytes of what follows.
-    let embedded = packet.l4 as usize - l3 + wire::ICMP_EMBEDDED_LEN;
+    let headers = packet.l4 as usize - l3;
+    let unfinished = leave_unfinished(&mut cursor, packet)?;
+    // The headers and eight bytes of what follows; or the field that a device writes to.
+    let embedded = if unfinished && packet.is_tcp() {
+        headers + wire::TCP_LEN
+    } else {
+        headers + wire::ICMP_EMBEDDED_LEN
+    };
     let cursor = cursor.cut(l3 + embedded)?;
     let mut cursor = cursor.make_room(l3, grow)?;
     cursor.header::<wire::Ethernet>(0)?.turn();
@@ -72,14 +78,42 @@ fn build<H: Hook, A: Ip>(
         pseudo = from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
     }
     let mut own = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
+    let summed = if unfinished { headers } else { embedded };
     for word in 0..MOST_WORDS {
         let offset = word as usize * 4;
-        if offset >= embedded {
+        if offset >= summed {
             break;
         }
         own += cursor
             .read::<wire::Word>(l4 + wire::ICMP_LEN + offset)?
             .value() as u64;
     }
-    cursor.seal::<wire::Icmp>(l4, pseudo, own)
+    // Nothing of this is a device's to finish.
+    cursor
+        .header::<wire::Icmp>(l4)?
+        .set_checksum(!checksum::fold(pseudo + own));
+    Ok(())
+}
+
+/// Whether a device will finish the packet's checksum of layer 4, which then is made
+/// zero: what the device writes there makes the sum over all that follows the IP header
+/// zero, so that it adds nothing to the sum of the error that it is embedded in.
+#[inline(always)]
+fn leave_unfinished<H: Hook, A: Ip>(
+    cursor: &mut Cursor<H>,
+    packet: &Packet<A>,
+) -> Result<bool, Verdict> {
+    let l4 = packet.l4 as usize;
+    if packet.is_tcp() {
+        let unfinished = cursor.is_unfinished::<wire::Tcp>(l4)?;
+        if unfinished {
+            cursor.header::<wire::Tcp>(l4)?.set_checksum(0);
+        }
+        return Ok(unfinished);
+    }
+    let unfinished = cursor.is_unfinished::<wire::Udp>(l4)?;
+    if unfinished {
+        cursor.header::<wire::Udp>(l4)?.set_checksum(0);
+    }
+    Ok(unfinished)
 }

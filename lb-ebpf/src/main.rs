@@ -17,8 +17,8 @@
 //! - [`rewrite`]: what is done to a packet, and out it goes.
 //! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
-//! - [`program`]: what the programs of all hooks have in common. [`mod@xdp`]: the one
-//!   at XDP.
+//! - [`program`]: what the programs of all hooks have in common. [`mod@xdp`], [`tc`]: the
+//!   ones at XDP and at TC.
 //!
 //! A step returns what it found, or the [verdict](lb_common::abi::counter::Verdict)
 //! that ends the way.
@@ -55,6 +55,7 @@ mod rewrite;
 mod scratch;
 mod select;
 mod slow;
+mod tc;
 mod xdp;
 
 /// The kernel grants its GPL-only helpers to programs that name this licence.

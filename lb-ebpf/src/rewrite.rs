@@ -91,7 +91,8 @@ pub(crate) fn keeps_tag<H: Hook, A: Ip>(
     packet: &Packet<A>,
     out: u32,
 ) -> Result<(), Verdict> {
-    if packet.l3 as usize != wire::ETHERNET_LEN && out != cursor.ifindex() {
+    let tagged = packet.l3 as usize != wire::ETHERNET_LEN || cursor.has_tag_beside();
+    if tagged && out != cursor.ifindex() {
         return Err(Verdict::DropVlan);
     }
     Ok(())

@@ -15,7 +15,10 @@ use lb_common::{
     maglev,
     mode::Mode,
 };
-use tests::filled::{Filled, Room};
+use tests::{
+    filled::{Filled, Room},
+    hook::Hook,
+};
 
 use crate::{
     frame::{self, ACK, Ends, Mac, SYN},
@@ -111,7 +114,7 @@ impl Balancer {
             flows,
             half_open: HALF_OPEN,
         };
-        let filled = Filled::load(&yardstick::built("ebb-bpf")?, room, interface)?;
+        let filled = Filled::load(&yardstick::built("ebb-bpf")?, Hook::Xdp, room, interface)?;
         let mut balancer = Self { filled, ifindex };
         for service in Service::ALL {
             balancer.serve(service)?;

@@ -67,13 +67,12 @@ fn load(name: &str, object: &[u8]) -> Vec<Loaded> {
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     ebpf.programs_mut()
         .map(|(program_name, program)| {
-            let Program::Xdp(program) = program else {
-                panic!("{name}: {program_name} is not XDP: say here how it is loaded");
+            let loaded = match program {
+                Program::Xdp(program) => program.load().and_then(|()| program.info()),
+                Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+                _ => panic!("{name}: {program_name}: say here how it is loaded"),
             };
-            program
-                .load()
-                .unwrap_or_else(|e| panic!("{name}: {program_name}: {e}"));
-            let info = program.info().expect("the kernel knows its own program");
+            let info = loaded.unwrap_or_else(|e| panic!("{name}: {program_name}: {e}"));
             Loaded {
                 object: name.to_owned(),
                 program: program_name.to_owned(),

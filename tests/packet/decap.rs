@@ -34,7 +34,8 @@ impl Opener {
 
     fn open(&self, frame: &[u8]) -> Out {
         let program = self.0.program("decap").unwrap();
-        world::run(program.try_into().unwrap(), frame)
+        let program: &Xdp = program.try_into().unwrap();
+        world::run(program, frame)
     }
 }
 

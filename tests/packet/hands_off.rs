@@ -73,8 +73,11 @@ fn p8_what_is_not_ours_passes_untouched() {
 /// ends before it should is for nobody.
 fn cut(world: &mut World, what: &str, whole: &[u8]) {
     let header = if whole[12] == 0x86 { 40 } else { 20 };
-    // BPF_PROG_TEST_RUN wants an Ethernet header at least.
-    for len in 14..whole.len() {
+    // BPF_PROG_TEST_RUN wants an Ethernet header and something behind it.
+    for len in 15..whole.len() {
+        if !World::takes(&whole[..len]) {
+            continue;
+        }
         let what = format!("{what} cut to {len} bytes");
         if len < 14 + header {
             untouched(world, &what, &whole[..len]);

@@ -26,5 +26,6 @@ mod mistakes;
 mod model;
 mod nat;
 mod shapes;
+mod tc;
 mod udp;
 mod world;

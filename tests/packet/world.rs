@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{TestRun, TestRunOptions, TestRunResult},
 };
 use lb_common::{
     abi::{
@@ -21,7 +21,10 @@ use lb_common::{
 };
 
 pub(crate) use lb_common::mode::Mode;
-use tests::filled::{Filled, Room};
+use tests::{
+    filled::{Filled, Room},
+    hook::Hook,
+};
 
 use crate::frame::{self, Mac, Seen, Segment};
 
@@ -31,6 +34,18 @@ pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
 pub(crate) const REDIRECT: u32 = 4;
+
+/// The size of `struct __sk_buff` (`linux/bpf.h`), and where in it the segments are said.
+const SK_BUFF: usize = 192;
+const GSO_SEGS: usize = 164;
+const GSO_SIZE: usize = 176;
+
+/// TC actions (`linux/pkt_cls.h`).
+mod tc {
+    pub(super) const UNSPEC: u32 = u32::MAX;
+    pub(super) const SHOT: u32 = 2;
+    pub(super) const REDIRECT: u32 = 7;
+}
 
 /// `BPF_PROG_TEST_RUN` has packets come in by the loopback device.
 const IFINDEX: u32 = 1;
@@ -59,6 +74,8 @@ pub(crate) struct World {
     filled: Filled,
     pub(crate) mode: Mode,
     backends: u16,
+    /// The interface that leads to each backend, by its index.
+    led_by: BTreeMap<u16, u32>,
 }
 
 /// What became of a packet.
@@ -99,12 +116,18 @@ impl World {
             mtu: 1500,
         };
         let room = Room { flows, half_open };
-        let filled = Filled::load(lb_userspace::object::OBJECT, room, interface)
-            .expect("the kernel takes the program");
+        let filled = Filled::load(
+            lb_userspace::object::OBJECT,
+            Hook::of_run(),
+            room,
+            interface,
+        )
+        .expect("the kernel takes the program");
         let mut world = Self {
             filled,
             mode,
             backends,
+            led_by: BTreeMap::new(),
         };
         world.fill();
         world
@@ -192,6 +215,7 @@ impl World {
             pad: [0; 3],
         };
         change(&mut entry);
+        self.led_by.insert(index, entry.ifindex);
         self.filled.put_backend(index, entry).unwrap();
     }
 
@@ -293,9 +317,69 @@ impl World {
         self.run_beside(frame)
     }
 
+    /// Whether `BPF_PROG_TEST_RUN` makes of a frame what its hook would get. For TC it
+    /// wants the whole IP header that the EtherType says is there, and it leaves a tag in
+    /// the frame, which the kernel has laid beside it before TC.
+    pub(crate) fn takes(frame: &[u8]) -> bool {
+        let header = match frame.get(12..14) {
+            Some([0x08, 0x00]) => 20,
+            Some([0x86, 0xDD]) => 40,
+            Some([0x81, 0x00] | [0x88, 0xA8]) => usize::MAX,
+            _ => 1,
+        };
+        Hook::of_run() == Hook::Xdp || frame.len().saturating_sub(14) >= header
+    }
+
     /// As [`Self::run`], while others run it too.
     pub(crate) fn run_beside(&self, frame: &[u8]) -> Out {
-        run(self.filled.program("ebb").expect("the program"), frame)
+        match Hook::of_run() {
+            Hook::Xdp => run(self.filled.program("ebb").expect("the program"), frame),
+            Hook::Tc => {
+                let aborted = self.aborted();
+                let out = run(self.filled.classifier().expect("the program"), frame);
+                self.as_at_xdp(out, self.aborted() != aborted)
+            }
+        }
+    }
+
+    /// Whether another interface than the packets' own leads to the backend.
+    fn is_elsewhere(&self, index: u16) -> bool {
+        self.led_by
+            .get(&index)
+            .is_some_and(|ifindex| *ifindex != IFINDEX)
+    }
+
+    /// A TCP segment from the client's side that a device cuts later, into pieces of so
+    /// many bytes (TC only).
+    pub(crate) fn cut_later(&mut self, segment: Segment, piece: u32) -> Out {
+        let frame = frame::tcp((CLIENT_MAC, OUR_MAC), segment);
+        let mut context = [0; SK_BUFF];
+        let pieces = segment.payload as u32 / piece + 1;
+        context[GSO_SEGS..][..4].copy_from_slice(&pieces.to_ne_bytes());
+        context[GSO_SIZE..][..4].copy_from_slice(&piece.to_ne_bytes());
+        let program = self.filled.classifier().expect("the program");
+        let aborted = self.aborted();
+        let out = run_in(program, &frame, Some(&context));
+        self.as_at_xdp(out, self.aborted() != aborted)
+    }
+
+    fn aborted(&self) -> u64 {
+        self.filled.verdict(Verdict::DropInternal).unwrap()
+    }
+
+    /// What the program would have said at XDP: where TC has one action, XDP has two.
+    fn as_at_xdp(&self, out: Out, aborted: bool) -> Out {
+        let action = match out.action {
+            tc::UNSPEC => PASS,
+            tc::SHOT if aborted => ABORTED,
+            tc::SHOT => DROP,
+            tc::REDIRECT => match out.frame[..6] {
+                [2, 0, 0, 0xBE, a, b] if self.is_elsewhere(u16::from_be_bytes([a, b])) => REDIRECT,
+                _ => TX,
+            },
+            other => panic!("the action {other} of TC"),
+        };
+        Out { action, ..out }
     }
 
     /// A TCP segment from the client's side.
@@ -363,11 +447,23 @@ impl World {
 }
 
 /// Runs a program on a frame.
-pub(crate) fn run(program: &Xdp, frame: &[u8]) -> Out {
+pub(crate) fn run<P>(program: &P, frame: &[u8]) -> Out
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    run_in(program, frame, None)
+}
+
+/// As [`run`], in a context that says more than that the packet is there.
+fn run_in<P>(program: &P, frame: &[u8], context: Option<&[u8]>) -> Out
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
     let mut out = vec![0; frame.len() + 256];
     let mut options = TestRunOptions::new();
     options.data_in = Some(frame);
     options.data_out = Some(&mut out);
+    options.ctx_in = context;
     let result = program
         .test_run(options)
         .expect("the kernel runs the program");

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the gates, then every test there is, the quick ones first.
 
-use std::{env, ffi::OsString, fs, path::Path, thread};
+use std::{env, ffi::OsString, fs, path::Path, slice, thread};
 
 use anyhow::Result;
 use clap::ValueEnum as _;
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// an emulated machine, as the suite `oldest-kernel` does under 6.1.
     #[arg(long, value_name = "SERIES", conflicts_with_all = ["only", "jobs"])]
     kernel: Option<guest::Series>,
+    /// Have packets taken at this hook only, in the suites that say nothing of hooks.
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<Hook>,
     /// How many network tests run at a time. Each has its own namespaces, and
     /// most of its time goes by waiting.
     #[arg(long, value_name = "N", default_value_t = default_jobs())]
@@ -61,6 +64,23 @@ enum Suite {
     /// The Debian package on whole hosts with systemd, emulated. Takes so long that it
     /// is run for those who ask for it.
     Package,
+}
+
+/// Where in the kernel packets are taken.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Hook {
+    Xdp,
+    Tc,
+}
+
+impl Hook {
+    /// As the tests are told.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
 }
 
 /// For how long each target is fuzzed, in seconds.
@@ -119,6 +139,14 @@ impl Suite {
         !matches!(self, Self::Fuzz | Self::OldestKernel)
     }
 
+    /// The hooks that the suite's packets go through, one after the other.
+    fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Packet => &[Hook::Xdp, Hook::Tc],
+            _ => &[Hook::Xdp],
+        }
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Unit => "unit and property tests",
@@ -159,10 +187,18 @@ impl Suite {
         if self == Self::Console {
             setup::browser()?;
         }
-        for what in commands {
+        let hooks: &[Hook] = match &args.hook {
+            Some(hook) => slice::from_ref(hook),
+            None => self.hooks(),
+        };
+        for (what, hook) in commands
+            .iter()
+            .flat_map(|what| hooks.iter().map(move |hook| (what, hook)))
+        {
             let mut cargo = build::cargo("test", &built.objects)?;
             cargo.env("EBB_BIN", &built.ebb);
             cargo.env("EBB_TEST_REPORT", report);
+            cargo.env("EBB_TEST_HOOK", hook.name());
             if env::var_os("RUST_LIB_BACKTRACE").is_none() {
                 // A test's error says where it comes from in words.
                 cargo.env("RUST_LIB_BACKTRACE", "0");

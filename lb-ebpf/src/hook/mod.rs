@@ -19,6 +19,7 @@
 //!
 //! Whatever may move the packet takes its bounds and returns new ones.
 
+pub mod tc;
 pub mod xdp;
 
 use lb_common::{
@@ -46,6 +47,16 @@ pub unsafe trait Hook: Copy {
     /// The kernel's index of the interface that the packet came in by.
     fn ifindex(self) -> u32;
 
+    /// Whether a VLAN tag lies beside the frame.
+    fn has_tag_beside(self) -> bool;
+
+    /// Whether the checksum in the header of layer 4 at `l4` is the device's to finish.
+    fn is_unfinished<T: Checksummed>(
+        self,
+        bounds: Bounds,
+        l4: usize,
+    ) -> Result<(bool, Bounds), Verdict>;
+
     /// Mends the checksum in the header of layer 4 at `l4` by the difference (see
     /// [`lb_common::checksum::difference`]) that a change has made: `pseudo` in the
     /// addresses, which only the pseudo-header has, and `own` in what follows the
@@ -58,7 +69,7 @@ pub unsafe trait Hook: Copy {
         own: u64,
     ) -> Result<Bounds, Verdict>;
 
-    /// Writes the checksum of a header of layer 4 that was made anew at `l4`: over a
+    /// Writes the checksum of the header of layer 4 at `l4`, that was made anew: over a
     /// pseudo-header and a datagram with these sums. What the field holds is not
     /// among them.
     fn seal<T: Checksummed>(

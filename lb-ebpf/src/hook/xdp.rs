@@ -65,6 +65,20 @@ unsafe impl Hook for Xdp {
     }
 
     #[inline(always)]
+    fn has_tag_beside(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn is_unfinished<T: Checksummed>(
+        self,
+        bounds: Bounds,
+        _: usize,
+    ) -> Result<(bool, Bounds), Verdict> {
+        Ok((false, bounds))
+    }
+
+    #[inline(always)]
     fn mend<T: Checksummed>(
         self,
         mut bounds: Bounds,
