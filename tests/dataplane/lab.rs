@@ -14,7 +14,7 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, unload},
     },
-    model::{Arrivals, ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts, XdpMode},
+    model::{Arrivals, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts},
     object,
 };
 use tests::lab::{
@@ -78,7 +78,7 @@ impl Lab {
     pub(super) fn config(&self) -> Config {
         Config {
             interfaces: vec!["c0".to_owned()],
-            xdp_mode: XdpMode::Driver,
+            hook: HookChoice::Xdp,
             bpffs_dir: self.site.pins().to_owned(),
             tables: TableSizes {
                 flows: 4096,

@@ -27,7 +27,7 @@ use lb_userspace::{
         Change, Dataplane, DataplaneError, Event, ListenerView, Ties,
         bpf::{LoadError, SchemaError, StartError},
     },
-    model::{ListenerKey, Mode, Protocol},
+    model::{Hook, ListenerKey, Mode, Protocol},
 };
 
 /// A flow to the first server, both ends of it.
@@ -95,7 +95,7 @@ fn a_flow_is_forwarded_counted_and_shown() {
             active(&mut agent, BACKENDS[0]) == 0
         });
         assert_eq!(agent.kernel.ties(BACKENDS[0]).unwrap(), Ties::default());
-        assert!(agent.kernel.attachments()[0].driver);
+        assert_eq!(agent.kernel.attachments()[0].hook, Hook::Xdp);
         assert!(agent.kernel.warnings().is_empty());
     }
 }
@@ -427,7 +427,7 @@ fn an_interface_that_comes_back_is_served_again() {
         .run("ip", &["neigh", "flush", "all"])
         .unwrap();
     drop(flow(&lab, &listener));
-    assert!(agent.kernel.attachments()[0].driver);
+    assert_eq!(agent.kernel.attachments()[0].hook, Hook::Xdp);
     wait_until("both flows have ended", || {
         active(&mut agent, BACKENDS[0]) == 0
     });

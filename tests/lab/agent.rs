@@ -15,6 +15,8 @@ use lb_userspace::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::hook::Hook;
+
 use super::{
     passer::Passer,
     process::Process,
@@ -178,7 +180,10 @@ impl<'a> Ebb<'a> {
             binary: binary()?,
             starter: Vec::new(),
             process: None,
-            passer: Some(Passer::start(site)?),
+            passer: match site.hook {
+                Hook::Xdp => Some(Passer::start(site)?),
+                Hook::Tc => None,
+            },
         };
         ebb.write_config(configuration)?;
         Ok(ebb)

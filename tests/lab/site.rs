@@ -33,6 +33,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use lb_userspace::model::Mode;
 
+use crate::hook::Hook;
+
 use super::{
     host::Host,
     labels,
@@ -68,6 +70,8 @@ pub struct Backend {
 #[derive(Debug)]
 pub struct Site {
     pub mode: Mode,
+    /// Where its balancer takes packets.
+    pub hook: Hook,
     pub backends: Vec<Backend>,
     pub balancer: Host,
     /// Shared with the threads that act on it.
@@ -128,16 +132,21 @@ impl Site {
 
     /// As [`Site::new`], with `web-1` to `web-<count>`.
     pub fn with_backends(mode: Mode, count: u8) -> Result<Self> {
-        Self::lay_out(mode, count, false)
+        Self::with_hook(mode, count, Hook::of_run())
+    }
+
+    /// As [`Site::with_backends`], with links as this hook can have them.
+    pub fn with_hook(mode: Mode, count: u8, hook: Hook) -> Result<Self> {
+        Self::lay_out(mode, count, false, hook)
     }
 
     /// With a router between the LANs, and so also for `ipip`: the backends
     /// then lie behind it.
     pub fn routed(mode: Mode, count: u8) -> Result<Self> {
-        Self::lay_out(mode, count, true)
+        Self::lay_out(mode, count, true, Hook::of_run())
     }
 
-    fn lay_out(mode: Mode, count: u8, routed: bool) -> Result<Self> {
+    fn lay_out(mode: Mode, count: u8, routed: bool, hook: Hook) -> Result<Self> {
         let name = labels::next();
         let scratch = Scratch::create(&name)?;
         let file = pseudorandom(FILE_SIZE);
@@ -150,18 +159,18 @@ impl Site {
 
         let clients = if routed { Lan::Far } else { Lan::Clients };
         let client = host(&name, "client", clients, 2)?;
-        client.plug("eth0", &switch, clients, 2)?;
-        let router = routed.then(|| router(&name, &switch)).transpose()?;
+        client.plug("eth0", (&switch, hook), clients, 2)?;
+        let router = routed.then(|| router(&name, (&switch, hook))).transpose()?;
         if routed {
             client.route_by_router(clients)?;
         }
 
         let balancer = host(&name, "balancer", Lan::Clients, 1)?;
         balancer.sysctl("net/ipv4/ip_forward", "0")?;
-        balancer.plug("c0", &switch, Lan::Clients, 1)?;
+        balancer.plug("c0", (&switch, hook), Lan::Clients, 1)?;
         let servers = match mode {
             Mode::Nat => {
-                balancer.plug("s0", &switch, Lan::Servers, 1)?;
+                balancer.plug("s0", (&switch, hook), Lan::Servers, 1)?;
                 Lan::Servers
             }
             Mode::Ipip if routed => Lan::Servers,
@@ -174,7 +183,7 @@ impl Site {
         let mut backends = Vec::new();
         for n in 1..=count {
             let host = host(&name, &format!("web-{n}"), servers, 10 + n)?;
-            host.plug("eth0", &switch, servers, 10 + n)?;
+            host.plug("eth0", (&switch, hook), servers, 10 + n)?;
             if mode != Mode::Nat {
                 host.own_vips()?;
             }
@@ -194,6 +203,7 @@ impl Site {
         }
         Ok(Self {
             mode,
+            hook,
             backends,
             balancer,
             client: Arc::new(client),
@@ -218,8 +228,9 @@ manage_vips = true
 socket = "{dir}/ebb.sock"
 state_dir = "{dir}/state"
 bpffs_dir = "{pins}"
-xdp_mode = "driver"
+packets.hook = "{hook}"
 "#,
+            hook = self.hook.name(),
             interfaces = self.interfaces(),
             pins = self.pins().display(),
         )
@@ -285,7 +296,8 @@ xdp_mode = "driver"
             "s0" => Lan::Servers,
             _ => bail!("the balancer has no interface {interface}"),
         };
-        self.balancer.plug(interface, &self.switch, lan, 1)
+        self.balancer
+            .plug(interface, (&self.switch, self.hook), lan, 1)
     }
 
     /// The switch's end of the balancer's connection to the clients' LAN.
@@ -336,7 +348,7 @@ fn host(site: &str, name: &str, lan: Lan, number: u8) -> Result<Host> {
 }
 
 /// The host that joins the LANs of a routed site.
-fn router(site: &str, switch: &Namespace) -> Result<Host> {
+fn router(site: &str, switch: (&Namespace, Hook)) -> Result<Host> {
     let router = host(site, "router", Lan::Far, ROUTER)?;
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         router.sysctl(key, "1")?;
@@ -368,7 +380,13 @@ impl Host {
     }
 
     /// Connects it to a LAN by an interface called `name`.
-    fn plug(&self, name: &str, switch: &Namespace, lan: Lan, number: u8) -> Result<()> {
+    fn plug(
+        &self,
+        name: &str,
+        (switch, hook): (&Namespace, Hook),
+        lan: Lan,
+        number: u8,
+    ) -> Result<()> {
         let port = self.port(lan);
         switch.ip(&format!(
             "link add {port} type veth peer name {name} netns {}\n\
@@ -376,16 +394,9 @@ impl Host {
             self.namespace.name(),
             lan.bridge(),
         ))?;
-        // XDP reads packets as they are on the wire, and a veth would leave
-        // checksums and segments for a wire that never comes. And what XDP
-        // sends into a veth arrives only if the other end polls, as it does
-        // with GRO.
-        output(self.command("ethtool").args(["-K", name, "tx", "off"]))?;
-        output(
-            switch
-                .command("ethtool")
-                .args(["-K", &port, "tx", "off", "gro", "on"]),
-        )?;
+        if hook == Hook::Xdp {
+            self.as_on_a_wire(name, switch, &port)?;
+        }
         self.namespace.ip(&format!(
             "link set {name} up\n\
              address add {}/24 dev {name}\n\
@@ -393,6 +404,19 @@ impl Host {
             lan.v4(number),
             lan.v6(number),
         ))
+    }
+
+    /// XDP reads packets as they are on the wire, and a veth would leave checksums and
+    /// segments for a wire that never comes. And what XDP sends into a veth arrives only
+    /// if the other end polls, as it does with GRO.
+    fn as_on_a_wire(&self, name: &str, switch: &Namespace, port: &str) -> Result<()> {
+        output(self.command("ethtool").args(["-K", name, "tx", "off"]))?;
+        output(
+            switch
+                .command("ethtool")
+                .args(["-K", port, "tx", "off", "gro", "on"]),
+        )?;
+        Ok(())
     }
 
     /// For the DSR modes: has the VIPs, so that packets for them are its own,

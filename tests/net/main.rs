@@ -7,6 +7,7 @@ mod faults;
 mod flood;
 mod health_checks;
 mod health_scale;
+mod hooks;
 mod hostile;
 mod installed;
 mod metrics;

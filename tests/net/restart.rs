@@ -12,8 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya::programs::links::{FdLink, PinnedLink};
 use lb_userspace::model::Mode;
 use tests::{
+    hook::Hook,
     lab::{
         agent::{Ebb, LB, Settings},
         conversation::{Conversation, How},
@@ -104,18 +106,16 @@ fn longest_gap(host: &Host, on: &AtomicBool) -> Result<Duration> {
 }
 
 /// The ids of the programs on the balancer's interfaces.
-fn programs(site: &Site) -> Result<Vec<String>> {
+fn programs(site: &Site) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for interface in site.interfaces() {
-        let shown = site
-            .balancer
-            .run("ip", &["-details", "link", "show", "dev", interface])?;
-        let id = shown
-            .split("prog/xdp id ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next())
-            .with_context(|| format!("no program on {interface}: {shown}"))?;
-        ids.push(id.to_owned());
+        let folder = match Hook::of_run() {
+            Hook::Xdp => "links",
+            Hook::Tc => "tc",
+        };
+        let pin = site.pins().join(folder).join(interface);
+        let link = PinnedLink::from_pin(&pin).with_context(|| format!("{}", pin.display()))?;
+        ids.push(FdLink::from(link).info()?.program_id());
     }
     Ok(ids)
 }

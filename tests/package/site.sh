@@ -56,6 +56,7 @@ write_config() {
     cat >/etc/ebb/ebb.toml <<END
 interfaces = ["eth0", "eth1", "eth2"]
 manage_vips = true
+packets.hook = "xdp"
 $(printf '%s\n' "$@")
 
 [[load_balancer]]

@@ -164,9 +164,12 @@ impl Suite {
     }
 
     fn run(self, args: &Args, built: &Built, report: &Path) -> Result<()> {
+        // What is built together has its dependencies' features together: `xtask` by
+        // itself, as it is built to run, and the others with the same ones as `tests`.
         let commands: &[&[&str]] = match self {
             Self::Unit => &[
-                &["--workspace", "--exclude", "lb-ebpf", "--exclude", "tests"],
+                &["--package", "xtask"],
+                &["-p", "lb-common", "-p", "lb-userspace", "-p", "fuzz"],
                 &["--package", "tests", "--lib"],
             ],
             Self::Packet => &[&["--package", "tests", "--test", "packet"]],

@@ -101,7 +101,7 @@ fn of_load(error: &LoadError) -> bool {
         | LoadError::OldKernel(_)
         | LoadError::NoBpffs { .. }
         | LoadError::Schema(_)
-        | LoadError::NoProgram
+        | LoadError::NoProgram(_)
         | LoadError::Resize(_)
         | LoadError::Open(_) => true,
         LoadError::Directory { source, .. } => is_of_a_file(source),

@@ -304,7 +304,7 @@ fn raise_descriptor_limit() {
 fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane>, AgentError> {
     let config = bpf::Config {
         interfaces: settings.interfaces.clone(),
-        xdp_mode: settings.xdp_mode,
+        hook: settings.hook,
         bpffs_dir: settings.bpffs_dir.clone(),
         tables: settings.tables,
         nat_pool: settings.nat.pool.clone(),

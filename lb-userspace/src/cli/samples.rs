@@ -1,7 +1,7 @@
 //! Answers of an agent, for the tests of what is printed.
 
 use crate::{
-    model::{Mode, Protocol},
+    model::{Hook, Mode, Protocol},
     wire::{
         Attributes, Backend, BackendCounters, BackendTally, ConnectionDraining, Drain, Flow, Flows,
         InterfaceStatus, Listener, LoadBalancer, NextHop, State, Status, Table,
@@ -163,10 +163,11 @@ pub(super) fn status() -> Status {
         pid: 42,
         started: DATE.to_owned(),
         uptime_seconds: 3_661,
-        interfaces: [("eth0", "driver"), ("eth1", "generic")]
-            .map(|(name, xdp)| InterfaceStatus {
+        interfaces: [("eth0", Hook::Xdp), ("eth1", Hook::GenericXdp)]
+            .map(|(name, hook)| InterfaceStatus {
                 name: name.to_owned(),
-                xdp: xdp.to_owned(),
+                xdp: hook.xdp().to_owned(),
+                hook: hook.name().to_owned(),
             })
             .into(),
         tables: [

@@ -29,7 +29,7 @@ fn render(status: &Status, all: bool) -> String {
     let interfaces: Vec<_> = status
         .interfaces
         .iter()
-        .map(|interface| format!("{} ({} XDP)", interface.name, interface.xdp))
+        .map(|interface| format!("{} ({})", interface.name, interface.hook))
         .collect();
     let tally = &status.backends;
     let facts = [
@@ -114,7 +114,7 @@ mod tests {
 ebb 0.1.0
   pid             42
   up              1h1m, since 2026-01-02T03:04:05Z
-  interfaces      eth0 (driver XDP), eth1 (generic XDP)
+  interfaces      eth0 (xdp), eth1 (generic-xdp)
   load balancers  1
   backends        2 in service, 1 draining, 1 out of service
   flows           1,146 open

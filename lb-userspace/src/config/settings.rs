@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::model::{Arrivals, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpTimeouts};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Settings {
     pub socket: PathBuf,
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,
-    pub xdp_mode: XdpMode,
+    pub hook: HookChoice,
     /// Have the kernel program log what should not have happened.
     pub kernel_log: bool,
     pub tables: TableSizes,

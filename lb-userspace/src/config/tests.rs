@@ -9,8 +9,8 @@ use std::{
 
 use super::{diagnostic::Findings, written::*, *};
 use crate::model::{
-    Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, LbName, LbSpec,
-    ListenerKey, Mode, Protocol, TableSizes, TunnelSource, UdpTimeouts, XdpMode, checked,
+    Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, HookChoice, LbName,
+    LbSpec, ListenerKey, Mode, Protocol, TableSizes, TunnelSource, UdpTimeouts, checked,
 };
 
 const EVERY_KEY: &str = include_str!("golden/every-key.toml");
@@ -42,7 +42,7 @@ fn settings(vip_pool: VipPool) -> Settings {
         socket: "/run/there/ebb.sock".into(),
         state_dir: "/var/lib/there".into(),
         bpffs_dir: "/sys/fs/bpf/there".into(),
-        xdp_mode: XdpMode::Generic,
+        hook: HookChoice::Tc,
         kernel_log: true,
         tables: TableSizes {
             load_balancers: 257,
@@ -195,6 +195,7 @@ fn every_key_that_is_known_is_in_the_file() {
             },
         packets:
             WrittenPackets {
+                hook: Some(_),
                 mac_addresses: Some(_),
                 least_mtu: Some(_),
             },

@@ -21,10 +21,10 @@ use super::{
     value::{address, one_of},
     written::{Written, WrittenIpip, WrittenNat, WrittenPackets, WrittenTables, WrittenUdp},
 };
-use crate::model::{Arrivals, Mac, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, HookChoice, Mac, TableSizes, TunnelSource, UdpTimeouts};
 
 pub(super) fn settings(
-    written: Written,
+    mut written: Written,
     purpose: Purpose,
     host: Option<&Host>,
     findings: &mut Findings<'_>,
@@ -51,17 +51,7 @@ pub(super) fn settings(
         socket: path(written.socket, "socket", "/run/ebb/ebb.sock", findings),
         state_dir: path(written.state_dir, "state_dir", STATE_DIR, findings),
         bpffs_dir: path(written.bpffs_dir, "bpffs_dir", BPFFS_DIR, findings),
-        xdp_mode: written
-            .xdp_mode
-            .and_then(|at| {
-                let modes = [
-                    ("auto", XdpMode::Auto),
-                    ("driver", XdpMode::Driver),
-                    ("generic", XdpMode::Generic),
-                ];
-                one_of(&at, "an xdp_mode", &modes, findings)
-            })
-            .unwrap_or_default(),
+        hook: hook(written.xdp_mode, written.packets.hook.take(), findings),
         kernel_log: written.kernel_log.is_some_and(|at| at.value),
         tables: tables(&written.tables, findings),
         nat: nat(written.nat, host, findings),
@@ -310,6 +300,33 @@ fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
         ),
         replied: seconds(&written.replied_timeout, "replied_timeout", default.replied),
     }
+}
+
+/// The hook, by its name or by what was said before there was TC.
+fn hook(
+    xdp_mode: Option<At<String>>,
+    hook: Option<At<String>>,
+    findings: &mut Findings<'_>,
+) -> HookChoice {
+    let before = xdp_mode.and_then(|at| {
+        if at.value == "generic" {
+            let hint = "packets that no driver takes are taken at TC: [packets] hook = \"tc\"";
+            let message = "there is no generic XDP any more".to_owned();
+            findings.add(&at.span, message, Some(hint.to_owned()));
+            return None;
+        }
+        let modes = [("auto", HookChoice::Auto), ("driver", HookChoice::Xdp)];
+        one_of(&at, "an xdp_mode", &modes, findings)
+    });
+    let now = hook.and_then(|at| {
+        let hooks = [
+            ("auto", HookChoice::Auto),
+            ("xdp", HookChoice::Xdp),
+            ("tc", HookChoice::Tc),
+        ];
+        one_of(&at, "a hook", &hooks, findings)
+    });
+    now.or(before).unwrap_or_default()
 }
 
 fn arrivals(written: WrittenPackets, findings: &mut Findings<'_>) -> Arrivals {

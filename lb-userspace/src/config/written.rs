@@ -57,6 +57,7 @@ pub(super) struct WrittenUdp {
 
 #[derive(Debug, Default)]
 pub(super) struct WrittenPackets {
+    pub(super) hook: Option<At<String>>,
     pub(super) mac_addresses: Option<At<Vec<At<String>>>>,
     pub(super) least_mtu: Option<At<i64>>,
 }
@@ -204,6 +205,7 @@ fn ipip(table: &mut Table<'_, '_, '_>) -> WrittenIpip {
 
 fn packets(table: &mut Table<'_, '_, '_>) -> WrittenPackets {
     WrittenPackets {
+        hook: table.get("hook", string),
         mac_addresses: table.list("mac_addresses", string),
         least_mtu: table.get("least_mtu", integer),
     }

@@ -116,12 +116,8 @@ impl Control {
                 .into_iter()
                 .map(|attachment| wire::InterfaceStatus {
                     name: attachment.interface,
-                    xdp: if attachment.driver {
-                        "driver"
-                    } else {
-                        "generic"
-                    }
-                    .to_owned(),
+                    xdp: attachment.hook.xdp().to_owned(),
+                    hook: attachment.hook.name().to_owned(),
                 })
                 .collect(),
             tables: self.tables(),

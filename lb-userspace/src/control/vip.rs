@@ -259,6 +259,7 @@ mod tests {
             loopback: false,
             mac: None,
             mtu: 1500,
+            veth: false,
             xdp: None,
         }
     }

@@ -17,7 +17,8 @@ use super::{
     View,
 };
 use crate::model::{
-    BackendCounters, BackendIndex, Counted, Epoch, LbIndex, ListenerKey, NextHop, Room, TableSizes,
+    BackendCounters, BackendIndex, Counted, Epoch, Hook, LbIndex, ListenerKey, NextHop, Room,
+    TableSizes,
 };
 
 /// Names a flow of the [`World`].
@@ -474,7 +475,7 @@ impl Dataplane for MemoryDataplane {
     fn attachments(&self) -> Vec<Attachment> {
         vec![Attachment {
             interface: "mem0".to_owned(),
-            driver: true,
+            hook: Hook::Xdp,
         }]
     }
 

@@ -14,8 +14,8 @@ pub mod memory;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::model::{
-    BackendCounters, BackendIndex, Epoch, Full, LbIndex, ListenerKey, Mode, NextHop, Protocol,
-    TableSizes,
+    BackendCounters, BackendIndex, Epoch, Full, Hook, LbIndex, ListenerKey, Mode, NextHop,
+    Protocol, TableSizes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +124,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     pub interface: String,
-    /// In the driver; otherwise generic, which costs much of the speed.
-    pub driver: bool,
+    pub hook: Hook,
 }
 
 /// Where a data plane puts its events. It never blocks.

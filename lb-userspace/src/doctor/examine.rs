@@ -8,6 +8,7 @@ use super::{
     facts::{Facts, InterfaceFacts},
     finding::{Finding, Verdict, good, wrong},
 };
+use crate::model::HookChoice;
 
 /// The oldest kernel that the program is tested on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -95,11 +96,8 @@ fn kernel(facts: &Facts) -> Finding {
     let Some(release) = &facts.kernel else {
         return wrong(Verdict::Warning, what, "cannot read its version", None);
     };
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().ok());
-    match (numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(major), Some(minor)) if (major, minor) >= OLDEST => good(what, release),
+    match version(release) {
+        Some(version) if version >= OLDEST => good(what, release),
         _ => wrong(
             Verdict::Bad,
             what,
@@ -265,13 +263,43 @@ fn examine_interface(interface: &InterfaceFacts, facts: &Facts, findings: &mut V
             Some(format!("ip link set dev {name} up")),
         )
     });
-    findings.push(driver(interface));
+    findings.push(driver(interface, facts));
     findings.extend(mtu(interface, facts));
-    findings.extend(offloads(interface));
+    if !at_tc(facts) {
+        findings.extend(offloads(interface));
+    }
     findings.extend(rp_filter(interface));
 }
 
-fn driver(interface: &InterfaceFacts) -> Finding {
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// Since Linux 6.6 what is attached to TC can be a link.
+const TC_LINKS: (u32, u32) = (6, 6);
+
+/// Whether packets are taken at TC: on all interfaces, if XDP does not do on one.
+fn at_tc(facts: &Facts) -> bool {
+    let wants_tc = |interface: &InterfaceFacts| {
+        let driver = interface.driver.as_deref();
+        driver.is_some_and(|driver| driver == "veth" || !XDP_DRIVERS.contains(&driver))
+            || interface.mtu.is_some_and(|mtu| mtu > LONGEST_MTU)
+    };
+    match facts.hook {
+        HookChoice::Xdp => false,
+        HookChoice::Tc => true,
+        HookChoice::Auto => {
+            let kernel = facts.kernel.as_deref().and_then(version);
+            kernel.is_some_and(|kernel| kernel >= TC_LINKS) && facts.interfaces.iter().any(wants_tc)
+        }
+    }
+}
+
+fn driver(interface: &InterfaceFacts, facts: &Facts) -> Finding {
     let what = format!("{}: driver", interface.name);
     match interface.driver.as_deref() {
         None => wrong(
@@ -280,13 +308,17 @@ fn driver(interface: &InterfaceFacts) -> Finding {
             "cannot be determined without ethtool",
             Some("apt-get install ethtool".to_owned()),
         ),
+        Some(driver) if at_tc(facts) => good(what, format!("{driver}; packets are taken at TC")),
         Some(driver) if XDP_DRIVERS.contains(&driver) => {
             good(what, format!("{driver}, which supports XDP"))
         }
         Some(driver) => wrong(
             Verdict::Warning,
             what,
-            format!("{driver} is not known to support XDP: generic mode, which is slower"),
+            format!(
+                "{driver} is not known to support XDP; [packets] hook = \"tc\" does without, \
+                 from Linux 6.6 on"
+            ),
             None,
         ),
     }
@@ -296,7 +328,7 @@ fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
     let name = &interface.name;
     let what = format!("{name}: MTU");
     let mtu = interface.mtu?;
-    if mtu > LONGEST_MTU {
+    if mtu > LONGEST_MTU && !at_tc(facts) {
         return Some(wrong(
             Verdict::Bad,
             what,

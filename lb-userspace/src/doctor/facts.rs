@@ -12,6 +12,7 @@ use nix::unistd::Group;
 use super::service::ServiceFacts;
 use crate::{
     config::{Diagnostic, Document, Host, Purpose},
+    model::HookChoice,
     netlink::Netlink,
 };
 
@@ -34,6 +35,8 @@ pub struct Facts {
     /// Everything that is wrong with the configuration; none if there is no file.
     pub config_faults: Option<Vec<Diagnostic>>,
     pub uses_ipip: bool,
+    /// Where packets are to be taken.
+    pub hook: HookChoice,
     /// None: root does not ask, or there is no service.
     pub service: Option<ServiceFacts>,
     /// Those of the configuration, or every one that is no loopback.
@@ -96,8 +99,10 @@ impl Facts {
                 .map(|interface| interface.name.clone())
                 .collect(),
         };
+        let hook = settings.as_ref().map(|settings| settings.hook);
         let service = ServiceFacts::gather(config, settings.as_ref(), &state_dir, &bpffs_dir);
         Self {
+            hook: hook.unwrap_or_default(),
             service,
             kernel: read("/proc/sys/kernel/osrelease"),
             has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),

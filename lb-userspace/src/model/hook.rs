@@ -33,4 +33,14 @@ impl Hook {
             Self::Tc => "tc",
         }
     }
+
+    /// How XDP runs there.
+    #[must_use]
+    pub const fn xdp(self) -> &'static str {
+        match self {
+            Self::Xdp => "driver",
+            Self::GenericXdp => "generic",
+            Self::Tc => "off",
+        }
+    }
 }

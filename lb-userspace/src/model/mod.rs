@@ -4,7 +4,7 @@
 //! - [`values`]: checked numbers and names; [`invalid`]: why one was refused;
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
-//! - [`XdpMode`], [`TunnelSource`], [`UdpTimeouts`], [`Arrivals`]: how the kernel program is run;
+//! - [`HookChoice`], [`TunnelSource`], [`UdpTimeouts`], [`Arrivals`]: how the kernel program is run;
 //! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
 //!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
@@ -19,6 +19,7 @@ mod attributes;
 mod counters;
 mod drain;
 mod health_check;
+mod hook;
 mod index;
 mod invalid;
 mod listener;
@@ -33,7 +34,6 @@ mod together;
 mod tunnel;
 mod udp;
 mod values;
-mod xdp_mode;
 
 pub use arrivals::Arrivals;
 pub use attribute::{Attribute, Takes, Unit, Value};
@@ -41,6 +41,7 @@ pub use attributes::{Attributes, AttributesSpec};
 pub use counters::BackendCounters;
 pub use drain::{Drain, DrainOutcome, Leave};
 pub use health_check::{AskedCheck, BadCheck, CHECKS_AT_ONCE, HealthCheck, INTERVAL, TIMEOUT};
+pub use hook::{Hook, HookChoice};
 pub use index::{BackendIndex, Epoch, LbIndex};
 pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 pub use lb_common::mode::Mode;
@@ -56,4 +57,3 @@ pub use together::Together;
 pub use tunnel::TunnelSource;
 pub use udp::UdpTimeouts;
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};
-pub use xdp_mode::XdpMode;

@@ -3,7 +3,8 @@
 use netlink_packet_route::{
     RouteNetlinkMessage as Message,
     link::{
-        LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached as attached,
+        InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+        XdpAttached as attached,
     },
 };
 
@@ -19,6 +20,8 @@ pub struct Link {
     /// `None` if it is not Ethernet.
     pub mac: Option<Mac>,
     pub mtu: u32,
+    /// It is one end of a virtual pair.
+    pub veth: bool,
     /// The XDP program on it, if any.
     pub xdp: Option<XdpAttached>,
 }
@@ -46,6 +49,7 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         mac: None,
         mtu: 0,
+        veth: false,
         xdp: None,
     };
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
@@ -56,6 +60,9 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
                 link.mac = bytes.as_slice().try_into().ok();
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => {
+                link.veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+            }
             LinkAttribute::Xdp(attributes) => link.xdp = attributes.iter().find_map(xdp),
             _ => {}
         }

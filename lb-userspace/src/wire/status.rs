@@ -38,8 +38,10 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     pub name: String,
-    /// `driver` or `generic`.
+    /// How XDP runs on it: `driver`, `generic`, or `off`.
     pub xdp: String,
+    /// Where its packets are taken: `xdp`, `tc`; or `generic-xdp`, where neither works.
+    pub hook: String,
 }
 
 /// Every backend is counted once.

@@ -316,6 +316,7 @@ fn an_answer_is_sent_as_it_always_was() {
         interfaces: vec![InterfaceStatus {
             name: "eth0".to_owned(),
             xdp: "driver".to_owned(),
+            hook: "xdp".to_owned(),
         }],
         tables: vec![Table {
             name: "backends".to_owned(),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::HostInterface,
-    model::{Attributes, BackendId, TableSizes, Weight, XdpMode},
+    model::{Attributes, BackendId, HookChoice, TableSizes, Weight},
 };
 
 const GOOD: &str = r#"interfaces = ["eth0", "eth1"]
@@ -114,7 +114,7 @@ fn a_good_file_is_understood() {
     let document = parse(GOOD).unwrap();
     let settings = document.settings.unwrap();
     assert_eq!(settings.interfaces, ["eth0", "eth1"]);
-    assert_eq!(settings.xdp_mode, XdpMode::Driver);
+    assert_eq!(settings.hook, HookChoice::Xdp);
     assert_eq!(
         settings.tables,
         TableSizes {
@@ -358,11 +358,18 @@ const BAD: &[(&str, &str, &str, isize, &str)] = &[
         "did you mean \"dsr\"?",
     ),
     (
+        "generic XDP",
+        "\"driver\"",
+        "\"generic\"",
+        0,
+        "[packets] hook = \"tc\"",
+    ),
+    (
         "xdp mode",
         "\"driver\"",
         "\"native\"",
         0,
-        "one of auto, driver, generic",
+        "one of auto, driver",
     ),
     (
         "port translated",

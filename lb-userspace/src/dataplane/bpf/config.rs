@@ -12,14 +12,14 @@ use lb_common::{
     wire,
 };
 
-use crate::model::{Arrivals, TableSizes, TunnelSource, UdpTimeouts, XdpMode};
+use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpTimeouts};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The interfaces that clients and backends are reached by.
     pub interfaces: Vec<String>,
-    pub xdp_mode: XdpMode,
+    pub hook: HookChoice,
     /// A directory on a BPF file system, for maps and links that outlive the
     /// agent.
     pub bpffs_dir: PathBuf,
@@ -183,7 +183,7 @@ mod tests {
     fn config() -> Config {
         Config {
             interfaces: vec!["eth0".to_owned()],
-            xdp_mode: XdpMode::Auto,
+            hook: HookChoice::Auto,
             bpffs_dir: PathBuf::from("/sys/fs/bpf/ebb"),
             tables: TableSizes::default(),
             nat_pool: Vec::new(),

@@ -32,7 +32,7 @@ use crate::{
         Attachment, BackendView, Change, Counters, Dataplane, DataplaneError, Event, EventSink,
         FlowRecord, Gauges, TableFill, Ties, View,
     },
-    model::{BackendCounters, BackendIndex, LbIndex, TableSizes, XdpMode},
+    model::{BackendCounters, BackendIndex, LbIndex, TableSizes},
     netlink::Netlink,
 };
 
@@ -44,7 +44,6 @@ pub struct Kernel {
     sweeper: sweep::Handle,
     shared: Arc<Shared>,
     interfaces: Vec<String>,
-    mode: XdpMode,
     sizes: TableSizes,
 }
 
@@ -89,7 +88,7 @@ impl Kernel {
             tables,
             log,
         } = loader::load(object, &config.tables, Some(&config.bpffs_dir), config.log)?;
-        let program = Links::new(program, &config.bpffs_dir, config.xdp_mode)?;
+        let program = Links::new(program, &config.bpffs_dir, config.hook)?;
         let maps = Arc::new(maps);
         write_settings(&maps, config)?;
         program
@@ -122,7 +121,6 @@ impl Kernel {
                 .map_err(StartError::Thread)?,
             shared,
             interfaces,
-            mode: config.xdp_mode,
             sizes: config.tables,
         })
     }
@@ -363,7 +361,7 @@ impl Dataplane for Kernel {
     fn warnings(&self) -> Vec<String> {
         let flows = &self.shared.maps.v4.flows;
         let attachments = self.attachments();
-        let of_interfaces = warnings::of_interfaces(&self.interfaces, &attachments, self.mode);
+        let of_interfaces = warnings::of_interfaces(&self.interfaces, &attachments);
         let of_tables = warnings::of_tables(self.shared.fill.entries(), flows.max_entries());
         of_interfaces.chain(of_tables).collect()
     }

@@ -1,7 +1,8 @@
 //! Keeps the kernel program on its interfaces.
 //!
-//! Links are pinned in `<bpffs_dir>/links/<interface>`: they hold the program on
-//! the interface while no agent runs. An agent that starts finds them and
+//! Links are pinned in `<bpffs_dir>/links/<interface>`, or at TC in
+//! `<bpffs_dir>/tc/<interface>`: they hold the program on the interface while no agent
+//! runs. An agent that starts finds them and
 //! replaces the program in them, atomically; no packet meets an interface
 //! without a program.
 //!
@@ -13,23 +14,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::{
-    ProgramError, XdpMode as AyaMode,
-    links::{FdLink, LinkError, PinnedLink},
-    xdp::XdpLink,
+use aya::{
+    programs::{
+        LinkOrder, ProgramError, TcAttachType, XdpMode as AyaMode,
+        links::{FdLink, LinkError, PinnedLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
+        xdp::XdpLink,
+    },
+    util::KernelVersion,
 };
 use tracing::{debug, info, warn};
 
 use super::{
     loader::{self, LoadError, Program},
-    syscall,
+    syscall::{self, LinkType},
 };
-use crate::model::XdpMode;
+use crate::{
+    model::{Hook, HookChoice},
+    netlink::{Link, XdpAttached},
+};
 
-/// Where the links are pinned.
-fn links_dir(bpffs_dir: &Path) -> PathBuf {
-    bpffs_dir.join("links")
-}
+/// Where the links are pinned: those to XDP, and those to TC.
+const XDP_LINKS: &str = "links";
+const TC_LINKS: &str = "tc";
 
 /// BPF file systems have no dots in names, and interfaces no colons.
 fn file_name(interface: &str) -> String {
@@ -42,18 +49,10 @@ fn interface_of(file_name: &str) -> String {
 
 pub(super) struct Links {
     program: Program,
-    dir: PathBuf,
-    mode: XdpMode,
-}
-
-/// What [`Links::attach`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attached {
-    /// Made a new link, in the driver or generic.
-    Anew { driver: bool },
-    /// Put the program into the link that an earlier agent had made; in which
-    /// mode that is, stays.
-    TakenOver,
+    /// Where the links to XDP are pinned, and those to TC.
+    xdp_dir: PathBuf,
+    tc_dir: PathBuf,
+    choice: HookChoice,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +65,15 @@ pub enum AttachError {
     )]
     Occupied { interface: String },
     #[error(
-        "the driver of {interface} does not support XDP: {reason}; xdp_mode = \"auto\" would \
-         fall back to generic mode, which is slower"
+        "the driver of {interface} does not support XDP: {reason}; [packets] hook = \"auto\" \
+         takes its packets at TC instead"
     )]
     NoDriverMode { interface: String, reason: String },
+    #[error(
+        "this kernel has no links for TC, which Linux 6.6 brought; [packets] hook = \"auto\" \
+         takes packets at XDP here"
+    )]
+    NoTcLinks,
     #[error("cannot attach to {interface}: {source}")]
     Attach {
         interface: String,
@@ -96,140 +100,232 @@ impl Links {
     pub(super) fn new(
         program: Program,
         bpffs_dir: &Path,
-        mode: XdpMode,
+        choice: HookChoice,
     ) -> Result<Self, LoadError> {
-        let dir = links_dir(bpffs_dir);
-        loader::make_dir(&dir)?;
-        Ok(Self { program, dir, mode })
+        let (xdp_dir, tc_dir) = (bpffs_dir.join(XDP_LINKS), bpffs_dir.join(TC_LINKS));
+        for dir in [&xdp_dir, &tc_dir] {
+            loader::make_dir(dir)?;
+        }
+        Ok(Self {
+            program,
+            xdp_dir,
+            tc_dir,
+            choice,
+        })
     }
 
-    /// Makes the program run on `interface`, which has the index `ifindex`.
-    pub(super) fn attach(
+    /// Whether the hook is ours to choose.
+    pub(super) fn may_choose(&self) -> bool {
+        self.choice == HookChoice::Auto && has_tc_links()
+    }
+
+    /// Makes the program run on an interface, at the hook that suits it.
+    pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
+        match self.choice {
+            HookChoice::Xdp => self.attach_at_xdp(link, AyaMode::Driver),
+            HookChoice::Tc => self.attach_at_tc(&link.name, link.index),
+            HookChoice::Auto if !has_tc_links() => {
+                match self.attach_at_xdp(link, AyaMode::Driver) {
+                    Err(AttachError::NoDriverMode { .. }) => self.attach_at_xdp(link, AyaMode::Skb),
+                    attached => attached,
+                }
+            }
+            // What the other end of the pair sends is as its host has left it: in
+            // segments of 64 KiB, and without checksums.
+            HookChoice::Auto if link.veth => self.attach_at_tc(&link.name, link.index),
+            HookChoice::Auto => match self.attach_at_xdp(link, AyaMode::Driver) {
+                Err(AttachError::NoDriverMode { interface, reason }) => {
+                    info!(
+                        interface,
+                        reason, "no XDP in the driver: packets are taken at TC"
+                    );
+                    self.attach_at_tc(&link.name, link.index)
+                }
+                attached => attached,
+            },
+        }
+    }
+
+    /// In the driver, or generic.
+    fn attach_at_xdp(&mut self, link: &Link, mode: AyaMode) -> Result<Hook, AttachError> {
+        let (interface, ifindex) = (&*link.name, link.index);
+        let path = self.xdp_dir.join(file_name(interface));
+        let hook = if self.take_over_xdp(interface, ifindex, &path)? {
+            match link.xdp {
+                Some(XdpAttached::Generic) => Hook::GenericXdp,
+                Some(XdpAttached::Driver) | None => Hook::Xdp,
+            }
+        } else {
+            let xdp = self.program.xdp()?;
+            let made = xdp
+                .attach_to_if_index(ifindex, mode)
+                .and_then(|id| xdp.take_link(id))
+                .map_err(|source| match attach_error(interface, source) {
+                    AttachError::Attach { interface, source } if mode == AyaMode::Driver => {
+                        AttachError::NoDriverMode {
+                            interface,
+                            reason: source.to_string(),
+                        }
+                    }
+                    other => other,
+                })?;
+            // Fails for a link that is none: where the kernel knows no links for
+            // XDP, aya falls back to netlink. The kernels that the loader admits
+            // all know them.
+            pin(interface, FdLink::try_from(made), &path)?;
+            if mode == AyaMode::Driver {
+                Hook::Xdp
+            } else {
+                Hook::GenericXdp
+            }
+        };
+        // Only now: for a moment it is on both, and no packet meets neither.
+        remove(&self.tc_dir.join(file_name(interface)))?;
+        Ok(hook)
+    }
+
+    pub(super) fn attach_at_tc(
         &mut self,
         interface: &str,
         ifindex: u32,
-    ) -> Result<Attached, AttachError> {
-        let path = self.dir.join(file_name(interface));
-        if self.take_over(interface, ifindex, &path)? {
-            info!(interface, "replaced the program in the link that was there");
-            return Ok(Attached::TakenOver);
+    ) -> Result<Hook, AttachError> {
+        let path = self.tc_dir.join(file_name(interface));
+        if !self.take_over_tc(interface, ifindex, &path)? {
+            if !has_tc_links() {
+                return Err(AttachError::NoTcLinks);
+            }
+            let tc = self.program.tc()?;
+            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+            let made = tc
+                .attach_with_options(interface, TcAttachType::Ingress, order)
+                .and_then(|id| tc.take_link(id))
+                .map_err(|source| attach_error(interface, source))?;
+            pin(interface, FdLink::try_from(made), &path)?;
         }
-        let (link, driver) = self.create(interface, ifindex)?;
-        // The file keeps the link; the descriptor may go.
-        link.pin(&path).map_err(|source| AttachError::Pin {
-            interface: interface.to_owned(),
-            path,
-            source: Box::new(source),
-        })?;
-        Ok(Attached::Anew { driver })
+        // As above.
+        remove(&self.xdp_dir.join(file_name(interface)))?;
+        Ok(Hook::Tc)
     }
 
-    /// Puts the program into a link that is pinned already; false if there is
+    /// Puts the program at XDP into a link that is pinned already; false if there is
     /// none that holds this interface.
-    fn take_over(
+    fn take_over_xdp(
         &mut self,
         interface: &str,
         ifindex: u32,
         path: &Path,
     ) -> Result<bool, AttachError> {
-        match syscall::pinned_xdp_link(path) {
-            Ok(Some(holds)) if holds == ifindex => {}
-            Ok(holds) => {
-                debug!(
-                    interface,
-                    ?holds,
-                    ifindex,
-                    "the pinned link is of an interface that is gone"
-                );
-                remove(path)?;
-                return Ok(false);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => {
-                warn!(interface, %error, "the pinned link cannot be read; making a new one");
-                remove(path)?;
-                return Ok(false);
-            }
-        }
-        let failed = |source| AttachError::Link {
-            interface: interface.to_owned(),
-            source: Box::new(source),
+        let Some(pinned) = pinned(interface, ifindex, path, LinkType::Xdp)? else {
+            return Ok(false);
         };
-        let pinned = PinnedLink::from_pin(path).map_err(failed)?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(failed)?;
+        let link = XdpLink::try_from(pinned).map_err(|source| link_error(interface, source))?;
         let xdp = self.program.xdp()?;
-        let attached = xdp
-            .attach_to_link(link)
-            .and_then(|id| xdp.take_link(id))
-            .map(drop);
-        match attached {
-            Ok(()) => Ok(true),
-            Err(ProgramError::SyscallError(e))
-                if e.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-            {
-                // The interface went away this moment.
-                remove(path)?;
-                Ok(false)
-            }
-            Err(source) => Err(attach_error(interface, source)),
-        }
+        let attached = xdp.attach_to_link(link).and_then(|id| xdp.take_link(id));
+        taken_over(interface, attached.map(drop), path)
     }
 
-    /// Makes a new link; true with it if it is in the driver.
-    fn create(&mut self, interface: &str, ifindex: u32) -> Result<(FdLink, bool), AttachError> {
-        if self.mode != XdpMode::Generic {
-            match self.try_create(interface, ifindex, AyaMode::Driver) {
-                Ok(link) => return Ok((link, true)),
-                Err(AttachError::Attach { interface, source }) if self.mode == XdpMode::Driver => {
-                    return Err(AttachError::NoDriverMode {
-                        interface,
-                        reason: source.to_string(),
-                    });
-                }
-                Err(AttachError::Attach { source, .. }) => warn!(
-                    interface,
-                    reason = %source,
-                    "the driver takes no XDP program: falling back to generic mode, where the \
-                     kernel builds an skb for every packet first; expect a fraction of the \
-                     packet rate and more CPU for each packet"
-                ),
-                Err(error) => return Err(error),
-            }
-        }
-        let link = self.try_create(interface, ifindex, AyaMode::Skb)?;
-        Ok((link, false))
-    }
-
-    fn try_create(
+    /// As above, at TC.
+    fn take_over_tc(
         &mut self,
         interface: &str,
         ifindex: u32,
-        mode: AyaMode,
-    ) -> Result<FdLink, AttachError> {
-        let xdp = self.program.xdp()?;
-        let link = xdp
-            .attach_to_if_index(ifindex, mode)
-            .and_then(|id| xdp.take_link(id))
-            .map_err(|source| attach_error(interface, source))?;
-        // Fails for a link that is none: where the kernel knows no links for
-        // XDP, aya falls back to netlink. The kernels that the loader admits
-        // all know them.
-        FdLink::try_from(link).map_err(|source| AttachError::Link {
-            interface: interface.to_owned(),
-            source: Box::new(source),
-        })
+        path: &Path,
+    ) -> Result<bool, AttachError> {
+        let Some(pinned) = pinned(interface, ifindex, path, LinkType::Tcx)? else {
+            return Ok(false);
+        };
+        let link = SchedClassifierLink::try_from(pinned)
+            .map_err(|source| link_error(interface, source))?;
+        let tc = self.program.tc()?;
+        let attached = tc.attach_to_link(link).and_then(|id| tc.take_link(id));
+        taken_over(interface, attached.map(drop), path)
     }
 
     /// Takes the program off every interface that is not among `keep`.
     pub(super) fn detach_others(&self, keep: &[String]) -> Result<(), AttachError> {
-        for entry in entries(&self.dir)? {
-            let interface = interface_of(&entry);
-            if !keep.contains(&interface) {
-                info!(interface, "no longer configured: taking the program off");
-                remove(&self.dir.join(entry))?;
+        for dir in [&self.xdp_dir, &self.tc_dir] {
+            for entry in entries(dir)? {
+                let interface = interface_of(&entry);
+                if !keep.contains(&interface) {
+                    info!(interface, "no longer configured: taking the program off");
+                    remove(&dir.join(entry))?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Since Linux 6.6 what is attached to TC can be a link.
+fn has_tc_links() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// The link that is pinned at `path`, if it holds this interface.
+fn pinned(
+    interface: &str,
+    ifindex: u32,
+    path: &Path,
+    kind: LinkType,
+) -> Result<Option<FdLink>, AttachError> {
+    match syscall::pinned_link(path, kind) {
+        Ok(Some(holds)) if holds == ifindex => {}
+        Ok(holds) => {
+            debug!(
+                interface,
+                ?holds,
+                ifindex,
+                "the pinned link is of an interface that is gone"
+            );
+            remove(path)?;
+            return Ok(None);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            warn!(interface, %error, "the pinned link cannot be read; making a new one");
+            remove(path)?;
+            return Ok(None);
+        }
+    }
+    let pinned = PinnedLink::from_pin(path).map_err(|source| link_error(interface, source))?;
+    Ok(Some(pinned.into()))
+}
+
+/// Whether a link that was pinned holds the new program now.
+fn taken_over(
+    interface: &str,
+    attached: Result<(), ProgramError>,
+    path: &Path,
+) -> Result<bool, AttachError> {
+    match attached {
+        Ok(()) => {
+            info!(interface, "replaced the program in the link that was there");
+            Ok(true)
+        }
+        Err(ProgramError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOLINK) => {
+            // The interface went away this moment.
+            remove(path)?;
+            Ok(false)
+        }
+        Err(source) => Err(attach_error(interface, source)),
+    }
+}
+
+/// Pins a link that was made: the file keeps it, and the descriptor may go.
+fn pin(interface: &str, made: Result<FdLink, LinkError>, path: &Path) -> Result<(), AttachError> {
+    let link = made.map_err(|source| link_error(interface, source))?;
+    link.pin(path).map_err(|source| AttachError::Pin {
+        interface: interface.to_owned(),
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    Ok(())
+}
+
+fn link_error(interface: &str, source: LinkError) -> AttachError {
+    AttachError::Link {
+        interface: interface.to_owned(),
+        source: Box::new(source),
     }
 }
 
@@ -325,7 +421,7 @@ fn is_anothers_to_remove(error: &io::Error) -> bool {
 /// What an agent makes in its directory, links first.
 fn subdirectories(bpffs_dir: &Path) -> Result<Vec<PathBuf>, AttachError> {
     let mut names = entries(bpffs_dir)?;
-    names.sort_by_key(|name| name != "links");
+    names.sort_by_key(|name| name != XDP_LINKS && name != TC_LINKS);
     Ok(names.iter().map(|name| bpffs_dir.join(name)).collect())
 }
 

@@ -3,7 +3,11 @@
 
 use std::{fs, io, os::fd::OwnedFd, path::Path};
 
-use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp, util::KernelVersion};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{ProgramError, SchedClassifier, Xdp},
+    util::KernelVersion,
+};
 use lb_common::abi::half_open;
 
 use super::{
@@ -15,8 +19,9 @@ use super::{
 };
 use crate::model::TableSizes;
 
-/// The name of the kernel program in its object.
-const PROGRAM: &str = "ebb";
+/// The names of the kernel programs in their object: the one at XDP, and the one at TC.
+const XDP: &str = "ebb";
+const TC: &str = "ebb_tc";
 
 /// The oldest whose verifier is known to follow the program: the packet tests
 /// run there.
@@ -31,7 +36,8 @@ pub(super) struct Loaded {
     pub(super) log: Option<KernelLog>,
 }
 
-/// The loaded XDP program.
+/// The programs of both hooks. The verifier takes its time, so each is loaded when it is
+/// first asked for.
 pub(super) struct Program(Ebpf);
 
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +59,9 @@ pub enum LoadError {
     #[error("the kernel refused the maps of the kernel program: {0}")]
     Maps(#[source] Box<EbpfError>),
     #[error("the kernel refused the kernel program: {0}")]
-    Program(#[source] Box<aya::programs::ProgramError>),
-    #[error("the object inside this binary has no XDP program named {PROGRAM}")]
-    NoProgram,
+    Program(#[source] Box<ProgramError>),
+    #[error("the object inside this binary has no program named {0}")]
+    NoProgram(&'static str),
     #[error("cannot read the log of the kernel program: {0}")]
     Log(#[from] aya_log::Error),
     #[error(transparent)]
@@ -101,13 +107,8 @@ pub(super) fn load(
     let maps = Maps::open(&ebpf)?;
     let tables = maps::tables(&mut ebpf)?;
     let log = log.then(|| KernelLog::open(&mut ebpf)).transpose()?;
-    let mut program = Program(ebpf);
-    program
-        .xdp()?
-        .load()
-        .map_err(|error| LoadError::Program(Box::new(error)))?;
     Ok(Loaded {
-        program,
+        program: Program(ebpf),
         maps,
         tables,
         log,
@@ -115,12 +116,31 @@ pub(super) fn load(
 }
 
 impl Program {
-    /// The program itself.
+    /// The one at XDP.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
-        self.0
-            .program_mut(PROGRAM)
-            .and_then(|program| <&mut Xdp>::try_from(program).ok())
-            .ok_or(LoadError::NoProgram)
+        let program = self.0.program_mut(XDP);
+        let program: &mut Xdp = program
+            .and_then(|program| program.try_into().ok())
+            .ok_or(LoadError::NoProgram(XDP))?;
+        loaded(program.load())?;
+        Ok(program)
+    }
+
+    /// The one at TC.
+    pub(super) fn tc(&mut self) -> Result<&mut SchedClassifier, LoadError> {
+        let program = self.0.program_mut(TC);
+        let program: &mut SchedClassifier = program
+            .and_then(|program| program.try_into().ok())
+            .ok_or(LoadError::NoProgram(TC))?;
+        loaded(program.load())?;
+        Ok(program)
+    }
+}
+
+fn loaded(result: Result<(), ProgramError>) -> Result<(), LoadError> {
+    match result {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(LoadError::Program(Box::new(error))),
     }
 }
 

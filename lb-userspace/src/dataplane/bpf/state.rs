@@ -26,7 +26,7 @@ use super::{
     adjacency::{self, Adjacency},
     books,
     config::Config,
-    link::{AttachError, Attached, Links},
+    link::{AttachError, Links},
     mac,
     maps::{Maps, Tables},
     rules::{BackendRule, LbRule, Rules},
@@ -38,10 +38,10 @@ use super::{
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
     model::{
-        BackendIndex, Counted, Epoch, LbIndex, ListenerKey, Mode, Room, TableSizes, TunnelSource,
-        UdpTimeouts,
+        BackendIndex, Counted, Epoch, Hook, LbIndex, ListenerKey, Mode, Room, TableSizes,
+        TunnelSource, UdpTimeouts,
     },
-    netlink::{Link, XdpAttached},
+    netlink::Link,
 };
 
 /// One backend, as it is composed for the kernel.
@@ -573,20 +573,34 @@ impl State {
         if self.interfaces.is_attached(link) {
             return Ok(());
         }
-        let attached = match &mut self.links {
-            Some(links) => links.attach(&link.name, link.index)?,
-            None => Attached::TakenOver,
-        };
-        let driver = match attached {
-            Attached::Anew { driver } => driver,
-            Attached::TakenOver => link.xdp == Some(XdpAttached::Driver),
+        let hook = match &mut self.links {
+            Some(links) => links.attach(link)?,
+            None => Hook::Xdp,
         };
         let served = Served {
             number,
             ifindex: link.index,
-            driver,
+            hook,
         };
         self.interfaces.served.insert(link.name.clone(), served);
+        self.agree_on_hook()
+    }
+
+    /// What a program at XDP sends to a device without XDP is lost, and nobody hears of
+    /// it: one interface at TC brings the others there too, if the choice is ours.
+    fn agree_on_hook(&mut self) -> Result<(), ServeError> {
+        let Some(links) = &mut self.links else {
+            return Ok(());
+        };
+        let served = &mut self.interfaces.served;
+        if !links.may_choose() || served.values().all(|served| served.hook != Hook::Tc) {
+            return Ok(());
+        }
+        for (name, served) in served {
+            if served.ifindex != GONE && served.hook != Hook::Tc {
+                served.hook = links.attach_at_tc(name, served.ifindex)?;
+            }
+        }
         Ok(())
     }
 
@@ -607,7 +621,7 @@ impl State {
             .filter(|(_, served)| served.ifindex != GONE)
             .map(|(name, served)| Attachment {
                 interface: name.clone(),
-                driver: served.driver,
+                hook: served.hook,
             })
             .collect()
     }
@@ -713,7 +727,7 @@ struct Served {
     number: u32,
     /// Or [`GONE`].
     ifindex: u32,
-    driver: bool,
+    hook: Hook,
 }
 
 impl Interfaces {

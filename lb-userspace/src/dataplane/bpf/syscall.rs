@@ -73,7 +73,7 @@ struct InfoAttr {
     info: u64,
 }
 
-/// The beginning of `struct bpf_link_info`, as far as an XDP link fills it.
+/// The beginning of `struct bpf_link_info`, which links to an interface fill alike.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 struct LinkInfo {
@@ -85,8 +85,13 @@ struct LinkInfo {
     pad2: u32,
 }
 
-/// `BPF_LINK_TYPE_XDP`.
-const LINK_TYPE_XDP: u32 = 6;
+/// What a link attaches: numbers of `enum bpf_link_type` in linux/bpf.h.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+pub(super) enum LinkType {
+    Xdp = 6,
+    Tcx = 11,
+}
 
 /// # Safety
 /// `attr` is what the kernel expects for `command`, and the pointers in it point
@@ -326,9 +331,9 @@ unsafe impl Send for Mapped {}
 // SAFETY: as above.
 unsafe impl Sync for Mapped {}
 
-/// The interface that a pinned XDP link is on; `None` if that interface is
+/// The interface that a pinned link of this type is on; `None` if that interface is
 /// gone.
-pub(super) fn pinned_xdp_link(path: &Path) -> io::Result<Option<u32>> {
+pub(super) fn pinned_link(path: &Path, wanted: LinkType) -> io::Result<Option<u32>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = ObjectAttr {
         pathname: address(path.as_ptr()),
@@ -349,10 +354,10 @@ pub(super) fn pinned_xdp_link(path: &Path) -> io::Result<Option<u32>> {
     };
     // SAFETY: the kernel writes at most `info_len` bytes of plain numbers.
     unsafe { bpf(Command::ObjectInfo, &mut attr) }?;
-    if info.kind != LINK_TYPE_XDP {
+    if info.kind != wanted as u32 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "the pinned object is not an XDP link",
+            format!("the pinned object is not a link of the type {wanted:?}"),
         ));
     }
     Ok((info.ifindex != 0).then_some(info.ifindex))

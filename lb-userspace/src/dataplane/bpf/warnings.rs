@@ -1,21 +1,19 @@
 //! What an operator should know of the packet path, and can mend.
 
 use super::shared::Crowd;
-use crate::{dataplane::Attachment, model::XdpMode};
+use crate::{dataplane::Attachment, model::Hook};
 
-/// Of the `wanted` interfaces: those that are not there, and those that run in
-/// another mode than was asked for.
+/// Of the `wanted` interfaces: those that are not there, and those that are slow.
 pub(super) fn of_interfaces(
     wanted: &[String],
     attachments: &[Attachment],
-    mode: XdpMode,
 ) -> impl Iterator<Item = String> {
     wanted.iter().filter_map(move |interface| {
         match attachments.iter().find(|a| a.interface == *interface) {
             None => Some(format!(
                 "{interface} is missing: its traffic is not balanced"
             )),
-            Some(attachment) => of_mode(attachment, mode),
+            Some(attachment) => of_hook(attachment),
         }
     })
 }
@@ -34,21 +32,13 @@ pub(super) fn of_tables(entries: [u64; 2], max: u32) -> impl Iterator<Item = Str
         })
 }
 
-fn of_mode(attachment: &Attachment, mode: XdpMode) -> Option<String> {
-    let Attachment { interface, driver } = attachment;
-    match (driver, mode) {
-        (false, XdpMode::Auto) => Some(format!(
-            "{interface} runs in generic mode, at a fraction of the speed: its driver does not \
-             support XDP"
+fn of_hook(attachment: &Attachment) -> Option<String> {
+    let Attachment { interface, hook } = attachment;
+    match hook {
+        Hook::Xdp | Hook::Tc => None,
+        Hook::GenericXdp => Some(format!(
+            "{interface} runs XDP in generic mode, at a fraction of the speed: its driver does \
+             not support XDP, and TC needs Linux 6.6 or later"
         )),
-        (false, XdpMode::Driver) => Some(format!(
-            "{interface} still runs in generic mode, from before xdp_mode = \"driver\"; changing \
-             that would break its flows: stop ebb and remove its link to change it"
-        )),
-        (true, XdpMode::Generic) => Some(format!(
-            "{interface} still runs in driver mode, from before xdp_mode = \"generic\"; changing \
-             that would break its flows: stop ebb and remove its link to change it"
-        )),
-        _ => None,
     }
 }

@@ -15,6 +15,7 @@ fn fine() -> Facts {
         config: "/etc/ebb/ebb.toml".into(),
         config_faults: Some(Vec::new()),
         uses_ipip: false,
+        hook: HookChoice::Auto,
         service: None,
         interfaces: vec![InterfaceFacts {
             name: "eth0".to_owned(),
@@ -104,7 +105,7 @@ fn each_fault_is_named_with_what_mends_it() {
         (
             |f| f.interfaces[0].driver = Some("e1000e".to_owned()),
             Verdict::Warning,
-            "generic mode",
+            "not known to support XDP",
             None,
         ),
         (
@@ -160,4 +161,31 @@ fn interfaces_of_different_mtu_are_noticed() {
         wrong[0].mend.as_deref(),
         Some("ip link set dev eth0 mtu 1400")
     );
+}
+
+#[test]
+fn what_xdp_needs_is_asked_for_only_where_xdp_is_used() {
+    type Change = fn(&mut InterfaceFacts);
+    let reasons: [Change; 3] = [
+        |i| i.driver = Some("veth".to_owned()),
+        |i| i.driver = Some("bridge".to_owned()),
+        |i| i.mtu = Some(9000),
+    ];
+    for reason in reasons {
+        let at = |kernel: &str, hook| {
+            wrong_after(|f| {
+                f.kernel = Some(kernel.to_owned());
+                f.hook = hook;
+                reason(&mut f.interfaces[0]);
+                f.interfaces[0].offloads = Some(vec![
+                    ("large-receive-offload".to_owned(), true),
+                    ("tx-checksumming".to_owned(), true),
+                ]);
+            })
+        };
+        assert_eq!(at("6.6.0", HookChoice::Auto), [], "taken at TC");
+        assert_eq!(at("6.6.0", HookChoice::Tc), []);
+        assert_ne!(at("6.1.0", HookChoice::Auto), [], "no links for TC");
+        assert_ne!(at("6.6.0", HookChoice::Xdp), []);
+    }
 }

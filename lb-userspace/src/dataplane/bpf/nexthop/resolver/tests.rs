@@ -69,6 +69,7 @@ fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
         loopback: false,
         mac,
         mtu: 1500,
+        veth: false,
         xdp: None,
     };
     resolver.set_links(vec![

@@ -1,0 +1,167 @@
+//! Which hook serves which device, and what changes when it is another: nothing that a
+//! client would notice.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_userspace::model::Mode;
+use tests::{
+    hook::Hook,
+    lab::{
+        agent::{Ebb, Settings},
+        conversation::Conversation,
+        curl::{self, Download},
+        site::Site,
+    },
+};
+
+use crate::scene::{in_each_mode, play_with};
+
+in_each_mode! {
+    p2_a_change_of_hook_breaks_no_flow,
+}
+
+/// For 16 MiB on a machine that does other things as well.
+const TRANSFER: Duration = Duration::from_secs(30);
+
+/// The configuration of every test, but for the hook and the interfaces.
+fn configuration(site: &Site, hook: &str, interfaces: &[&str]) -> String {
+    let (told, wanted) = (site.hook.name(), site.interfaces());
+    Settings::default()
+        .write(site)
+        .replace(
+            &format!("packets.hook = \"{told}\""),
+            &format!("packets.hook = \"{hook}\""),
+        )
+        .replace(
+            &format!("interfaces = {wanted:?}"),
+            &format!("interfaces = {interfaces:?}"),
+        )
+}
+
+/// The hook of each interface, as the agent tells.
+fn hooks(ebb: &Ebb<'_>) -> Result<Vec<(String, String)>> {
+    let status = ebb.status()?;
+    let interfaces = status.interfaces.into_iter();
+    Ok(interfaces.map(|at| (at.name, at.hook)).collect())
+}
+
+fn expect_hooks(ebb: &Ebb<'_>, expected: &[(&str, &str)]) -> Result<()> {
+    let found = hooks(ebb)?;
+    let found: Vec<_> = found.iter().map(|(a, b)| (&**a, &**b)).collect();
+    ensure!(found == expected, "{found:?}, not {expected:?}");
+    Ok(())
+}
+
+/// Downloads the whole file, and many times the name of a backend.
+fn clients_are_served(site: &Site) -> Result<()> {
+    let download = Download::start(&site.client, &site.url("/file"), site.dir(), "whole")?;
+    let whole = download.wait(TRANSFER)?;
+    ensure!(whole.exit == 0, "curl ended with {}", whole.exit);
+    ensure!(whole.body == site.file, "another file came");
+    let tally = curl::many(&site.client, &site.url("/"), 50)?;
+    ensure!(tally.failed == 0, "{tally:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_virtual_pair_is_served_at_tc_unless_told_otherwise() -> Result<()> {
+    let site = Site::new(Mode::Nat)?;
+    play_with(
+        &site,
+        &configuration(&site, "auto", &["c0", "s0"]),
+        |site, ebb| {
+            ebb.wait_in_service()?;
+            expect_hooks(ebb, &[("c0", "tc"), ("s0", "tc")])?;
+            clients_are_served(site)
+        },
+    )
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn backends_behind_a_bridge_are_served_without_any_setting() -> Result<()> {
+    let site = Site::new(Mode::Nat)?;
+    for line in [
+        "link add br0 type bridge",
+        "link set s0 master br0",
+        "address flush dev s0",
+        "address add 10.0.1.1/24 dev br0",
+        "link set br0 up",
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        site.balancer.run("ip", &words)?;
+    }
+    play_with(
+        &site,
+        &configuration(&site, "auto", &["c0", "br0"]),
+        |site, ebb| {
+            ebb.wait_in_service()?;
+            expect_hooks(ebb, &[("br0", "tc"), ("c0", "tc")])?;
+            clients_are_served(site)
+        },
+    )
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn clients_at_a_macvlan_are_served_without_any_setting() -> Result<()> {
+    let site = Site::new(Mode::Nat)?;
+    // The link below would answer for its guests' addresses as well.
+    site.balancer.sysctl("net/ipv4/conf/c0/arp_ignore", "1")?;
+    for line in [
+        "link add link c0 name mv0 type macvlan mode bridge",
+        "address flush dev c0 scope global",
+        "link set mv0 up",
+        "address add 10.0.0.1/24 dev mv0",
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        site.balancer.run("ip", &words)?;
+    }
+    play_with(
+        &site,
+        &configuration(&site, "auto", &["mv0", "s0"]),
+        |site, ebb| {
+            ebb.wait_in_service()?;
+            expect_hooks(ebb, &[("mv0", "tc"), ("s0", "tc")])?;
+            clients_are_served(site)
+        },
+    )
+}
+
+/// A connection that is idle and a download go on while the agent comes back with
+/// another hook, and then with the first.
+fn p2_a_change_of_hook_breaks_no_flow(mode: Mode) -> Result<()> {
+    if Hook::of_run() == Hook::Tc {
+        // This site's links are left as XDP cannot have them.
+        return Ok(());
+    }
+    let site = Site::new(mode)?;
+    play_with(
+        &site,
+        &configuration(&site, "xdp", site.interfaces()),
+        |site, ebb| {
+            ebb.wait_in_service()?;
+            let at = |hook| {
+                let interfaces = site.interfaces().iter().map(move |name| (*name, hook));
+                interfaces.collect::<Vec<_>>()
+            };
+            let conversation = Conversation::open(&site.client, site.talkers())?;
+            let mut download =
+                Download::start(&site.client, &site.url("/file?rate=1m"), site.dir(), "slow")?;
+            download.backend()?;
+            for hook in ["tc", "xdp", "tc"] {
+                ebb.stop()?;
+                ebb.write_config(&configuration(site, hook, site.interfaces()))?;
+                ebb.launch()?;
+                expect_hooks(ebb, &at(hook))?;
+                conversation.echo("still there")?;
+                download
+                    .expect_running()
+                    .with_context(|| format!("the download ended with {hook}"))?;
+            }
+            clients_are_served(site)
+        },
+    )
+}
