@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what a packet costs, and with `--scale` what many load
-//! balancers cost, measured.
+//! `cargo xtask bench`: what a packet costs; with `--scale` what many load balancers
+//! cost, with `--virtual` what a balancer costs between virtual devices, measured.
 
 use std::{env, ffi::OsString, path::PathBuf};
 
@@ -22,6 +22,10 @@ pub(crate) struct Args {
     /// Measure an agent with a thousand load balancers instead.
     #[arg(long)]
     scale: bool,
+    /// Measure the CPU time that a client's bytes and requests take between virtual
+    /// devices instead, against routing and nftables.
+    #[arg(long = "virtual", conflicts_with = "scale")]
+    between_virtual_devices: bool,
     /// Passed on to the bench; `-- --help` tells what it takes.
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -29,12 +33,20 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::lab()?;
-    let mut cargo = if args.scale {
+    let of_the_agent = match args {
+        Args { scale: true, .. } => Some("scale"),
+        Args {
+            between_virtual_devices: true,
+            ..
+        } => Some("virtual"),
+        _ => None,
+    };
+    let mut cargo = if let Some(bench) = of_the_agent {
         let built = build::build(&[])?;
-        // Only the agent is measured: what drives it need not be fast.
+        // Only the agent and its program are measured: what drives them need not be fast.
         let mut cargo = build::cargo("test", &built.objects)?;
         cargo.env("EBB_BIN", &built.ebb);
-        cargo.args(["--package", "tests", "--bench", "scale", "--", "--bench"]);
+        cargo.args(["--package", "tests", "--bench", bench, "--", "--bench"]);
         cargo
     } else {
         let mut cargo = build::cargo("bench", &kernel::build(&setup::toolchain()?)?)?;
