@@ -34,6 +34,12 @@ impl<H: Hook> Cursor<H> {
         self.hook.segment_len(datagram, headers)
     }
 
+    /// See [`Hook::segments`].
+    #[inline(always)]
+    pub fn segments(&self) -> u32 {
+        self.hook.segments()
+    }
+
     /// The kernel's index of the interface that the packet came in by.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {

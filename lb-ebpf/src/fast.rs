@@ -14,7 +14,7 @@ use lb_ebpf::{cursor::Cursor, hook::Hook, ip::IpHeader};
 use crate::{
     classify, clock,
     family::Family,
-    flow::{self, Entry},
+    flow::{self, Entry, Load},
     maps,
     packet::{self, Packet},
     rewrite,
@@ -79,9 +79,10 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         if !rewrite::fits_link(&cursor, &packet, interface.mtu) {
             return Ok(Fast::Look);
         }
+        let load = Load::of(&cursor, &packet);
         let action = entry.get(|f| rewrite::to_client(cursor, &packet, f, interface))?;
         entry.note(&packet, clock::now());
-        flow::count_out(index, packet.len);
+        flow::count_out(index, load);
         return Ok(Fast::Done(action));
     }
     let mode = rewrite::mode(backend.mode)?;
@@ -98,8 +99,9 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         }
         Mode::Dsr | Mode::Ipip => {}
     }
+    let load = Load::of(&cursor, &packet);
     let action = rewrite::to_backend(cursor, &packet, entry.target(), backend, mode)?;
     entry.note(&packet, clock::now());
-    flow::count_in(index, packet.len);
+    flow::count_in(index, load);
     Ok(Fast::Done(action))
 }

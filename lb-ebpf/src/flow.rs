@@ -9,6 +9,7 @@ use lb_common::{
     },
     tcp::{self, Numbers},
 };
+use lb_ebpf::{cursor::Cursor, hook::Hook};
 
 use crate::{atomic, family::Family, maps, packet::Packet};
 
@@ -236,21 +237,41 @@ pub(crate) fn establish<A: Family>(key: &FlowKey<A>, value: &Flow<A>) -> bool {
     A::flows().insert(key, value, BPF_ANY as u64).is_ok()
 }
 
+/// What a packet is on the wire, cut into segments if it will be.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Load {
+    #[inline(always)]
+    pub(crate) fn of<H: Hook, A: Family>(cursor: &Cursor<H>, packet: &Packet<A>) -> Self {
+        let packets = cursor.segments() as u64;
+        // Every segment has headers of its own.
+        let more = (packets - 1) * packet.headers_len() as u64;
+        Self {
+            packets,
+            bytes: packet.len as u64 + more,
+        }
+    }
+}
+
 /// Counts a packet from a client, and so as forwarded.
 #[inline(always)]
-pub(crate) fn count_in(backend: u16, len: u32) {
+pub(crate) fn count_in(backend: u16, load: Load) {
     count(backend, |row| {
-        row.packets_in += 1;
-        row.bytes_in += len as u64;
+        row.packets_in += load.packets;
+        row.bytes_in += load.bytes;
     });
 }
 
 /// Counts a packet from a backend, and so as forwarded.
 #[inline(always)]
-pub(crate) fn count_out(backend: u16, len: u32) {
+pub(crate) fn count_out(backend: u16, load: Load) {
     count(backend, |row| {
-        row.packets_out += 1;
-        row.bytes_out += len as u64;
+        row.packets_out += load.packets;
+        row.bytes_out += load.bytes;
     });
 }
 

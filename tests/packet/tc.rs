@@ -13,22 +13,23 @@ use crate::{
 /// What one segment may carry on a link of 1,500 bytes, and a little more.
 const FITS: u32 = 1440;
 const TOO_MUCH: u32 = 1461;
-/// The payload of all of them.
+/// The payload of all of them, and how many they are.
 const WHOLE: usize = 3000;
+const SEGMENTS: u64 = 3;
 
 /// nat and dsr; the kernel wants to know more of a packet that it puts a tunnel's header
 /// before than a test run can say.
 const MODES: [Mode; 2] = [Mode::Nat, Mode::Dsr];
 
 #[test]
-fn a_segment_that_is_cut_later_goes_through_whole_and_counts_whole() {
+fn a_segment_that_is_cut_later_goes_through_whole_and_counts_as_on_the_wire() {
     if Hook::of_run() == Hook::Xdp {
         return;
     }
     for mode in MODES {
         for v6 in [false, true] {
             let mut victim = Victim::open(mode, v6);
-            let before = victim.counters().bytes_in;
+            let before = victim.counters();
             let mut sent = segment(victim.client, ACK | PSH, CLIENT, BACKEND);
             sent.payload = WHOLE;
             let out = victim.world.cut_later(sent, FITS);
@@ -38,8 +39,14 @@ fn a_segment_that_is_cut_later_goes_through_whole_and_counts_whole() {
                 victim.world.verdicts()
             );
             assert_eq!(out.segment().payload, WHOLE, "{mode:?} IPv6 {v6}");
+            // As on the wire: every segment has headers of its own.
             let headers = if v6 { 60 } else { 40 };
-            assert_eq!(victim.counters().bytes_in - before, WHOLE as u64 + headers);
+            let after = victim.counters();
+            assert_eq!(after.packets_in - before.packets_in, SEGMENTS);
+            assert_eq!(
+                after.bytes_in - before.bytes_in,
+                WHOLE as u64 + SEGMENTS * headers
+            );
             assert_eq!(victim.numbers().0, CLIENT + WHOLE as u32);
         }
     }

@@ -44,6 +44,9 @@ pub unsafe trait Hook: Copy {
     /// bytes, of which the first `headers` are before the payload.
     fn segment_len(self, datagram: u32, headers: u32) -> u32;
 
+    /// How many segments leave for this packet.
+    fn segments(self) -> u32;
+
     /// The kernel's index of the interface that the packet came in by.
     fn ifindex(self) -> u32;
 

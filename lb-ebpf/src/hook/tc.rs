@@ -98,6 +98,13 @@ unsafe impl Hook for Tc {
     }
 
     #[inline(always)]
+    fn segments(self) -> u32 {
+        // SAFETY: the program's own context.
+        let segments = unsafe { (*self.0).gso_segs };
+        if segments == 0 { 1 } else { segments }
+    }
+
+    #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: the program's own context.
         unsafe { (*self.0).ifindex }

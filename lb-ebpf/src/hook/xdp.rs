@@ -59,6 +59,11 @@ unsafe impl Hook for Xdp {
     }
 
     #[inline(always)]
+    fn segments(self) -> u32 {
+        1
+    }
+
+    #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: the program's own context.
         unsafe { (*self.0).ingress_ifindex }

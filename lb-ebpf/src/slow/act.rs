@@ -10,7 +10,8 @@ use lb_ebpf::{cursor::Cursor, hook::Hook, ip::Ip};
 
 use crate::{
     family::Family,
-    flow, icmp_error, maps,
+    flow::{self, Load},
+    icmp_error, maps,
     packet::Packet,
     path, rate, reset, rewrite,
     scratch::{Answer, Room},
@@ -26,13 +27,14 @@ pub(crate) fn send<H: Hook, A: Family>(
         packet, scratch, ..
     } = room;
     let entry = &scratch.value;
+    let load = Load::of(&cursor, packet);
     if entry.state & REPLY != 0 {
         let interface = rewrite::way_out(entry)?;
         if entry.state & FRAGMENTS != 0 && packet.has_l4 {
             path::allow_fragments(&mut cursor, packet)?;
         }
         let action = rewrite::to_client(cursor, packet, entry, interface)?;
-        flow::count_out(entry.backend, packet.len);
+        flow::count_out(entry.backend, load);
         return Ok(action);
     }
     let backend = maps::BACKENDS
@@ -44,7 +46,7 @@ pub(crate) fn send<H: Hook, A: Family>(
     }
     let target = (entry.peer, entry.ports);
     let action = rewrite::to_backend(cursor, packet, target, backend, mode)?;
-    flow::count_in(entry.backend, packet.len);
+    flow::count_in(entry.backend, load);
     Ok(action)
 }
 
