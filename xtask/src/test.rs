@@ -51,6 +51,8 @@ enum Suite {
     Fuzz,
     /// Real servers and clients in network namespaces.
     Net,
+    /// Those of the network tests that carry the most, with packets taken at TC.
+    NetAtTc,
     /// The Query API, driven by `aws` and boto3.
     Elb,
     /// The console, driven in a browser.
@@ -136,14 +138,24 @@ impl Suite {
     /// Whether it is run for the sake of a test's name. To boot another kernel for a
     /// test or two takes somebody who asks for it.
     fn has_names(self) -> bool {
-        !matches!(self, Self::Fuzz | Self::OldestKernel)
+        !matches!(self, Self::Fuzz | Self::NetAtTc | Self::OldestKernel)
     }
 
     /// The hooks that the suite's packets go through, one after the other.
     fn hooks(self) -> &'static [Hook] {
         match self {
             Self::Packet => &[Hook::Xdp, Hook::Tc],
+            Self::NetAtTc => &[Hook::Tc],
             _ => &[Hook::Xdp],
+        }
+    }
+
+    /// What the names of its tests contain, if it is not all that its programs have.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Hostile => &["hostile"],
+            Self::NetAtTc => &["traffic::", "p4_deadline::", "restart::", "timers::"],
+            _ => &[],
         }
     }
 
@@ -155,6 +167,7 @@ impl Suite {
             Self::Model => "model tests",
             Self::Fuzz => "a little fuzzing",
             Self::Net => "network tests",
+            Self::NetAtTc => "network tests at TC",
             Self::Elb => "tests of the Query API with real clients",
             Self::Console => "tests of the console in a browser",
             Self::Hostile => "what strangers try",
@@ -175,7 +188,7 @@ impl Suite {
             Self::Packet => &[&["--package", "tests", "--test", "packet"]],
             Self::Dataplane => &[&["--package", "tests", "--test", "dataplane"]],
             Self::Model => &[&["--package", "tests", "--test", "model"]],
-            Self::Net => &[&["--package", "tests", "--test", "net"]],
+            Self::Net | Self::NetAtTc => &[&["--package", "tests", "--test", "net"]],
             Self::Hostile => &[&["--package", "tests", "--test", "packet", "--test", "net"]],
             Self::Elb => &[&["--package", "tests", "--test", "elb"]],
             Self::Console => &[&["--package", "tests", "--test", "console"]],
@@ -210,12 +223,15 @@ impl Suite {
                 cargo.env("EBB_CLIENTS", clients);
             }
             cargo.args(*what).arg("--").args(args.of_tests());
-            if self == Self::Hostile {
-                cargo.arg("hostile");
-            }
+            cargo.args(self.names());
             if matches!(
                 self,
-                Self::Dataplane | Self::Net | Self::Hostile | Self::Elb | Self::Console
+                Self::Dataplane
+                    | Self::Net
+                    | Self::NetAtTc
+                    | Self::Hostile
+                    | Self::Elb
+                    | Self::Console
             ) {
                 cargo.arg(format!("--test-threads={}", args.jobs));
             }
