@@ -10,6 +10,8 @@ use aya::{
 };
 use lb_common::abi::address::{Addr4, Addr6};
 
+use crate::root_cause::told;
+
 /// Why packets cannot be decapsulated here.
 #[derive(Debug, thiserror::Error)]
 pub enum DecapError {
@@ -17,11 +19,11 @@ pub enum DecapError {
         "this ebb was built without its kernel program; `cargo xtask build` builds one that has it"
     )]
     NotEmbedded,
-    #[error("the kernel refused the program: {0}")]
+    #[error("the kernel refused the program: {}", told(.0))]
     Load(#[from] aya::EbpfError),
-    #[error("the program's table of VIPs: {0}")]
+    #[error("the program's table of VIPs: {}", told(.0))]
     Map(#[from] MapError),
-    #[error("the kernel refused the program: {0}")]
+    #[error("the kernel refused the program: {}", told(.0))]
     Program(#[source] ProgramError),
     #[error("cannot attach to interface {interface}: {source}")]
     Attach {

@@ -4,7 +4,7 @@
 //! ground up:
 //!
 //! 1. leaves that know nothing of ebb: [`clock`], [`suggest`], [`lock`],
-//!    [`logging`], [`object`], `notify`, `packet_socket`;
+//!    [`logging`], [`object`], `notify`, `packet_socket`, `root_cause`;
 //! 2. [`model`], the words of everything above; [`wire`], the same as JSON;
 //! 3. [`netlink`] and `announce`, [`outbound`]: the host, and other hosts;
 //! 4. [`dataplane`], the packet path; [`config`], what the file says;
@@ -36,6 +36,7 @@ mod notify;
 pub mod object;
 pub mod outbound;
 mod packet_socket;
+mod root_cause;
 mod seldom;
 pub mod state;
 pub mod store;

@@ -8,6 +8,7 @@ use crate::{
     control::{self, vip::VipError},
     dataplane::bpf,
     lock::LockError,
+    root_cause,
     store::StoreError,
 };
 
@@ -79,6 +80,11 @@ impl AgentError {
             Self::Interface { hint, .. } => hint.clone(),
             Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
                 "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned(),
+            ),
+            Self::Kernel(error) if root_cause::is_forbidden(error) => Some(
+                "`ebb doctor` says which rights are missing; in a container, its profile of \
+                 system calls may forbid `bpf`, too"
+                    .to_owned(),
             ),
             _ => None,
         }

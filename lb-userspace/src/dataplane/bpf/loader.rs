@@ -17,7 +17,7 @@ use super::{
     schema::{self, Schema, SchemaError},
     table::OpenError,
 };
-use crate::model::TableSizes;
+use crate::{model::TableSizes, root_cause::told};
 
 /// The names of the kernel programs in their object: the one at XDP, and the one at TC.
 const XDP: &str = "ebb";
@@ -56,9 +56,9 @@ pub enum LoadError {
     Schema(#[from] SchemaError),
     #[error(transparent)]
     Resize(#[from] ResizeError),
-    #[error("the kernel refused the maps of the kernel program: {0}")]
+    #[error("the kernel refused the maps of the kernel program: {}", told(.0))]
     Maps(#[source] Box<EbpfError>),
-    #[error("the kernel refused the kernel program: {0}")]
+    #[error("the kernel refused the kernel program: {}", told(.0))]
     Program(#[source] Box<ProgramError>),
     #[error("the object inside this binary has no program named {0}")]
     NoProgram(&'static str),

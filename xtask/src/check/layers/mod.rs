@@ -41,6 +41,7 @@ const STOREYS: [&[&str]; 13] = [
         "object",
         "packet_socket",
         "seldom",
+        "root_cause",
         "suggest",
         "tables",
     ],
