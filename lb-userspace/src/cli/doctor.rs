@@ -1,6 +1,9 @@
 //! `ebb doctor`: what of this host is in ebb's way, and what mends it.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
@@ -10,12 +13,15 @@ use super::{
     table::{Cell, Table},
     ui::{BAD, CAUTION, GOOD, Ui},
 };
-use crate::doctor::{Facts, Finding, Verdict, examine};
+use crate::doctor::{Facts, Finding, Mend, Verdict, examine};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is changed, and no agent needs to be running. Exits with 0 if ebb can run here,
-warnings or not, and with 1 if something must be fixed first.")]
+Without --fix nothing is changed. No agent needs to be running. Exits with 0 if ebb can run
+here, warnings or not, and with 1 if something must be fixed first.
+
+What --fix changes lasts until the host restarts where the host's own configuration, of its
+network or its sysctls, says otherwise.")]
 pub(super) struct Args {
     /// The agent's configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/ebb/ebb.toml")]
@@ -24,6 +30,14 @@ pub(super) struct Args {
     /// Check this interface instead of those in the file; may be repeated
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
+
+    /// Offer to run each command that fixes something, and look again
+    #[arg(long)]
+    fix: bool,
+
+    /// With --fix: run them without asking
+    #[arg(long, short, requires = "fix")]
+    yes: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -32,7 +46,17 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
-    let findings = examine(&Facts::gather(&args.config, &args.interfaces));
+    let look = || examine(&Facts::gather(&args.config, &args.interfaces));
+    let mut findings = look();
+    if args.fix {
+        if !args.yes && !io::stdin().is_terminal() {
+            return Err(CliError::NobodyToAsk);
+        }
+        let ask = || args.yes || ui.agreed("run it?");
+        if fix(&findings, ui, ask, Mend::run) {
+            findings = look();
+        }
+    }
     let report = Report { findings };
     ui.result(&report, || render(&report.findings))?;
     let bad = report
@@ -41,6 +65,30 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
         .filter(|finding| finding.verdict == Verdict::Bad)
         .count();
     Ok(if bad == 0 { Exit::Done } else { Exit::Sick })
+}
+
+/// Shows each command that mends something of the host, runs it if `agreed`, and says
+/// how that went. Whether any was run.
+fn fix(
+    findings: &[Finding],
+    ui: &Ui,
+    agreed: impl Fn() -> bool,
+    run: impl Fn(&Mend) -> io::Result<()>,
+) -> bool {
+    let mut ran = false;
+    for finding in findings {
+        let Some(mend @ Mend::Host(_)) = &finding.mend else {
+            continue;
+        };
+        ui.note(&format!("{}: {}\n  {mend}", finding.what, finding.found));
+        if agreed() {
+            ran = true;
+            if let Err(error) = run(mend) {
+                ui.note(&format!("  {CAUTION}failed{CAUTION:#}: {error}"));
+            }
+        }
+    }
+    ran
 }
 
 fn render(findings: &[Finding]) -> String {
@@ -58,49 +106,77 @@ fn render(findings: &[Finding]) -> String {
         ]);
     }
     let mut text = table.render();
-    let mends: Vec<&str> = findings
+    let mends: Vec<&Mend> = findings
         .iter()
-        .filter_map(|finding| finding.mend.as_deref())
+        .filter_map(|finding| finding.mend.as_ref())
         .collect();
     if !mends.is_empty() {
         text.push_str("\nTo fix it:\n");
-        for mend in mends {
-            text.push_str("  ");
-            text.push_str(mend);
-            text.push('\n');
+        for mend in &mends {
+            text.push_str(&format!("  {mend}\n"));
         }
+    }
+    if mends.iter().any(|mend| matches!(mend, Mend::Host(_))) {
+        text.push_str("`ebb doctor --fix` asks before it runs each of them.\n");
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cli::samples::plain;
+    use std::cell::RefCell;
 
-    #[test]
-    fn what_is_wrong_comes_with_the_command_that_mends_it() {
-        let finding = |what: &str, verdict, found: &str, mend: Option<&str>| Finding {
+    use super::*;
+    use crate::{cli::samples::plain, doctor::Words};
+
+    fn finding(what: &str, verdict: Verdict, found: &str, mend: Option<Mend>) -> Finding {
+        Finding {
             what: what.to_owned(),
             verdict,
             found: found.to_owned(),
-            mend: mend.map(str::to_owned),
-        };
-        let text = render(&[
+            mend,
+        }
+    }
+
+    fn sick() -> Vec<Finding> {
+        let up = Mend::Host(vec![Words::of("ip link set dev eth0 up")]);
+        let check = Mend::ByHand(Words::of("ebb check-config /etc/ebb/ebb.toml"));
+        vec![
             finding("kernel", Verdict::Good, "6.1.0", None),
-            finding(
-                "eth0: link",
-                Verdict::Bad,
-                "down",
-                Some("ip link set dev eth0 up"),
-            ),
-        ]);
+            finding("configuration", Verdict::Bad, "2 errors", Some(check)),
+            finding("eth0: link", Verdict::Bad, "down", Some(up)),
+        ]
+    }
+
+    #[test]
+    fn only_what_is_agreed_to_is_run_and_nothing_that_is_for_a_hand() {
+        for agrees in [false, true] {
+            let ran = RefCell::new(Vec::new());
+            let run = |mend: &Mend| {
+                ran.borrow_mut().push(mend.to_string());
+                Err(io::Error::other("as if it failed"))
+            };
+            assert_eq!(fix(&sick(), &Ui::new(true), || agrees, run), agrees);
+            let expected: &[&str] = if agrees {
+                &["ip link set dev eth0 up"]
+            } else {
+                &[]
+            };
+            assert_eq!(ran.into_inner(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_comes_with_the_command_that_mends_it() {
+        let text = render(&sick());
         assert_eq!(
             plain(&text),
-            "     WHAT        FOUND\n\
-             ok   kernel      6.1.0\n\
-             bad  eth0: link  down\n\
-             \nTo fix it:\n  ip link set dev eth0 up\n"
+            "     WHAT           FOUND\n\
+             ok   kernel         6.1.0\n\
+             bad  configuration  2 errors\n\
+             bad  eth0: link     down\n\
+             \nTo fix it:\n  ebb check-config /etc/ebb/ebb.toml\n  ip link set dev eth0 up\n\
+             `ebb doctor --fix` asks before it runs each of them.\n"
         );
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum CliError {
     Json(#[from] serde_json::Error),
     #[error("`ebb top` needs a terminal")]
     NoTerminal,
+    #[error("nobody is there to be asked")]
+    NobodyToAsk,
     #[error("stopped before the agent answered")]
     Stopped,
     #[error("the terminal failed: {0}")]
@@ -92,6 +94,10 @@ impl CliError {
                     "without one, use `ebb lb list --json` or `ebb events --follow --json`"
                         .to_owned(),
                 ),
+            ),
+            Self::NobodyToAsk => (
+                "nobody_to_ask",
+                Some("--yes runs every command without asking".to_owned()),
             ),
             Self::Stopped => ("stopped", None),
             Self::Terminal(_) => ("terminal", None),

@@ -75,6 +75,15 @@ impl Ui {
         }
     }
 
+    /// Asks a person; silence is a no.
+    pub(super) fn agreed(&self, question: &str) -> bool {
+        let mut err = anstream::stderr().lock();
+        let _unread = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+
     pub(super) fn error(&self, body: &ErrorBody) {
         let text = if self.json {
             let error = Error {

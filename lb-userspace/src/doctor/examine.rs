@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     facts::{Facts, InterfaceFacts},
     finding::{Finding, Verdict, good, wrong},
+    mend::{Mend, Words},
 };
 use crate::model::HookChoice;
 
@@ -91,6 +92,12 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// A command in which only blanks part words: the kernel lets none into the name of an
+/// interface.
+fn host(command: &str) -> Option<Mend> {
+    Some(Mend::Host(vec![Words::of(command)]))
+}
+
 fn kernel(facts: &Facts) -> Finding {
     let what = "kernel";
     let Some(release) = &facts.kernel else {
@@ -130,7 +137,7 @@ fn jit(facts: &Facts) -> Finding {
             Verdict::Warning,
             "JIT",
             "the kernel interprets programs instead of compiling them, at a tenth of the speed",
-            Some("sysctl -w net.core.bpf_jit_enable=1".to_owned()),
+            host("sysctl -w net.core.bpf_jit_enable=1"),
         ),
         _ => good("JIT", "programs are compiled"),
     }
@@ -148,10 +155,10 @@ fn bpffs(facts: &Facts) -> Finding {
         format!(
             "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent"
         ),
-        Some(format!(
-            "mkdir -p {0} && mount -t bpf bpf {0}",
-            mount.display()
-        )),
+        Some(Mend::Host(vec![
+            Words::of("mkdir -p").path(mount),
+            Words::of("mount -t bpf bpf").path(mount),
+        ])),
     )
 }
 
@@ -171,7 +178,7 @@ fn rights(facts: &Facts) -> Finding {
             Verdict::Bad,
             what,
             format!("this process lacks {}", missing.join(", ")),
-            Some("sudo ebb doctor".to_owned()),
+            Some(Mend::ByHand(Words::of("sudo ebb doctor"))),
         );
     }
     if lacks(&RAW) {
@@ -183,7 +190,7 @@ fn rights(facts: &Facts) -> Finding {
             Verdict::Bad,
             what,
             found,
-            Some("sudo ebb doctor".to_owned()),
+            Some(Mend::ByHand(Words::of("sudo ebb doctor"))),
         );
     }
     good(
@@ -200,7 +207,9 @@ fn state_dir(facts: &Facts) -> Finding {
             Verdict::Bad,
             "state folder",
             format!("{dir} is not writable: {problem}; every change would be refused"),
-            Some(format!("install -d -m 0750 {dir}")),
+            Some(Mend::Host(vec![
+                Words::of("install -d -m 0750").path(&facts.state_dir),
+            ])),
         ),
     }
 }
@@ -213,7 +222,7 @@ fn group(facts: &Facts) -> Finding {
             Verdict::Warning,
             "group ebb",
             "it does not exist, so only root may use the socket",
-            Some("groupadd --system ebb".to_owned()),
+            host("groupadd --system ebb"),
         )
     }
 }
@@ -236,7 +245,9 @@ fn config(facts: &Facts) -> Option<Finding> {
                 faults.len(),
                 faults[0]
             ),
-            Some(format!("ebb check-config {file}")),
+            Some(Mend::ByHand(
+                Words::of("ebb check-config").path(&facts.config),
+            )),
         ),
     })
 }
@@ -260,7 +271,7 @@ fn examine_interface(interface: &InterfaceFacts, facts: &Facts, findings: &mut V
             Verdict::Bad,
             format!("{name}: link"),
             "down",
-            Some(format!("ip link set dev {name} up")),
+            host(&format!("ip link set dev {name} up")),
         )
     });
     findings.push(driver(interface, facts));
@@ -306,7 +317,7 @@ fn driver(interface: &InterfaceFacts, facts: &Facts) -> Finding {
             Verdict::Warning,
             what,
             "cannot be determined without ethtool",
-            Some("apt-get install ethtool".to_owned()),
+            host("apt-get install --yes ethtool"),
         ),
         Some(driver) if at_tc(facts) => good(what, format!("{driver}; packets are taken at TC")),
         Some(driver) if XDP_DRIVERS.contains(&driver) => {
@@ -335,7 +346,7 @@ fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
             format!(
                 "{mtu}: a frame longer than a page cannot be passed to the program in one piece"
             ),
-            Some(format!("ip link set dev {name} mtu 1500")),
+            host(&format!("ip link set dev {name} mtu 1500")),
         ));
     }
     if facts.uses_ipip && mtu < 1520 {
@@ -346,7 +357,7 @@ fn mtu(interface: &InterfaceFacts, facts: &Facts) -> Option<Finding> {
                 "{mtu}: an ipip packet is 20 or 40 bytes longer, so full-sized client packets \
                  need a larger MTU towards the backends (or a smaller MSS there)"
             ),
-            Some(format!("ip link set dev {name} mtu 1540")),
+            host(&format!("ip link set dev {name} mtu 1540")),
         ));
     }
     Some(good(what, mtu.to_string()))
@@ -366,7 +377,7 @@ fn mtus(facts: &Facts) -> Option<Finding> {
                 "{least} and {most}: packets from the link with the larger MTU may not fit the \
                  other, and are dropped there"
             ),
-            Some(format!("ip link set dev {name} mtu {least}")),
+            host(&format!("ip link set dev {name} mtu {least}")),
         )
     })
 }
@@ -397,7 +408,7 @@ fn offloads(interface: &InterfaceFacts) -> Vec<Finding> {
                 Verdict::Warning,
                 format!("{name}: {offload}"),
                 harm,
-                Some(format!("ethtool -K {name} {short} off")),
+                host(&format!("ethtool -K {name} {short} off")),
             ));
         }
     }
@@ -406,7 +417,7 @@ fn offloads(interface: &InterfaceFacts) -> Vec<Finding> {
             Verdict::Warning,
             format!("{name}: tx-checksumming"),
             "a veth passes on packets with unfinished checksums; turn it off at both ends",
-            Some(format!("ethtool -K {name} tx off")),
+            host(&format!("ethtool -K {name} tx off")),
         ));
     }
     if findings.is_empty() {
@@ -427,7 +438,7 @@ fn rp_filter(interface: &InterfaceFacts) -> Option<Finding> {
             what,
             "strict: the host drops packets that it would answer through another interface, \
              some of those that ebb leaves to it among them",
-            Some(format!(
+            host(&format!(
                 "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=2"
             )),
         ),

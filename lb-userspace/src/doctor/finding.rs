@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::mend::Mend;
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -10,9 +12,9 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found, and where it is not good what follows from it.
     pub found: String,
-    /// The command that mends it, where one does.
+    /// What mends it, where a command does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub mend: Option<Mend>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -38,7 +40,7 @@ pub(super) fn wrong(
     verdict: Verdict,
     what: impl Into<String>,
     found: impl Into<String>,
-    mend: Option<String>,
+    mend: Option<Mend>,
 ) -> Finding {
     Finding {
         what: what.into(),

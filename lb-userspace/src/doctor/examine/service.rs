@@ -2,6 +2,7 @@
 
 use crate::doctor::{
     finding::{Finding, Verdict, good, wrong},
+    mend::{Mend, Words},
     service::{Obstacle, Place, ServiceFacts},
 };
 
@@ -39,8 +40,12 @@ fn rights(service: &ServiceFacts) -> Finding {
             service.user,
             missing.join(", ").to_uppercase()
         ),
-        Some("systemctl revert ebb.service".to_owned()),
+        Some(Mend::ByHand(Words::of("systemctl revert ebb.service"))),
     )
+}
+
+fn host<const N: usize>(commands: [Words; N]) -> Option<Mend> {
+    Some(Mend::Host(commands.into()))
 }
 
 fn place(place: &Place, user: &str) -> Finding {
@@ -49,19 +54,22 @@ fn place(place: &Place, user: &str) -> Finding {
     let (problem, mend) = match &place.obstacle {
         None => return good(what, format!("{path} is for {user} to use")),
         Some(Obstacle::Missing) => (format!("{path} is not there"), None),
-        Some(Obstacle::Folder { folder, mode }) => {
-            let folder = folder.display();
-            (
-                format!("{user} may not enter {folder} (mode {mode:04o}), where {path} is"),
-                Some(format!("chmod o+x {folder}")),
-            )
-        }
+        Some(Obstacle::Folder { folder, mode }) => (
+            format!(
+                "{user} may not enter {} (mode {mode:04o}), where {path} is",
+                folder.display()
+            ),
+            host([Words::of("chmod o+x").path(folder)]),
+        ),
         Some(Obstacle::Mode { mode }) => (
             format!("{path} is not for {user} to use (mode {mode:04o})"),
-            Some(match place.what {
-                "configuration" => format!("chgrp {user} {path} && chmod g+r {path}"),
-                _ => format!("chown {user} {path}"),
-            }),
+            match place.what {
+                "configuration" => host([
+                    Words::of(&format!("chgrp {user}")).path(&place.path),
+                    Words::of("chmod g+r").path(&place.path),
+                ]),
+                _ => host([Words::of(&format!("chown {user}")).path(&place.path)]),
+            },
         ),
         Some(Obstacle::Hidden) => (
             format!("ebb.service hides {path} from {user}: move it, as to /etc/ebb"),
@@ -96,7 +104,10 @@ mod tests {
         findings.retain(|finding| finding.verdict != Verdict::Good);
         findings
             .into_iter()
-            .map(|finding| (finding.found, finding.mend))
+            .map(|finding| {
+                let mend = finding.mend.map(|mend| mend.to_string());
+                (finding.found, mend)
+            })
             .collect()
     }
 
