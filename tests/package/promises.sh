@@ -5,7 +5,8 @@
 expect() {
     local sentence=$1
     shift
-    seen=$("$@" 2>&1) || broken "$sentence" "$@"
+    seen="no command"
+    [ $# -gt 0 ] && seen=$("$@" 2>&1) || broken "$sentence" "$@"
     kept "$sentence"
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod clean_lab;
 mod command;
 mod demo;
+mod elsewhere;
 mod fuzz;
 mod guest;
 mod hosts;
@@ -35,7 +36,7 @@ enum Verb {
     /// Judge the source: format, lints, layers, documents, dependencies.
     Check(check::Args),
     /// Build the kernel program, then `ebb` with it inside (release).
-    Build,
+    Build(build::Args),
     /// Build, then run the agent on this host, in the foreground.
     BuildAndLoad(load::Args),
     /// Check, then run every test: unit, property, packet and network.
@@ -46,6 +47,10 @@ enum Verb {
     Bench(bench::Args),
     /// Build a Debian package: agent, man pages, completions, systemd unit.
     Package,
+    /// Pack the same for hosts that are not Debian's: a program that needs no library.
+    Tarball,
+    /// Pack that program alone as a container image.
+    Image,
     /// Show a drain that nobody notices: a client, the balancer, three nginx servers.
     Demo(demo::Args),
     /// Remove the namespaces, processes and pins that a killed run left.
@@ -59,12 +64,14 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Setup => setup::run(),
         Verb::Check(args) => check::run(&args, Cli::command()),
-        Verb::Build => build::run(),
+        Verb::Build(args) => build::run(&args),
         Verb::BuildAndLoad(args) => load::run(&args),
         Verb::Test(args) => test::run(&args, Cli::command()),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Package => package::run(),
+        Verb::Tarball => elsewhere::tarball::run(),
+        Verb::Image => elsewhere::image::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::CleanLab => clean_lab::run(),
         Verb::GuestInit => guest::init::run(),

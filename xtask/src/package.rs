@@ -55,7 +55,7 @@ pub(crate) fn build(version: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Man pages and completions, as the binary defines them.
-fn write_beside(ebb: &Path, dir: &Path) -> Result<()> {
+pub(crate) fn write_beside(ebb: &Path, dir: &Path) -> Result<()> {
     let failed = || format!("cannot write into {}", dir.display());
     workspace::make_anew(dir)?;
     command::run(Command::new(ebb).arg("man").arg(dir.join("man")))?;

@@ -2,7 +2,7 @@
 # and that loses power.
 
 part_1() {
-    apt-get install --yes /story/ebb.deb >/dev/null
+    apt-get install --yes /story/ebb.deb >/dev/null 2>&1
     site_up
     write_config
     expect "the service is enabled and starts" systemctl enable --now ebb

@@ -1,5 +1,5 @@
 //! What a story finds on its second disk: a tar archive of the stories, what they
-//! are told with, and the packages that they install.
+//! are told with, and what they install.
 
 use std::{
     fs,
@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::first;
 use crate::{
     command::{self, step},
+    elsewhere::{image, tarball},
     package, workspace,
 };
 
@@ -33,13 +35,22 @@ pub(super) fn stories() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the packages and packs them with the stories, into `archive`.
+/// Builds the packages, this one as its own successors too, and packs them with the
+/// stories into `archive`.
 pub(super) fn pack(archive: &Path) -> Result<()> {
     let packages = archive.with_extension("packages");
     workspace::make_anew(&packages)?;
-    let package = package::build(None)?;
-    fs::copy(&package, packages.join("ebb.deb"))
-        .with_context(|| format!("cannot copy {}", package.display()))?;
+    let put = |package: PathBuf, name: &str| {
+        fs::copy(&package, packages.join(name))
+            .with_context(|| format!("cannot copy {}", package.display()))
+    };
+    // One by one: a package that is built takes the place of the one before.
+    put(first::find_or_build()?, "first.deb")?;
+    put(package::build(None)?, "ebb.deb")?;
+    put(package::build(Some("99.0.0"))?, "next.deb")?;
+    put(package::build(Some("99.1.0"))?, "after-next.deb")?;
+    put(tarball::build()?, "ebb.tar.gz")?;
+    put(image::build()?, "image.tar")?;
     let mut tar = Command::new("tar");
     tar.arg("--create").arg("--file").arg(archive);
     for dir in [&sources(), &packages] {

@@ -34,7 +34,7 @@ pub(super) const RELEASES: &[Release] = &[
 ];
 
 /// What is installed besides the least that a host can do with.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "linux-image-cloud-amd64",
     "systemd-sysv",
     "dbus",
@@ -43,6 +43,7 @@ const PACKAGES: [&str; 8] = [
     "nginx-light",
     "curl",
     "bpftool",
+    "podman",
 ];
 
 /// Of a disk. What is empty takes no room.

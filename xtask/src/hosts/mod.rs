@@ -8,9 +8,11 @@
 //!
 //! - [`disk`]: a host's disk, made once and kept.
 //! - [`archive`]: what a story finds on its second disk.
+//! - [`first`]: the package of 0.1.0, to upgrade from.
 
 mod archive;
 mod disk;
+mod first;
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

@@ -8,6 +8,7 @@
 mod apt;
 mod clients;
 mod crates;
+mod cross;
 mod emulator;
 mod linker;
 mod toolchain;
@@ -24,6 +25,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub(crate) use clients::find_or_install as clients;
 pub(crate) use crates::find_or_build as crate_built;
+pub(crate) use cross::find_or_install as cross;
 pub(crate) use emulator::{Emulator, find_or_unpack as emulator};
 pub(crate) use toolchain::{OLDEST_RUSTC, major_minor, rustup_toolchains};
 
