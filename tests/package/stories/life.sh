@@ -97,7 +97,7 @@ goes() {
     for port in eth0 eth1 eth2; do
         expect "no program is left on $port" not says xdp ip link show "$port"
     done
-    expect "no program is left in the kernel" not says xdp bpftool prog list
+    expect "no program is left in the kernel" not says "name ebb" bpftool prog list
     expect "nothing is left on the BPF file system" [ ! -e /sys/fs/bpf/ebb ]
     expect "no VIP is left" not says "$VIP" ip address show
     expect "state and configuration are left" [ -e /var/lib/ebb/state.db -a -e /etc/ebb/ebb.toml ]
