@@ -130,6 +130,8 @@ fn compare(page: &str, ebb: &Ebb<'_>) -> Result<()> {
         let opened = of("ebb_backend_flows_opened_total")?;
         let closed = of("ebb_backend_flows_closed_total")?;
         assert_eq!(of("ebb_backend_flows")?, opened - closed, "{}", backend.id);
+        let untracked = f64::from(u32::try_from(backend.counters.untracked)?);
+        assert!(of("ebb_backend_untracked_packets_total")? <= untracked);
         // The API was asked later.
         let open_now = f64::from(u32::try_from(backend.counters.opened)?);
         assert!(opened <= open_now, "{opened} {open_now}");

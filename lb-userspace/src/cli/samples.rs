@@ -88,6 +88,7 @@ pub(super) fn load_balancer() -> LoadBalancer {
                     bytes_out: 1 << 20,
                     opened: 52,
                     closed: 40,
+                    untracked: 0,
                 },
                 ..backend(1)
             },

@@ -89,4 +89,6 @@ pub struct BackendCounters {
     pub bytes_out: u64,
     pub opened: u64,
     pub closed: u64,
+    /// Packets forwarded without an entry, for the table of flows was full (dsr, ipip).
+    pub untracked: u64,
 }

@@ -180,6 +180,7 @@ impl From<BackendCounters> for backend::BackendCounters {
             bytes_out,
             opened,
             closed,
+            untracked,
         } = counters;
         Self {
             packets_in,
@@ -188,6 +189,7 @@ impl From<BackendCounters> for backend::BackendCounters {
             bytes_out,
             opened,
             closed,
+            untracked,
         }
     }
 }

@@ -128,6 +128,7 @@ fn backend() -> Backend {
             bytes_out: 4,
             opened: 5,
             closed: 2,
+            untracked: 6,
         },
     }
 }

@@ -210,6 +210,11 @@ impl Page {
         )?;
         let opened = self.counters("ebb_backend_flows_opened_total", "Flows opened.", &WHOSE)?;
         let closed = self.counters("ebb_backend_flows_closed_total", "Flows closed.", &WHOSE)?;
+        let untracked = self.counters(
+            "ebb_backend_untracked_packets_total",
+            "Packets forwarded without an entry, for the table of flows was full (dsr, ipip).",
+            &WHOSE,
+        )?;
         let flows = self.gauges("ebb_backend_flows", "Open flows.", &WHOSE)?;
         let takes_new = self.gauges(
             "ebb_backend_takes_new_flows",
@@ -233,6 +238,9 @@ impl Page {
             }
             opened.with_label_values(&whose).inc_by(counters.opened);
             closed.with_label_values(&whose).inc_by(counters.closed);
+            untracked
+                .with_label_values(&whose)
+                .inc_by(counters.untracked);
             flows.with_label_values(&whose).set(count(backend.flows));
             takes_new
                 .with_label_values(&whose)

@@ -90,6 +90,15 @@ fn render(lb: &str, backend: &Backend) -> String {
             traffic(counters.packets_out, counters.bytes_out),
         ),
     ];
+    if counters.untracked > 0 {
+        facts.push((
+            "without an entry",
+            format!(
+                "{} packets from clients: the table of flows was full",
+                words::count(counters.untracked)
+            ),
+        ));
+    }
     if let Some(drain) = &backend.drain {
         facts.push((
             "drain",

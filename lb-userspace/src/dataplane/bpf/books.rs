@@ -58,6 +58,7 @@ pub(super) fn counters(row: &Row) -> BackendCounters {
         bytes_out: row.bytes_out,
         opened: row.opened,
         closed: row.closed,
+        untracked: row.untracked,
     }
 }
 
