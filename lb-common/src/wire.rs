@@ -51,6 +51,10 @@ pub const HOPS: u8 = 64;
 pub const TCP_LEN: usize = 20;
 /// With all the options that it can have.
 pub const MOST_TCP_LEN: usize = 60;
+/// How deep in the frame the header of layer 4 may lie.
+pub const DEEPEST: usize = 192;
+/// All that is read of any packet lies before this.
+pub const HEADERS: usize = DEEPEST + MOST_TCP_LEN;
 /// A UDP header (RFC 768).
 pub const UDP_LEN: usize = 8;
 /// The part of an ICMP header that all messages have (RFC 792, RFC 4443).

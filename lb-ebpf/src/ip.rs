@@ -283,15 +283,9 @@ impl IpHeader for wire::Ipv6 {
     const HAS_CHECKSUM: bool = false;
 }
 
-/// How deep in the frame the header of layer 4 may lie.
-const DEEPEST: usize = 192;
-
-/// All that is read of any packet lies before this.
-pub const HEADERS: usize = DEEPEST + wire::MOST_TCP_LEN;
-
 #[inline(always)]
 fn deeper(offset: usize) -> Result<u8, Verdict> {
-    if offset > DEEPEST {
+    if offset > wire::DEEPEST {
         return Err(Verdict::Malformed);
     }
     Ok(offset as u8)

@@ -20,7 +20,7 @@ use lb_common::{
 };
 
 use super::Hook;
-use crate::{bounds::Bounds, ip};
+use crate::bounds::Bounds;
 
 /// The packet of a TC classifier.
 #[derive(Clone, Copy)]
@@ -39,7 +39,11 @@ impl Tc {
     #[inline(always)]
     pub fn pull(self) {
         let len = self.len();
-        let wanted = if len < ip::HEADERS { len } else { ip::HEADERS };
+        let wanted = if len < wire::HEADERS {
+            len
+        } else {
+            wire::HEADERS
+        };
         if self.bounds().size() < wanted {
             // SAFETY: the program's own context; the bounds are not used any more.
             unsafe { bpf_skb_pull_data(self.0, wanted as u32) };
