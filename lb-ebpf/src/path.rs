@@ -1,11 +1,13 @@
 //! The path to a client (nat).
 //!
 //! All clients of a backend share the source address that ebb translates them to. If the
-//! backend were told that packets to one of them are too big, it would cut those to all of
-//! them, for ten minutes. So ebb keeps that to itself: it notes the client's path, and
-//! clamps the segment size in the SYNs that this client sends from then on. What was
-//! agreed on before may be fragmented on its way (IPv4), or has to be agreed on anew
-//! (IPv6, whose routers do not fragment): the connection is reset.
+//! backend is told that packets to one of them are too big, it cuts those to all of them,
+//! for ten minutes. So ebb notes the client's path, and clamps the segment size in the SYNs
+//! that this client sends from then on. What was agreed on before may be fragmented on its
+//! way (IPv4), and the backend hears nothing. Routers do not fragment IPv6: there the
+//! backend of an open flow is told all the same, or the flow would hang. That costs the
+//! others at most a seventh of their packets' length, for no path is believed to take less
+//! than 1280 bytes.
 
 use aya_ebpf::bindings::BPF_ANY;
 use lb_common::{

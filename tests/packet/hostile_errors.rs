@@ -2,7 +2,7 @@
 //! packets; and what is too big for its way out is answered.
 
 use crate::{
-    frame::{ACK, Ends, Icmp, PSH, RST, SYN, Segment, icmp, tcp, udp},
+    frame::{ACK, Ends, Icmp, PSH, SYN, Segment, icmp, tcp, udp},
     hostile::{BACKEND, CLIENT, MODES, Victim, client, segment, turned, victims},
     world::{CLIENT_MAC, DROP, Mode, OTHER_IFINDEX, OUR_MAC, TX, World},
 };
@@ -165,19 +165,34 @@ fn promised(world: &mut World, ends: Ends, mss: u16) -> u16 {
 }
 
 #[test]
-fn p10_a_clients_path_shrinks_the_packets_to_that_client_and_to_no_other() {
+fn p10_a_clients_path_shrinks_the_segments_of_that_client_and_of_no_other() {
     for v6 in [false, true] {
         let mut victim = Victim::open(Mode::Nat, v6);
         let headers = if v6 { 60 } else { 40 };
         let frame = about(turned(victim.client), BACKEND, |p| too_big(v6, 1400, p));
-        // The backend, where all clients have one address, hears nothing.
-        assert_eq!(victim.world.run(&frame).action, DROP);
-        assert_eq!(victim.world.verdicts(), [("drop_path_mtu_noted", 1)].into());
-        let next = victim.client(ACK | PSH, CLIENT, BACKEND);
+        let out = victim.world.run(&frame);
         if v6 {
-            // What was agreed on is too long for this connection: both ends learn that.
-            assert_eq!((next.action, next.segment().flags), (TX, RST));
+            // No router fragments what was agreed on: the backend has to hear of it.
+            let seen = out.seen();
+            let message = seen.icmp.expect("an ICMP message");
+            assert_eq!(seen.ends.to.ip(), victim.at_backend.to.ip());
+            assert_eq!(
+                (message.kind, message.rest),
+                (2, [0, 0, 5, 120]),
+                "as it was told"
+            );
+            assert!(
+                victim.world.verdicts().is_empty(),
+                "{:?}",
+                victim.world.verdicts()
+            );
+            // And the connection goes on.
+            let next = victim.client(ACK | PSH, CLIENT, BACKEND);
+            assert_eq!(next.seen().ends, victim.at_backend);
         } else {
+            // The backend, where all clients have one address, hears nothing.
+            assert_eq!(out.action, DROP);
+            assert_eq!(victim.world.verdicts(), [("drop_path_mtu_noted", 1)].into());
             // Routers may fragment what was agreed on.
             let back = turned(victim.at_backend);
             let answer = tcp(MACS, segment(back, ACK, BACKEND, CLIENT));

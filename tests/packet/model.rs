@@ -90,8 +90,6 @@ pub(crate) struct Flow {
     pub(crate) state: u32,
     pub(crate) answered: bool,
     pub(crate) adopted: bool,
-    /// Taken from its backend by itself.
-    pub(crate) disowned: bool,
     /// Routers may fragment what the backend sends.
     pub(crate) fragments: bool,
     pub(crate) numbers: Numbers,
@@ -405,7 +403,7 @@ impl Model {
     }
 
     fn is_disowned(&self, flow: &Flow) -> bool {
-        self.backends[&flow.backend].epoch != flow.epoch || flow.disowned
+        self.backends[&flow.backend].epoch != flow.epoch
     }
 
     /// The tuple of a nat flow's other direction.
@@ -484,7 +482,6 @@ impl Model {
             state: 0,
             answered: false,
             adopted,
-            disowned: false,
             fragments: false,
             numbers: Numbers {
                 seq: packet.segment.next_seq,
@@ -981,16 +978,14 @@ impl Model {
                 return Err(pass(Verdict::DropIcmp));
             }
             if self.mode == Mode::Nat && !flow.reply {
-                if let Some(flow) = self.flows.get_mut(&tuple)
-                    && flow.state & tcp::CLOSED == 0
-                {
-                    flow.disowned = v6 && embedded.protocol == TCP;
-                    let other = Self::other(flow);
-                    if let Some(reply) = self.flows.get_mut(&other) {
-                        reply.fragments = !v6;
+                let is_open = self.flows.contains_key(&tuple) && flow.state & tcp::CLOSED == 0;
+                // Routers do not fragment IPv6: the backend has to know.
+                if !v6 || !is_open {
+                    if is_open && let Some(reply) = self.flows.get_mut(&Self::other(&flow)) {
+                        reply.fragments = true;
                     }
+                    return Err(pass(Verdict::DropPathMtu));
                 }
-                return Err(pass(Verdict::DropPathMtu));
             }
         }
         let packet = Packet {

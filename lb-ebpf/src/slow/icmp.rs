@@ -4,7 +4,7 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{DISOWNED, FRAGMENTS, FlowKey, HALF_OPEN, NAT, Ports, REPLY},
+        flow::{FRAGMENTS, FlowKey, HALF_OPEN, NAT, Ports, REPLY},
         rate::Kind,
     },
     checksum, tcp, wire,
@@ -183,8 +183,11 @@ fn follow<H: Hook, A: HalfOpen>(
     if let Some(told) = told {
         let mtu = believed_mtu::<A>(told)?;
         if entry.state() & (NAT | REPLY) == NAT {
-            keep_to_ourselves(entry, packet, backend, scratch, mtu, now)?;
-            return Err(Verdict::DropPathMtu);
+            path::note(&packet.key.source, mtu, now);
+            if !has_to_be_told(entry) {
+                let_fragments(entry, packet, backend, scratch)?;
+                return Err(Verdict::DropPathMtu);
+            }
         }
     }
     if !entry.is_reply() {
@@ -240,26 +243,23 @@ fn believed_mtu<A: Ip>(told: u32) -> Result<u32, Verdict> {
     Ok(mtu.min(u16::MAX as u32))
 }
 
-/// Notes the client's path. What its flow has agreed on is too long for it: from now on
-/// routers may fragment that; or, where they do not, a connection is ended at both ends,
-/// which would hang otherwise, and the next one fits.
+/// Whether the backend has to hear of its client's path: routers do not fragment IPv6,
+/// and an open flow would hang.
 #[inline(always)]
-fn keep_to_ourselves<A: HalfOpen>(
+fn has_to_be_told<A: HalfOpen>(entry: Entry<A>) -> bool {
+    A::V6 && entry.state() & (HALF_OPEN | tcp::CLOSED) == 0
+}
+
+/// Lets routers fragment what an open flow has agreed on, which is too long for the
+/// client's path.
+#[inline(always)]
+fn let_fragments<A: HalfOpen>(
     entry: Entry<A>,
     packet: &Packet<A>,
     backend: &Backend,
     scratch: &mut Scratch<A>,
-    mtu: u32,
-    now: u32,
 ) -> Result<(), Verdict> {
-    path::note(&packet.key.source, mtu, now);
-    if entry.state() & (HALF_OPEN | tcp::CLOSED) != 0 {
-        return Ok(());
-    }
-    if A::V6 {
-        if packet.is_tcp() {
-            entry.add_state(DISOWNED);
-        }
+    if A::V6 || entry.state() & (HALF_OPEN | tcp::CLOSED) != 0 {
         return Ok(());
     }
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
