@@ -2,10 +2,7 @@
 //! One hash look-up, one backend entry, one row of counters.
 
 use lb_common::{
-    abi::{
-        counter::Verdict,
-        flow::{DISOWNED, FRAGMENTS},
-    },
+    abi::{counter::Verdict, flow::FRAGMENTS},
     mode::Mode,
     tcp, wire,
 };
@@ -66,7 +63,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     let state = entry.state();
     let unusual = packet.has(tcp::SYN | tcp::FIN | tcp::RST)
         || !entry.fits(&packet)
-        || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | DISOWNED | FRAGMENTS) != 0
+        || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | FRAGMENTS) != 0
         || entry.get(|f| f.epoch) != backend.epoch;
     if unusual {
         return Ok(Fast::Look);

@@ -71,11 +71,10 @@ impl<A: Family> Entry<A> {
             .ok_or(Verdict::DropInternal)
     }
 
-    /// The flow was taken from its backend: all at once by a new epoch, or by
-    /// itself.
+    /// The flow was taken from its backend, by a new epoch.
     #[inline(always)]
     pub(crate) fn is_disowned(self, backend: &Backend) -> bool {
-        self.get(|f| f.epoch) != backend.epoch || self.state() & flow::DISOWNED != 0
+        self.get(|f| f.epoch) != backend.epoch
     }
 
     /// What is known of the numbers of this direction.

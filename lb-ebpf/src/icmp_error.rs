@@ -1,6 +1,10 @@
 //! ICMP and ICMPv6 errors of our own, made of the packet that they are about.
 
-use lb_common::{abi::counter::Verdict, checksum, wire};
+use lb_common::{
+    abi::counter::Verdict,
+    checksum,
+    wire::{self, Checksummed},
+};
 use lb_ebpf::{
     cursor::Cursor,
     hook::Hook,
@@ -53,7 +57,11 @@ fn build<H: Hook, A: Ip>(
     let l3 = packet.l3 as usize;
     let grow = A::HEADER_LEN + wire::ICMP_LEN;
     let headers = packet.l4 as usize - l3;
-    let unfinished = leave_unfinished(&mut cursor, packet)?;
+    let unfinished = if packet.is_tcp() {
+        leave_unfinished::<_, wire::Tcp>(&mut cursor, packet.l4 as usize)?
+    } else {
+        leave_unfinished::<_, wire::Udp>(&mut cursor, packet.l4 as usize)?
+    };
     // The headers and eight bytes of what follows; or the field that a device writes to.
     let embedded = if unfinished && packet.is_tcp() {
         headers + wire::TCP_LEN
@@ -99,21 +107,13 @@ fn build<H: Hook, A: Ip>(
 /// zero: what the device writes there makes the sum over all that follows the IP header
 /// zero, so that it adds nothing to the sum of the error that it is embedded in.
 #[inline(always)]
-fn leave_unfinished<H: Hook, A: Ip>(
+fn leave_unfinished<H: Hook, T: Checksummed>(
     cursor: &mut Cursor<H>,
-    packet: &Packet<A>,
+    l4: usize,
 ) -> Result<bool, Verdict> {
-    let l4 = packet.l4 as usize;
-    if packet.is_tcp() {
-        let unfinished = cursor.is_unfinished::<wire::Tcp>(l4)?;
-        if unfinished {
-            cursor.header::<wire::Tcp>(l4)?.set_checksum(0);
-        }
-        return Ok(unfinished);
-    }
-    let unfinished = cursor.is_unfinished::<wire::Udp>(l4)?;
+    let unfinished = cursor.is_unfinished::<T>(l4)?;
     if unfinished {
-        cursor.header::<wire::Udp>(l4)?.set_checksum(0);
+        cursor.header::<T>(l4)?.set_checksum(0);
     }
     Ok(unfinished)
 }

@@ -64,44 +64,51 @@ fn clients_are_served(site: &Site) -> Result<()> {
     Ok(())
 }
 
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn a_virtual_pair_is_served_at_tc_unless_told_otherwise() -> Result<()> {
-    let site = Site::new(Mode::Nat)?;
+/// By these interfaces, and by nothing that the configuration says of hooks.
+fn served_at_tc(site: &Site, interfaces: [&str; 2]) -> Result<()> {
     play_with(
-        &site,
-        &configuration(&site, "auto", &["c0", "s0"]),
+        site,
+        &configuration(site, "auto", &interfaces),
         |site, ebb| {
             ebb.wait_in_service()?;
-            expect_hooks(ebb, &[("c0", "tc"), ("s0", "tc")])?;
+            let mut expected = interfaces.map(|name| (name, "tc"));
+            expected.sort_unstable();
+            expect_hooks(ebb, &expected)?;
             clients_are_served(site)
         },
     )
+}
+
+/// Has `ip` do each line on the balancer.
+fn set_up(site: &Site, lines: &[&str]) -> Result<()> {
+    for line in lines {
+        let words: Vec<_> = line.split(' ').collect();
+        site.balancer.run("ip", &words)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_virtual_pair_is_served_at_tc_unless_told_otherwise() -> Result<()> {
+    served_at_tc(&Site::new(Mode::Nat)?, ["c0", "s0"])
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn backends_behind_a_bridge_are_served_without_any_setting() -> Result<()> {
     let site = Site::new(Mode::Nat)?;
-    for line in [
-        "link add br0 type bridge",
-        "link set s0 master br0",
-        "address flush dev s0",
-        "address add 10.0.1.1/24 dev br0",
-        "link set br0 up",
-    ] {
-        let words: Vec<_> = line.split(' ').collect();
-        site.balancer.run("ip", &words)?;
-    }
-    play_with(
+    set_up(
         &site,
-        &configuration(&site, "auto", &["c0", "br0"]),
-        |site, ebb| {
-            ebb.wait_in_service()?;
-            expect_hooks(ebb, &[("br0", "tc"), ("c0", "tc")])?;
-            clients_are_served(site)
-        },
-    )
+        &[
+            "link add br0 type bridge",
+            "link set s0 master br0",
+            "address flush dev s0",
+            "address add 10.0.1.1/24 dev br0",
+            "link set br0 up",
+        ],
+    )?;
+    served_at_tc(&site, ["c0", "br0"])
 }
 
 #[test]
@@ -110,34 +117,23 @@ fn clients_at_a_macvlan_are_served_without_any_setting() -> Result<()> {
     let site = Site::new(Mode::Nat)?;
     // The link below would answer for its guests' addresses as well.
     site.balancer.sysctl("net/ipv4/conf/c0/arp_ignore", "1")?;
-    for line in [
-        "link add link c0 name mv0 type macvlan mode bridge",
-        "address flush dev c0 scope global",
-        "link set mv0 up",
-        "address add 10.0.0.1/24 dev mv0",
-    ] {
-        let words: Vec<_> = line.split(' ').collect();
-        site.balancer.run("ip", &words)?;
-    }
-    play_with(
+    set_up(
         &site,
-        &configuration(&site, "auto", &["mv0", "s0"]),
-        |site, ebb| {
-            ebb.wait_in_service()?;
-            expect_hooks(ebb, &[("mv0", "tc"), ("s0", "tc")])?;
-            clients_are_served(site)
-        },
-    )
+        &[
+            "link add link c0 name mv0 type macvlan mode bridge",
+            "address flush dev c0 scope global",
+            "link set mv0 up",
+            "address add 10.0.0.1/24 dev mv0",
+        ],
+    )?;
+    served_at_tc(&site, ["mv0", "s0"])
 }
 
 /// A connection that is idle and a download go on while the agent comes back with
 /// another hook, and then with the first.
 fn p2_a_change_of_hook_breaks_no_flow(mode: Mode) -> Result<()> {
-    if Hook::of_run() == Hook::Tc {
-        // This site's links are left as XDP cannot have them.
-        return Ok(());
-    }
-    let site = Site::new(mode)?;
+    // Links that XDP can have; TC takes any.
+    let site = Site::with_hook(mode, 3, Hook::Xdp)?;
     play_with(
         &site,
         &configuration(&site, "xdp", site.interfaces()),

@@ -109,7 +109,7 @@ fn longest_gap(host: &Host, on: &AtomicBool) -> Result<Duration> {
 fn programs(site: &Site) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for interface in site.interfaces() {
-        let folder = match Hook::of_run() {
+        let folder = match site.hook {
             Hook::Xdp => "links",
             Hook::Tc => "tc",
         };

@@ -334,12 +334,16 @@ impl World {
     pub(crate) fn run_beside(&self, frame: &[u8]) -> Out {
         match Hook::of_run() {
             Hook::Xdp => run(self.filled.program("ebb").expect("the program"), frame),
-            Hook::Tc => {
-                let aborted = self.aborted();
-                let out = run(self.filled.classifier().expect("the program"), frame);
-                self.as_at_xdp(out, self.aborted() != aborted)
-            }
+            Hook::Tc => self.run_at_tc(frame, None),
         }
+    }
+
+    /// Runs the program at TC, in a context if one is given.
+    fn run_at_tc(&self, frame: &[u8], context: Option<&[u8]>) -> Out {
+        let aborted = self.aborted();
+        let program = self.filled.classifier().expect("the program");
+        let out = run_in(program, frame, context);
+        self.as_at_xdp(out, self.aborted() != aborted)
     }
 
     /// Whether another interface than the packets' own leads to the backend.
@@ -357,10 +361,7 @@ impl World {
         let pieces = segment.payload as u32 / piece + 1;
         context[GSO_SEGS..][..4].copy_from_slice(&pieces.to_ne_bytes());
         context[GSO_SIZE..][..4].copy_from_slice(&piece.to_ne_bytes());
-        let program = self.filled.classifier().expect("the program");
-        let aborted = self.aborted();
-        let out = run_in(program, &frame, Some(&context));
-        self.as_at_xdp(out, self.aborted() != aborted)
+        self.run_at_tc(&frame, Some(&context))
     }
 
     fn aborted(&self) -> u64 {

@@ -33,6 +33,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::lab()?;
+    if args.between_virtual_devices {
+        setup::rivals()?;
+    }
     let of_the_agent = match args {
         Args { scale: true, .. } => Some("scale"),
         Args {

@@ -142,9 +142,6 @@ pub const REPLY: u32 = 1 << 16;
 pub const NAT: u32 = 1 << 17;
 /// `Flow::state`: the entry is, or was last seen, in the half-open table.
 pub const HALF_OPEN: u32 = 1 << 18;
-/// `Flow::state`: the agent has taken the flow back whatever its epoch says
-/// (paced closes).
-pub const DISOWNED: u32 = 1 << 19;
 /// `Flow::state`: the backend has answered with a SYN-ACK. On the reply entry of a
 /// half-open flow.
 pub const ANSWERED: u32 = 1 << 20;

@@ -9,7 +9,7 @@ use super::{
     finding::{Finding, Verdict, good, wrong},
     mend::{Mend, Words},
 };
-use crate::model::HookChoice;
+use crate::model::{HookChoice, TC_LINKS_SINCE};
 
 /// The oldest kernel that the program is tested on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -290,9 +290,6 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Since Linux 6.6 what is attached to TC can be a link.
-const TC_LINKS: (u32, u32) = (6, 6);
-
 /// Whether packets are taken at TC: on all interfaces, if XDP does not do on one.
 fn at_tc(facts: &Facts) -> bool {
     let wants_tc = |interface: &InterfaceFacts| {
@@ -305,7 +302,8 @@ fn at_tc(facts: &Facts) -> bool {
         HookChoice::Tc => true,
         HookChoice::Auto => {
             let kernel = facts.kernel.as_deref().and_then(version);
-            kernel.is_some_and(|kernel| kernel >= TC_LINKS) && facts.interfaces.iter().any(wants_tc)
+            kernel.is_some_and(|kernel| kernel >= TC_LINKS_SINCE)
+                && facts.interfaces.iter().any(wants_tc)
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Where in the kernel packets are taken.
 
+/// Since this version of Linux what is attached to TC can be a link, which outlives the
+/// agent and is replaced in one step.
+pub const TC_LINKS_SINCE: (u32, u32) = (6, 6);
+
 /// The hook that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HookChoice {

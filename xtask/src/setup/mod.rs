@@ -74,6 +74,9 @@ const LAB_PROGRAMS: [(&str, &str); 8] = [
     ("ss", "iproute2"),
 ];
 
+/// What balancers are measured against.
+const RIVALS: [(&str, &str); 1] = [("nft", "nftables")];
+
 /// Programs that the console's test runs, and the packages that have them.
 const BROWSER_PROGRAMS: [(&str, &str); 2] = [
     ("chromium", "chromium"),
@@ -135,6 +138,11 @@ pub(crate) fn cxx() -> Result<()> {
 /// A browser without a screen, and what drives it.
 pub(crate) fn browser() -> Result<()> {
     programs("a browser for the console's test", &BROWSER_PROGRAMS)
+}
+
+/// What the bench between virtual devices measures ebb against.
+pub(crate) fn rivals() -> Result<()> {
+    programs("what ebb is measured against", &RIVALS)
 }
 
 /// What makes the disk of a whole host.

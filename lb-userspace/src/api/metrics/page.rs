@@ -74,12 +74,12 @@ impl Page {
         .set(whole(status.uptime_seconds));
         let interfaces = self.gauges(
             "ebb_interface_info",
-            "An interface with the program on it, and at which hook: xdp, tc, generic-xdp.",
-            &["interface", "hook"],
+            "An interface with the program on it: how XDP runs there (driver, generic, off), and the hook (xdp, generic-xdp, tc).",
+            &["interface", "xdp", "hook"],
         )?;
         for interface in &status.interfaces {
             interfaces
-                .with_label_values(&[&interface.name, &interface.hook])
+                .with_label_values(&[&interface.name, &interface.xdp, &interface.hook])
                 .set(1);
         }
         self.gauges(

@@ -33,7 +33,7 @@ use crate::{
         FlowRecord, Gauges, TableFill, Ties, View,
     },
     model::{BackendCounters, BackendIndex, LbIndex, TableSizes},
-    netlink::Netlink,
+    netlink::{self, Netlink},
 };
 
 /// The data plane in the kernel. Dropping it ends its threads; the program goes
@@ -88,7 +88,9 @@ impl Kernel {
             tables,
             log,
         } = loader::load(object, &config.tables, Some(&config.bpffs_dir), config.log)?;
-        let program = Links::new(program, &config.bpffs_dir, config.hook)?;
+        let mut program = Links::new(program, &config.bpffs_dir, config.hook)?;
+        let ours = |link: &&netlink::Link| config.interfaces.contains(&link.name);
+        program.load_for(links.iter().filter(ours))?;
         let maps = Arc::new(maps);
         write_settings(&maps, config)?;
         program

@@ -2,9 +2,8 @@
 //!
 //! Links are pinned in `<bpffs_dir>/links/<interface>`, or at TC in
 //! `<bpffs_dir>/tc/<interface>`: they hold the program on the interface while no agent
-//! runs. An agent that starts finds them and
-//! replaces the program in them, atomically; no packet meets an interface
-//! without a program.
+//! runs. An agent that starts finds them and replaces the program in them, atomically; no
+//! packet meets an interface without a program.
 //!
 //! An interface that vanishes leaves a dead link behind. When one of that name
 //! comes back, [`Links::attach`] makes a new link in its place.
@@ -30,7 +29,7 @@ use super::{
     syscall::{self, LinkType},
 };
 use crate::{
-    model::{Hook, HookChoice},
+    model::{Hook, HookChoice, TC_LINKS_SINCE},
     netlink::{Link, XdpAttached},
 };
 
@@ -119,30 +118,60 @@ impl Links {
         self.choice == HookChoice::Auto && has_tc_links()
     }
 
-    /// Makes the program run on an interface, at the hook that suits it.
-    pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
-        match self.choice {
-            HookChoice::Xdp => self.attach_at_xdp(link, AyaMode::Driver),
-            HookChoice::Tc => self.attach_at_tc(&link.name, link.index),
-            HookChoice::Auto if !has_tc_links() => {
-                match self.attach_at_xdp(link, AyaMode::Driver) {
-                    Err(AttachError::NoDriverMode { .. }) => self.attach_at_xdp(link, AyaMode::Skb),
-                    attached => attached,
-                }
+    /// Has the verifier look at what these interfaces will run, before anything of the
+    /// host is changed.
+    pub(super) fn load_for<'l>(
+        &mut self,
+        links: impl IntoIterator<Item = &'l Link>,
+    ) -> Result<(), LoadError> {
+        for link in links {
+            match self.first_choice(link) {
+                Hook::Xdp | Hook::GenericXdp => self.program.xdp().map(drop)?,
+                Hook::Tc => self.program.tc().map(drop)?,
             }
+        }
+        Ok(())
+    }
+
+    /// The hook that suits an interface, as far as can be said without trying.
+    fn first_choice(&self, link: &Link) -> Hook {
+        match self.choice {
+            HookChoice::Xdp => Hook::Xdp,
+            HookChoice::Tc => Hook::Tc,
             // What the other end of the pair sends is as its host has left it: in
             // segments of 64 KiB, and without checksums.
-            HookChoice::Auto if link.veth => self.attach_at_tc(&link.name, link.index),
-            HookChoice::Auto => match self.attach_at_xdp(link, AyaMode::Driver) {
-                Err(AttachError::NoDriverMode { interface, reason }) => {
+            HookChoice::Auto if link.veth && has_tc_links() => Hook::Tc,
+            HookChoice::Auto => Hook::Xdp,
+        }
+    }
+
+    /// Makes the program run on an interface, at the hook that suits it.
+    pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
+        if self.first_choice(link) == Hook::Tc {
+            return self.attach_at_tc(&link.name, link.index);
+        }
+        match self.attach_at_xdp(link, AyaMode::Driver) {
+            Err(AttachError::NoDriverMode { interface, reason })
+                if self.choice == HookChoice::Auto =>
+            {
+                if has_tc_links() {
                     info!(
                         interface,
                         reason, "no XDP in the driver: packets are taken at TC"
                     );
                     self.attach_at_tc(&link.name, link.index)
+                } else {
+                    warn!(
+                        interface,
+                        reason,
+                        "no XDP in the driver: falling back to generic mode, where the kernel \
+                         builds an skb for every packet first; expect a fraction of the packet \
+                         rate and more CPU for each packet"
+                    );
+                    self.attach_at_xdp(link, AyaMode::Skb)
                 }
-                attached => attached,
-            },
+            }
+            attached => attached,
         }
     }
 
@@ -256,9 +285,10 @@ impl Links {
     }
 }
 
-/// Since Linux 6.6 what is attached to TC can be a link.
 fn has_tc_links() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+    let (major, minor) = TC_LINKS_SINCE;
+    let since = KernelVersion::new(major as u8, minor as u8, 0);
+    KernelVersion::current().is_ok_and(|version| version >= since)
 }
 
 /// The link that is pinned at `path`, if it holds this interface.

@@ -2,7 +2,7 @@
 //! Pure: the time comes in as the length of the silence.
 
 use lb_common::{
-    abi::flow::{DISOWNED, HALF_OPEN_TICKS, SETTLED, ticks},
+    abi::flow::{HALF_OPEN_TICKS, SETTLED, ticks},
     tcp::{self, CLOSED, LINGER_MS, QUIET_MS, SETTLE_AFTER_MS, SETTLED_LINGER_MS},
 };
 
@@ -123,11 +123,6 @@ fn linger(facts: &Facts) -> u32 {
 /// The client has sent its FIN or a RST, and what the backend does is not seen.
 pub(super) fn is_closing(state: u32, mode: Mode) -> bool {
     !mode.sees_both_sides() && tcp::is_closing(state)
-}
-
-/// The flow's own mark that it was taken from its backend.
-pub(super) fn is_marked(state: u32) -> bool {
-    state & DISOWNED != 0
 }
 
 fn forget_if(condition: bool) -> Decision {

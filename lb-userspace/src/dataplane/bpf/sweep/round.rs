@@ -31,7 +31,7 @@ use super::{
         vips::{ListenerId, protocol_of},
     },
     closer::{Closer, Farewell, entries, same},
-    decide::{self, Decision, Facts, Stage, decide},
+    decide::{Decision, Facts, Stage, decide},
 };
 use crate::model::{BackendIndex, Protocol};
 
@@ -264,9 +264,6 @@ impl Visit<'_> {
         flow: &Flow<A>,
         rule: &BackendRule,
     ) -> Result<bool, TableError> {
-        if decide::is_marked(flow.state) {
-            return Ok(true);
-        }
         if rule.retired && flow.state & CLOSED == 0 {
             return Ok(true);
         }
