@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, lpm_trie::Key},
     programs::{SchedClassifier, Xdp},
 };
 use lb_common::abi::{
     address::{Addr4, Addr6, Address},
     backend::{Backend, LoadBalancer, Slots},
-    config::{Interface, Settings},
+    config::Settings,
     counter::{BackendCounters, Verdict},
+    exit::{Exit, INTERFACE_BITS, Reach},
     half_open,
     vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
@@ -44,7 +45,7 @@ impl Filled {
     ///
     /// # Errors
     /// Where the object is damaged or the verifier refuses the program.
-    pub fn load(object: &[u8], hook: Hook, room: Room, interface: Interface) -> Result<Self> {
+    pub fn load(object: &[u8], hook: Hook, room: Room, interface: Exit) -> Result<Self> {
         let buckets = half_open::buckets(room.half_open);
         let ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &0_u8, true)
@@ -64,7 +65,7 @@ impl Filled {
                 .context("the verifier refuses ebb_tc")?,
         }
         filled.set_nat_ports(1024, 32_767)?;
-        filled.array("INTERFACES")?.set(0, interface, 0)?;
+        filled.array("EXITS")?.set(0, interface, 0)?;
         filled
             .hash("INTERFACE_BY_IFINDEX")?
             .insert(interface.ifindex, 0_u32, 0)?;
@@ -110,6 +111,26 @@ impl Filled {
     fn classifier_mut(&mut self) -> Result<&mut SchedClassifier> {
         let program = self.ebpf.program_mut(CLASSIFIER);
         Ok(program.context("no program at TC")?.try_into()?)
+    }
+
+    /// Says which way out leads to addresses by an interface, in the routes of a family.
+    ///
+    /// # Errors
+    /// Where the map has no room.
+    pub fn put_route<A>(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        address: A,
+        len: u32,
+        exit: u32,
+    ) -> Result<()>
+    where
+        Reach<A>: Pod,
+    {
+        let mut routes: LpmTrie<_, Reach<A>, u32> = self.map_mut(name)?.try_into()?;
+        let key = Key::new(INTERFACE_BITS + len, Reach { ifindex, address });
+        Ok(routes.insert(&key, exit, 0)?)
     }
 
     /// # Errors

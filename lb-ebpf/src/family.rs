@@ -11,7 +11,7 @@ use lb_common::abi::{
 use lb_ebpf::ip::Ip;
 
 use crate::{
-    maps::{self, FlowTable, HalfOpenTable, Listeners, Vips},
+    maps::{self, FlowTable, HalfOpenTable, Listeners, Routes, Vips},
     scratch::Room,
 };
 
@@ -21,6 +21,7 @@ pub(crate) trait Family: Ip {
     fn half_open() -> &'static HalfOpenTable<Self>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts, 16_384>;
     fn paths() -> &'static LruHashMap<Self, Path, 4096>;
+    fn routes() -> &'static Routes<Self>;
     fn vips() -> &'static Vips<Self>;
     fn listeners() -> &'static Listeners<Self>;
     fn nat_pool() -> &'static Array<Self, 256>;
@@ -28,8 +29,8 @@ pub(crate) trait Family: Ip {
 }
 
 macro_rules! family {
-    ($address:ty, $flows:ident, $half:ident, $fragments:ident, $paths:ident, $vips:ident,
-     $listeners:ident, $pool:ident, $room:ident) => {
+    ($address:ty, $flows:ident, $half:ident, $fragments:ident, $paths:ident, $routes:ident,
+     $vips:ident, $listeners:ident, $pool:ident, $room:ident) => {
         impl Family for $address {
             #[inline(always)]
             fn flows() -> &'static FlowTable<Self> {
@@ -46,6 +47,10 @@ macro_rules! family {
             #[inline(always)]
             fn paths() -> &'static LruHashMap<Self, Path, 4096> {
                 &maps::$paths
+            }
+            #[inline(always)]
+            fn routes() -> &'static Routes<Self> {
+                &maps::$routes
             }
             #[inline(always)]
             fn vips() -> &'static Vips<Self> {
@@ -73,6 +78,7 @@ family!(
     HALF_V4,
     FRAGMENTS_V4,
     PATHS_V4,
+    ROUTES_V4,
     VIPS_V4,
     LISTENERS_V4,
     NAT_POOL_V4,
@@ -84,6 +90,7 @@ family!(
     HALF_V6,
     FRAGMENTS_V6,
     PATHS_V6,
+    ROUTES_V6,
     VIPS_V6,
     LISTENERS_V6,
     NAT_POOL_V6,

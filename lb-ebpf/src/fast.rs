@@ -72,12 +72,12 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         if cursor.ifindex() != backend.ifindex {
             return Ok(Fast::Look);
         }
-        let interface = entry.get(rewrite::way_out)?;
-        if !rewrite::fits_link(&cursor, &packet, interface.mtu) {
+        let exit = entry.get(rewrite::way_out)?;
+        if !rewrite::fits_link(&cursor, &packet, exit.mtu) {
             return Ok(Fast::Look);
         }
         let load = Load::of(&cursor, &packet);
-        let action = entry.get(|f| rewrite::to_client(cursor, &packet, f, interface))?;
+        let action = entry.get(|f| rewrite::to_client(cursor, &packet, f, exit))?;
         entry.note(&packet, clock::now());
         flow::count_out(index, load);
         return Ok(Fast::Done(action));

@@ -8,6 +8,7 @@ use lb_common::{
         flow::{self, Flow, FlowKey, Ports},
     },
     tcp::{self, Numbers},
+    wire,
 };
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
@@ -128,12 +129,12 @@ impl<A: Family> Entry<A> {
         });
     }
 
-    /// Where the client was last heard of.
+    /// Where the client was last heard of, and the way out there.
     #[inline(always)]
-    pub(crate) fn set_client(self, mac: [u16; 3], interface: u16) {
+    pub(crate) fn set_client(self, mac: wire::Mac, exit: u16) {
         self.set(|f| {
             f.client_mac = mac;
-            f.interface = interface;
+            f.exit = exit;
         });
     }
 

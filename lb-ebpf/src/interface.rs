@@ -10,7 +10,7 @@ use crate::maps;
 pub(crate) fn number<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> {
     let ifindex = cursor.ifindex();
     // Most hosts have one interface, and need no look-up.
-    if maps::INTERFACES
+    if maps::EXITS
         .get(0)
         .is_some_and(|first| first.ifindex == ifindex)
     {
@@ -31,8 +31,8 @@ pub(crate) fn is_addressed<H: Hook>(cursor: &Cursor<H>) -> Result<bool, Verdict>
     let [a, b, c] = cursor.read::<wire::Ethernet>(0)?.destination();
     let differs = |[d, e, f]: wire::Mac| a ^ d | b ^ e | c ^ f;
     if let Ok(number) = number(cursor)
-        && let Some(interface) = maps::INTERFACES.get(number as u32)
-        && differs(interface.mac) == 0
+        && let Some(interface) = maps::EXITS.get(number as u32)
+        && differs(interface.from) == 0
     {
         return Ok(true);
     }

@@ -10,6 +10,7 @@
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
 //! - [`clock`]: the time. [`rate`]: a limit to what we send ourselves.
 //! - [`interface`]: where a packet came in.
+//! - [`exit`]: the way out to a client.
 //! - [`flow`], [`half_open`]: the flows, established and not yet.
 //! - [`classify`], [`select`]: whose packet it is, and which backend's.
 //! - [`parse`]: packets of any shape.
@@ -38,6 +39,7 @@ extern crate std;
 mod atomic;
 mod classify;
 mod clock;
+mod exit;
 mod family;
 mod fast;
 mod flow;

@@ -5,15 +5,16 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
         backend::{Backend, LoadBalancer, SLOTS_LEN},
-        config::{Interface, MAX_INTERFACES, MAX_NAT_POOL, Settings},
+        config::{MAX_INTERFACES, MAX_NAT_POOL, Settings},
         counter::{BackendCounters, VERDICTS},
+        exit::{Exit, MAX_EXITS, MAX_ROUTES, Reach, RouterKey},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::{self, Bucket},
@@ -40,6 +41,9 @@ pub(crate) type Vips<A> =
 /// The rows of listeners.
 pub(crate) type Listeners<A> =
     Array<Listener<A>, { limits::listener_rows(limits::LISTENERS) as usize }>;
+
+/// Ways out by address.
+pub(crate) type Routes<A> = LpmTrie<Reach<A>, u32, { MAX_ROUTES as usize }>;
 
 /// Established flows. Plain hashes: they never evict (P6).
 #[btf_map]
@@ -119,9 +123,18 @@ pub(crate) static CLOCK: Array<u64, 1> = Array::new();
 #[btf_map]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// The interfaces that the program is attached to, by our own index.
+/// The ways out to clients: the interfaces that the program is attached to, by our own
+/// index, and after them the routers.
 #[btf_map]
-pub(crate) static INTERFACES: Array<Interface, { MAX_INTERFACES as usize }> = Array::new();
+pub(crate) static EXITS: Array<Exit, { MAX_EXITS as usize }> = Array::new();
+/// The way out that belongs to a MAC address: what it sends comes from that router.
+#[btf_map]
+pub(crate) static ROUTERS: HashMap<RouterKey, u32, { MAX_EXITS as usize }> = HashMap::new();
+/// Routes of the host that leave by these interfaces: the way out to an address.
+#[btf_map]
+pub(crate) static ROUTES_V4: Routes<Addr4> = LpmTrie::new();
+#[btf_map]
+pub(crate) static ROUTES_V6: Routes<Addr6> = LpmTrie::new();
 /// Our index of an interface, by the kernel's.
 #[btf_map]
 pub(crate) static INTERFACE_BY_IFINDEX: HashMap<u32, u32, { MAX_INTERFACES as usize }> =

@@ -3,8 +3,8 @@
 use lb_common::{
     abi::{
         backend::Backend,
-        config::Interface,
         counter::Verdict,
+        exit::Exit,
         flow::{Flow, Ports},
     },
     checksum,
@@ -18,7 +18,7 @@ use lb_ebpf::{
     ip::{Ip, IpHeader},
 };
 
-use crate::{family::Family, maps, packet::Packet};
+use crate::{exit, family::Family, maps, packet::Packet};
 
 /// The forwarding mode that a map names by its byte.
 #[inline(always)]
@@ -62,25 +62,25 @@ pub(crate) fn to_client<H: Hook, A: Family>(
     mut cursor: Cursor<H>,
     packet: &Packet<A>,
     entry: &Flow<A>,
-    interface: &Interface,
+    exit: &Exit,
 ) -> Result<u32, Verdict> {
     let listener = A::listeners()
         .get(entry.listener as u32)
         .ok_or(Verdict::DropInternal)?;
-    keeps_tag(&cursor, packet, interface.ifindex)?;
+    keeps_tag(&cursor, packet, exit.ifindex)?;
     cursor
         .header::<wire::Ethernet>(0)?
-        .set_macs(entry.client_mac, interface.mac);
+        .set_macs(exit::far_end(exit, entry.client_mac), exit.from);
     let (client, ports) = (entry.peer, entry.ports);
     translate(&mut cursor, packet, listener.address, client, ports)?;
-    Ok(cursor.send(interface.ifindex))
+    Ok(cursor.send(exit.ifindex))
 }
 
-/// The interface that leads to a flow's client (nat only).
+/// The way out to a flow's client (nat only).
 #[inline(always)]
-pub(crate) fn way_out<A: Family>(entry: &Flow<A>) -> Result<&'static Interface, Verdict> {
-    maps::INTERFACES
-        .get(entry.interface as u32)
+pub(crate) fn way_out<A: Family>(entry: &Flow<A>) -> Result<&'static Exit, Verdict> {
+    maps::EXITS
+        .get(entry.exit as u32)
         .ok_or(Verdict::DropNoNextHop)
 }
 

@@ -9,8 +9,8 @@ use lb_common::{
     abi::{
         address::words_of,
         backend::{self, Backend, LoadBalancer, Slots},
-        config::Interface,
         counter::{BackendCounters, Verdict},
+        exit::Exit,
     },
     maglev,
     mode::Mode,
@@ -105,10 +105,11 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// Loads the program with room for `flows` established flows of each family.
     pub(crate) fn load(flows: u32, ifindex: u32) -> Result<Self> {
-        let interface = Interface {
+        let interface = Exit {
             ifindex,
-            mac: bytemuck::cast(OUR_MAC),
+            from: bytemuck::cast(OUR_MAC),
             mtu: 1500,
+            ..Exit::default()
         };
         let room = Room {
             flows,

@@ -70,6 +70,7 @@ pub struct Backend {
 #[derive(Debug)]
 pub struct Site {
     pub mode: Mode,
+    name: String,
     /// Where its balancer takes packets.
     pub hook: Hook,
     pub backends: Vec<Backend>,
@@ -95,6 +96,10 @@ enum Lan {
 
 /// The router's number in every LAN.
 const ROUTER: u8 = 254;
+/// That of a second router, which may take the first one's place.
+const HEIR: u8 = 253;
+/// The LANs that a router has a leg in, by its interfaces.
+const LEGS: [(&str, Lan); 3] = [("f0", Lan::Far), ("c0", Lan::Clients), ("s0", Lan::Servers)];
 
 impl Lan {
     fn bridge(self) -> &'static str {
@@ -160,7 +165,9 @@ impl Site {
         let clients = if routed { Lan::Far } else { Lan::Clients };
         let client = host(&name, "client", clients, 2)?;
         client.plug("eth0", (&switch, hook), clients, 2)?;
-        let router = routed.then(|| router(&name, (&switch, hook))).transpose()?;
+        let router = routed
+            .then(|| router((&name, "router"), (&switch, hook), ROUTER))
+            .transpose()?;
         if routed {
             client.route_by_router(clients)?;
         }
@@ -203,6 +210,7 @@ impl Site {
         }
         Ok(Self {
             mode,
+            name,
             hook,
             backends,
             balancer,
@@ -347,17 +355,17 @@ fn host(site: &str, name: &str, lan: Lan, number: u8) -> Result<Host> {
     })
 }
 
-/// The host that joins the LANs of a routed site.
-fn router(site: &str, switch: (&Namespace, Hook)) -> Result<Host> {
-    let router = host(site, "router", Lan::Far, ROUTER)?;
+/// A host that joins the LANs of a routed site.
+fn router((site, name): (&str, &str), switch: (&Namespace, Hook), number: u8) -> Result<Host> {
+    let router = host(site, name, Lan::Far, number)?;
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         router.sysctl(key, "1")?;
     }
     // Backends answer for the VIP, from where a route to it does not lead.
     router.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
     router.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
-    for (name, lan) in [("f0", Lan::Far), ("c0", Lan::Clients), ("s0", Lan::Servers)] {
-        router.plug(name, switch, lan, ROUTER)?;
+    for (name, lan) in LEGS {
+        router.plug(name, switch, lan, number)?;
     }
     Ok(router)
 }

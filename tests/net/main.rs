@@ -23,6 +23,7 @@ mod p8_hands_off;
 mod p9_books;
 mod raw;
 mod restart;
+mod routers;
 mod scale_in;
 mod scene;
 mod site;

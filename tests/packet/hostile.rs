@@ -57,7 +57,10 @@ pub(crate) fn segment(ends: Ends, flags: u8, seq: u32, ack: u32) -> Segment {
 
 impl Victim {
     pub(crate) fn open(mode: Mode, v6: bool) -> Self {
-        let mut world = World::new(mode, 4);
+        Self::open_in(World::new(mode, 4), v6)
+    }
+
+    pub(crate) fn open_in(mut world: World, v6: bool) -> Self {
         let client = client(v6);
         let first = world.tcp(segment(client, SYN, CLIENT - 1, 0));
         let mut victim = Self {

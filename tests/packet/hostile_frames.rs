@@ -98,7 +98,7 @@ fn p10_a_frame_to_an_address_that_is_set_for_us_is_ours() {
 fn p10_a_frame_is_ours_by_the_address_that_its_interface_has_now() {
     for v6 in [false, true] {
         let mut world = World::new(Mode::Dsr, 1);
-        world.set_interface(|interface| interface.mac = bytemuck::cast(ANOTHERS_MAC));
+        world.set_interface(|interface| interface.from = bytemuck::cast(ANOTHERS_MAC));
         let to = |mac| tcp((CLIENT_MAC, mac), segment(client(v6), SYN, 7, 0));
         assert_eq!(world.run(&to(OUR_MAC)).action, PASS);
         assert_eq!(backend_of(&world.run(&to(ANOTHERS_MAC)), v6), 0);

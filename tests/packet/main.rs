@@ -25,6 +25,7 @@ mod icmp;
 mod mistakes;
 mod model;
 mod nat;
+mod routers;
 mod shapes;
 mod tc;
 mod udp;

@@ -10,8 +10,9 @@ use lb_common::{
     abi::{
         address::{Addr4, Addr6, Address, words_of},
         backend::{self, Backend, LoadBalancer, Slots},
-        config::{Interface, Settings},
+        config::Settings,
         counter::{BackendCounters, Verdict},
+        exit::{Exit, RouterKey},
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::{Bucket, Way},
@@ -110,10 +111,11 @@ impl World {
             lb_userspace::object::is_embedded(),
             "built without the kernel program: run `cargo xtask test`"
         );
-        let interface = Interface {
+        let interface = Exit {
             ifindex: IFINDEX,
-            mac: bytemuck::cast(OUR_MAC),
+            from: bytemuck::cast(OUR_MAC),
             mtu: 1500,
+            ..Exit::default()
         };
         let room = Room { flows, half_open };
         let filled = Filled::load(
@@ -252,9 +254,9 @@ impl World {
     }
 
     /// Changes the interface that packets come in by.
-    pub(crate) fn set_interface(&mut self, change: impl FnOnce(&mut Interface)) {
-        let mut interfaces = self.array("INTERFACES");
-        let mut now: Interface = interfaces.get(&0, 0).expect("a readable table");
+    pub(crate) fn set_interface(&mut self, change: impl FnOnce(&mut Exit)) {
+        let mut interfaces = self.array("EXITS");
+        let mut now: Exit = interfaces.get(&0, 0).expect("a readable table");
         change(&mut now);
         interfaces.set(0, now, 0).expect("a writable table");
     }

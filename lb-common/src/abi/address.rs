@@ -9,12 +9,12 @@ use core::{
 use super::plain::plain;
 
 /// An IPv4 address as it lies in a packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Addr4(pub u32);
 
 /// An IPv6 address as it lies in a packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Addr6(pub [u32; 4]);
 

@@ -1,4 +1,4 @@
-//! Settings of the packet path, and the interfaces that it serves.
+//! Settings of the packet path.
 
 use super::plain::plain;
 use crate::wire::Mac;
@@ -25,19 +25,10 @@ pub struct Settings {
     pub macs: [Mac; MAX_MACS],
 }
 
-/// An interface that the program is attached to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Interface {
-    pub ifindex: u32,
-    pub mac: Mac,
-    pub mtu: u16,
-}
-
-plain!(Settings, Interface);
+plain!(Settings);
 const _: () = assert!(size_of::<Settings>() == 64);
-const _: () = assert!(size_of::<Interface>() == 12);
 
+/// How many interfaces the program is attached to at most.
 pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_NAT_POOL: u32 = 256;
 /// MAC addresses of ours besides those of the interfaces.

@@ -112,8 +112,8 @@ pub struct Flow<A: Address> {
     pub backend: u16,
     /// The client's MAC address as its last packet had it.
     pub client_mac: [u16; 3],
-    /// Where that packet came in: an index into the interfaces.
-    pub interface: u16,
+    /// The way out to the client: an index into [`super::exit`].
+    pub exit: u16,
     /// When a packet of this direction was last seen, in ticks.
     pub seen: u32,
     /// When the flow began, in ticks.

@@ -8,6 +8,7 @@ pub mod address;
 pub mod backend;
 pub mod config;
 pub mod counter;
+pub mod exit;
 pub mod flow;
 pub mod fragment;
 pub mod half_open;
@@ -18,4 +19,4 @@ pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;

@@ -29,11 +29,11 @@ pub(crate) fn send<H: Hook, A: Family>(
     let entry = &scratch.value;
     let load = Load::of(&cursor, packet);
     if entry.state & REPLY != 0 {
-        let interface = rewrite::way_out(entry)?;
+        let exit = rewrite::way_out(entry)?;
         if entry.state & FRAGMENTS != 0 && packet.has_l4 {
             path::allow_fragments(&mut cursor, packet)?;
         }
-        let action = rewrite::to_client(cursor, packet, entry, interface)?;
+        let action = rewrite::to_client(cursor, packet, entry, exit)?;
         flow::count_out(entry.backend, load);
         return Ok(action);
     }

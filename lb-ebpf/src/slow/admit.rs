@@ -19,10 +19,10 @@ use super::{
     step::{Next, Step},
 };
 use crate::{
-    classify,
+    classify, exit,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
-    interface, maps,
+    maps,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -63,12 +63,14 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     if !rewrite::fits(cursor, packet, backend, mode) {
         return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
     }
+    let client_mac = cursor.read::<wire::Ethernet>(0)?.source();
+    let exit = exit::of(cursor, packet.key.source, client_mac)?;
     let value = &mut scratch.value;
     *value = Flow {
         listener: listener_index,
         backend: index,
-        client_mac: cursor.read::<wire::Ethernet>(0)?.source(),
-        interface: interface::number(cursor)?,
+        client_mac,
+        exit,
         state: if adopted {
             HALF_OPEN | ADOPTED
         } else {

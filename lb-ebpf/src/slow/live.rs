@@ -16,9 +16,9 @@ use super::{
     step::{Next, Step},
 };
 use crate::{
+    exit,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
-    interface,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -148,9 +148,9 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
 ) -> Step {
     let state = entry.state();
     if state & REPLY != 0 {
-        let interface = entry.get(rewrite::way_out)?;
-        if !rewrite::fits_link(cursor, packet, interface.mtu) {
-            return refuse::too_big(packet, &mut scratch.answer, interface.mtu as u32);
+        let exit = entry.get(rewrite::way_out)?;
+        if !rewrite::fits_link(cursor, packet, exit.mtu) {
+            return refuse::too_big(packet, &mut scratch.answer, exit.mtu as u32);
         }
     } else {
         let mode = rewrite::mode(backend.mode)?;
@@ -189,14 +189,14 @@ fn follow_client<H: Hook, A: HalfOpen>(
     if mac == entry.get(|f| f.client_mac) {
         return Ok(());
     }
-    let interface = interface::number(cursor)?;
-    entry.set_client(mac, interface);
+    let exit = exit::of(cursor, packet.key.source, mac)?;
+    entry.set_client(mac, exit);
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
     if let Some(reply) = Entry::established(&scratch.other) {
-        reply.set_client(mac, interface);
+        reply.set_client(mac, exit);
     }
     if let Some(reply) = half_open::entry(&scratch.other, now) {
-        reply.set_client(mac, interface);
+        reply.set_client(mac, exit);
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub use self::{
     link::{Link, XdpAttached},
     neighbour::{Neighbour, NeighbourIs},
     notices::{Notice, Notices},
-    route::{Route, RouteKind},
+    route::{Hop, HostRoute, Prefix, Route, RouteKind},
 };
 
 /// A socket to rtnetlink. Calls block, for as long as the kernel needs.
@@ -82,6 +82,15 @@ impl Netlink {
     pub fn route(&mut self, to: IpAddr) -> io::Result<Route> {
         let answers = self.0.ask(route::question(to), 0)?;
         answers.iter().find_map(route::route).ok_or_else(no_answer)
+    }
+
+    /// The routes of the main table.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn host_routes(&mut self) -> io::Result<Vec<HostRoute>> {
+        let answers = self.0.ask(route::question_for_all(), NLM_F_DUMP)?;
+        Ok(answers.iter().filter_map(route::host_route).collect())
     }
 
     /// # Errors

@@ -16,8 +16,9 @@ use bytemuck::Pod;
 use lb_common::abi::{
     address::{Addr4, Addr6, Address},
     backend::{Backend, LoadBalancer, Slots},
-    config::{Interface, Settings},
+    config::Settings,
     counter::BackendCounters,
+    exit::{Exit, RouteKey, RouterKey},
     flow::{Flow, FlowKey},
     half_open::Bucket,
     vip::{Filter, Listener, ListenerIndex, VipKey},
@@ -86,10 +87,11 @@ pub(super) struct FamilyMaps<A: Address> {
     pub(super) vips: Table<VipKey<A>, ListenerIndex>,
     pub(super) listeners: Table<u32, Listener<A>>,
     pub(super) nat_pool: Table<u32, A>,
+    pub(super) routes: Table<RouteKey<A>, u32>,
 }
 
 /// The names of a family's maps, in the order of [`FamilyMaps`].
-type FamilyNames = [&'static str; 5];
+type FamilyNames = [&'static str; 6];
 
 const NAMES_V4: FamilyNames = [
     "FLOWS_V4",
@@ -97,6 +99,7 @@ const NAMES_V4: FamilyNames = [
     "VIPS_V4",
     "LISTENERS_V4",
     "NAT_POOL_V4",
+    "ROUTES_V4",
 ];
 const NAMES_V6: FamilyNames = [
     "FLOWS_V6",
@@ -104,6 +107,7 @@ const NAMES_V6: FamilyNames = [
     "VIPS_V6",
     "LISTENERS_V6",
     "NAT_POOL_V6",
+    "ROUTES_V6",
 ];
 
 pub(super) struct Maps {
@@ -117,7 +121,8 @@ pub(super) struct Maps {
     pub(super) table_marks: Table<u32, u64>,
     pub(super) verdicts: PerCpu<u64>,
     pub(super) settings: Arc<Table<u32, Settings>>,
-    pub(super) interfaces: Table<u32, Interface>,
+    pub(super) exits: Table<u32, Exit>,
+    pub(super) routers: Table<RouterKey, u32>,
     pub(super) interface_by_ifindex: Table<u32, u32>,
 }
 
@@ -135,7 +140,8 @@ impl Maps {
             table_marks: table(ebpf, "TABLE_MARKS")?,
             verdicts: per_cpu(ebpf, "VERDICT_COUNTERS")?,
             settings,
-            interfaces: table(ebpf, "INTERFACES")?,
+            exits: table(ebpf, "EXITS")?,
+            routers: table(ebpf, "ROUTERS")?,
             interface_by_ifindex: table(ebpf, "INTERFACE_BY_IFINDEX")?,
         })
     }
@@ -153,14 +159,16 @@ impl<A: Address> FamilyMaps<A> {
         Bucket<A>: Pod,
         VipKey<A>: Pod,
         Listener<A>: Pod,
+        RouteKey<A>: Pod,
     {
-        let [flows, half, vips, listeners, nat_pool] = names;
+        let [flows, half, vips, listeners, nat_pool, routes] = names;
         Ok(Self {
             flows: table(ebpf, flows)?,
             half_open: HalfOpen::open(map(ebpf, half)?, half, settings)?,
             vips: table(ebpf, vips)?,
             listeners: table(ebpf, listeners)?,
             nat_pool: table(ebpf, nat_pool)?,
+            routes: table(ebpf, routes)?,
         })
     }
 }

@@ -10,8 +10,9 @@
 //! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
 //!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`adjacency`]
-//!   (how a backend is reached) and [`sources`] (what nat translates to);
-//! - [`nexthop`]: the thread that finds those adjacencies;
+//!   (how a backend is reached), [`exits`] (how clients are) and [`sources`] (what nat
+//!   translates to);
+//! - [`nexthop`]: the thread that finds those adjacencies, and the routers to clients;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] (what it says to their ends);
 //! - [`books`], [`flows`]: what is read back; [`kernel_log`]: what the program
@@ -25,6 +26,7 @@ mod adjacency;
 mod books;
 mod clock;
 pub mod config;
+mod exits;
 mod flows;
 mod half_open;
 mod kernel;

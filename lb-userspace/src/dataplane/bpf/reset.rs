@@ -9,7 +9,7 @@ use lb_common::{
     abi::{
         address::Address,
         backend::Backend,
-        config::Interface,
+        exit::Exit,
         flow::{Flow, FlowKey, NAT, Ports},
     },
     checksum,
@@ -24,6 +24,9 @@ use crate::packet_socket;
 
 /// Ethernet, an outer and an inner IPv6 header, TCP.
 const MAX_LEN: usize = wire::ETHERNET_LEN + 2 * wire::IPV6_LEN + wire::TCP_LEN;
+
+/// No MAC address.
+const NOBODY: wire::Mac = [0; 3];
 
 /// A frame and where it goes out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,15 +80,16 @@ pub(super) struct Flows<'f, A: Address> {
 }
 
 impl<A: Address> Flows<'_, A> {
-    /// The RSTs for the client, out of the interface that it was last heard by.
-    pub(super) fn to_client(&self, interface: &Interface) -> impl Iterator<Item = Frame> {
-        let macs = lb_common::abi::backend::macs(
-            mac::bytes(self.forward.client_mac),
-            mac::bytes(interface.mac),
-        );
+    /// The RSTs for the client, by its way out.
+    pub(super) fn to_client(&self, exit: &Exit) -> impl Iterator<Item = Frame> {
+        let to = match exit.to {
+            NOBODY => self.forward.client_mac,
+            router => router,
+        };
+        let macs = lb_common::abi::backend::macs(mac::bytes(to), mac::bytes(exit.from));
         // What the client has acknowledged, and what the backend has sent.
         let sent = self.reply.map(|reply| reply.seq);
-        let ifindex = interface.ifindex;
+        let ifindex = exit.ifindex;
         candidates(self.forward.ack, sent).map(move |seq| {
             let mut frame = Frame::new(ifindex);
             ethernet::<A>(&mut frame, macs);

@@ -16,18 +16,18 @@ use lb_common::{
     abi::{
         address::words_of,
         backend::{Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
-        config::{Interface, MAX_INTERFACES},
+        config::MAX_INTERFACES,
     },
     hash,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     adjacency::{self, Adjacency},
     books,
     config::Config,
+    exits::{ExitNumber, Exits, GONE, RouterRow, Routers, Served},
     link::{AttachError, Links},
-    mac,
     maps::{Maps, Tables},
     rules::{BackendRule, LbRule, Rules},
     slots::{MaglevTables, Wanted},
@@ -83,7 +83,7 @@ pub(super) struct State {
     /// Who has slots in the table of each.
     members: BTreeMap<LbIndex, Vec<Member>>,
     backends: BTreeMap<BackendIndex, Row>,
-    interfaces: Interfaces,
+    exits: Exits,
     nat_pool: BTreeSet<IpAddr>,
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
@@ -112,7 +112,7 @@ impl State {
         vips.add_nat_sources(&maps, config.nat_pool.iter().copied())?;
         Ok(Self {
             vips,
-            interfaces: Interfaces::recover(&maps)?,
+            exits: Exits::recover(&maps)?,
             tables: MaglevTables::new(tables, Arc::clone(&maps), &config.tables),
             sizes: config.tables,
             links,
@@ -552,7 +552,7 @@ impl State {
                 row.adjacency = Some(*adjacency);
                 self.write_backend(*backend)?;
             } else {
-                let gone = |adjacency: &Adjacency| !self.interfaces.has(adjacency.ifindex);
+                let gone = |adjacency: &Adjacency| !self.exits.has(adjacency.ifindex);
                 if row.adjacency.as_ref().is_some_and(gone) {
                     row.adjacency = None;
                 }
@@ -569,8 +569,11 @@ impl State {
     /// Makes the program serve this interface: says so in the tables, then
     /// attaches, unless it is attached.
     pub(super) fn serve(&mut self, link: &Link) -> Result<(), ServeError> {
-        let number = self.interfaces.put(&self.maps, link)?;
-        if self.interfaces.is_attached(link) {
+        let number = self
+            .exits
+            .put_interface(&self.maps, link)?
+            .ok_or(ServeError::TooMany)?;
+        if self.exits.is_attached(link) {
             return Ok(());
         }
         let hook = match &mut self.links {
@@ -582,7 +585,7 @@ impl State {
             ifindex: link.index,
             hook,
         };
-        self.interfaces.served.insert(link.name.clone(), served);
+        self.exits.served.insert(link.name.clone(), served);
         self.agree_on_hook()
     }
 
@@ -592,7 +595,7 @@ impl State {
         let Some(links) = &mut self.links else {
             return Ok(());
         };
-        let served = &mut self.interfaces.served;
+        let served = &mut self.exits.served;
         if !links.may_choose() || served.values().all(|served| served.hook != Hook::Tc) {
             return Ok(());
         }
@@ -607,7 +610,7 @@ impl State {
     /// Forgets the interfaces that are not among `links` any more, but for
     /// their numbers: they may come back.
     pub(super) fn miss(&mut self, links: &[Link]) {
-        for (name, served) in &mut self.interfaces.served {
+        for (name, served) in &mut self.exits.served {
             if served.ifindex != GONE && !links.iter().any(|link| link.index == served.ifindex) {
                 warn!(interface = name, "the interface is gone");
                 served.ifindex = GONE;
@@ -616,7 +619,7 @@ impl State {
     }
 
     pub(super) fn attachments(&self) -> Vec<Attachment> {
-        let served = self.interfaces.served.iter();
+        let served = self.exits.served.iter();
         served
             .filter(|(_, served)| served.ifindex != GONE)
             .map(|(name, served)| Attachment {
@@ -624,6 +627,18 @@ impl State {
                 hook: served.hook,
             })
             .collect()
+    }
+
+    // Routers.
+
+    /// The routers that an earlier agent knew.
+    pub(super) fn routers(&self) -> BTreeMap<ExitNumber, RouterRow> {
+        self.exits.routers()
+    }
+
+    /// What the resolver has found out about routers.
+    pub(super) fn set_routers(&mut self, known: &Routers) -> Result<(), TableError> {
+        self.exits.put_routers(&self.maps, known)
     }
 
     // Composing.
@@ -708,86 +723,4 @@ fn no_backend(backend: BackendIndex) -> DataplaneError {
 /// The address that ebb translates to for this backend.
 fn nat_source(row: &Row) -> Option<IpAddr> {
     row.mode.translates().then_some(row.adjacency?.source)
-}
-
-/// Our numbers of interfaces. Flows name the interface of their client by this
-/// number, so an interface keeps it, over a restart too.
-#[derive(Default)]
-struct Interfaces {
-    /// By our number: what the kernel's table says.
-    rows: BTreeMap<u32, Interface>,
-    /// Interfaces of this agent, by name.
-    served: BTreeMap<String, Served>,
-}
-
-/// The index of an interface that is not there; the kernel's begin at 1.
-const GONE: u32 = 0;
-
-struct Served {
-    number: u32,
-    /// Or [`GONE`].
-    ifindex: u32,
-    hook: Hook,
-}
-
-impl Interfaces {
-    fn recover(maps: &Maps) -> Result<Self, TableError> {
-        let mut rows = BTreeMap::new();
-        maps.interfaces.each(|number, row| {
-            if row.ifindex != 0 {
-                rows.insert(*number, *row);
-            }
-        })?;
-        Ok(Self {
-            rows,
-            served: BTreeMap::new(),
-        })
-    }
-
-    /// Whether an interface of this agent has this index now.
-    fn has(&self, ifindex: u32) -> bool {
-        self.served.values().any(|s| s.ifindex == ifindex)
-    }
-
-    fn is_attached(&self, link: &Link) -> bool {
-        let served = self.served.get(&link.name);
-        served.is_some_and(|served| served.ifindex == link.index)
-    }
-
-    /// Writes the interface to the tables, and says which number it has.
-    fn put(&mut self, maps: &Maps, link: &Link) -> Result<u32, ServeError> {
-        let number = self.number_of(link).ok_or(ServeError::TooMany)?;
-        let row = Interface {
-            ifindex: link.index,
-            mac: mac::words(link.mac.unwrap_or_default()),
-            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-        };
-        let old = self.rows.insert(number, row);
-        if old != Some(row) {
-            maps.interfaces.put(&number, &row)?;
-        }
-        if let Some(old) = old
-            && old.ifindex != link.index
-        {
-            info!(interface = link.name, "the interface is another one now");
-            maps.interface_by_ifindex.delete(&old.ifindex)?;
-        }
-        maps.interface_by_ifindex.put(&link.index, &number)?;
-        Ok(number)
-    }
-
-    /// The number that the interface has or had; for a new one, a free number.
-    fn number_of(&self, link: &Link) -> Option<u32> {
-        if let Some(served) = self.served.get(&link.name) {
-            return Some(served.number);
-        }
-        if let Some((number, _)) = self.rows.iter().find(|(_, row)| row.ifindex == link.index) {
-            return Some(*number);
-        }
-        let taken = |number: &u32| self.rows.contains_key(number);
-        let served = |number: &u32| self.served.values().any(|s| s.number == *number);
-        (0..MAX_INTERFACES)
-            .find(|number| !taken(number))
-            .or_else(|| (0..MAX_INTERFACES).find(|number| !served(number)))
-    }
 }

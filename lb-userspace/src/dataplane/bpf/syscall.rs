@@ -28,6 +28,7 @@ enum Command {
     LookupElem = 1,
     UpdateElem = 2,
     DeleteElem = 3,
+    NextKey = 4,
     ObjectGet = 7,
     ObjectInfo = 15,
     LookupAndDeleteElem = 21,
@@ -228,6 +229,25 @@ pub(super) unsafe fn delete<K>(fd: BorrowedFd<'_>, key: &K) -> io::Result<bool> 
     let mut attr = element(fd, key, std::ptr::null::<u8>(), 0);
     // SAFETY: the key is of the map's size.
     Ok(found(unsafe { bpf(Command::DeleteElem, &mut attr) })?.is_some())
+}
+
+/// The key that follows `after` (`None`: the first); `None` after the last one.
+///
+/// # Safety
+/// The map's keys are of the size of `K`, and every pattern of bits is a `K`.
+pub(super) unsafe fn next_key<K>(fd: BorrowedFd<'_>, after: Option<&K>) -> io::Result<Option<K>> {
+    let mut next = MaybeUninit::<K>::uninit();
+    let mut attr = ElementAttr {
+        map_fd: raw(fd),
+        pad: 0,
+        key: after.map_or(0, |key| address(key)),
+        value: address(next.as_mut_ptr()),
+        flags: 0,
+    };
+    // SAFETY: both keys are of the map's size.
+    let is_there = found(unsafe { bpf(Command::NextKey, &mut attr) })?.is_some();
+    // SAFETY: where there is a next key the kernel has written it.
+    Ok(is_there.then(|| unsafe { next.assume_init() }))
 }
 
 /// Reads entries from `from` on (`None`: the beginning) into the spare room of

@@ -6,6 +6,7 @@
 //! out, which aya does not.
 
 use std::{
+    collections::BTreeMap,
     io,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -111,14 +112,16 @@ impl Handle {
 /// The kinds of maps that ebb has, apart from the array of maps.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
-            Some(data)
-        }
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data) => Some(data),
         _ => None,
     }
 }
 
-/// A hash map or an array (whose keys are `u32`).
+/// A hash map, a trie or an array (whose keys are `u32`).
 ///
 /// Only [`Self::open`] makes one. It asks for plain types of the map's sizes,
 /// which is what the calls below rest on.
@@ -234,6 +237,24 @@ impl<K, V> Table<K, V> {
             }
         }
         Ok(())
+    }
+}
+
+impl<K: Pod + Ord, V: Pod> Table<K, V> {
+    /// All entries of a small table, one by one: a trie cannot be read in batches.
+    pub(super) fn entries(&self) -> Result<BTreeMap<K, V>, TableError> {
+        let mut entries = BTreeMap::new();
+        let mut last = None;
+        // SAFETY: `open` has compared the sizes, and `K` is plain.
+        while let Some(key) = unsafe { syscall::next_key::<K>(self.fd(), last.as_ref()) }
+            .map_err(self.handle.error("read"))?
+        {
+            if let Some(value) = self.get(&key)? {
+                entries.insert(key, value);
+            }
+            last = Some(key);
+        }
+        Ok(entries)
     }
 }
 

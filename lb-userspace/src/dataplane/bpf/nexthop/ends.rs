@@ -1,4 +1,4 @@
-//! The neighbours that backends are reached by: what is known of each, and whom to
+//! The neighbours that backends, or clients, are reached by: what is known of each, and whom to
 //! ask when. No clock and no kernel of its own: both come in.
 //!
 //! Backends behind the same router share its entry. An entry is asked at once
@@ -15,10 +15,7 @@ use std::{
 };
 
 use super::kernel::Kernel;
-use crate::{
-    model::{BackendIndex, Mac},
-    netlink::NeighbourIs,
-};
+use crate::{model::Mac, netlink::NeighbourIs};
 
 /// A neighbour on an interface: the backend itself, or the router before it.
 pub(super) type End = (u32, IpAddr);
@@ -39,7 +36,7 @@ pub(super) const RATE: u32 = 200;
 const BURST: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-struct Neighbour {
+struct Neighbour<U> {
     mac: Option<Mac>,
     /// There was no answer since the last one.
     silent: bool,
@@ -51,7 +48,7 @@ struct Neighbour {
     due: Instant,
     /// How long it may go on without an answer until it is asked again.
     patience: Duration,
-    users: BTreeSet<BackendIndex>,
+    users: BTreeSet<U>,
 }
 
 /// What is known of an end.
@@ -65,18 +62,30 @@ pub(super) enum Is {
     Unknown,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    neighbours: BTreeMap<End, Neighbour>,
+/// The ends by which users, backends or others, are reached.
+#[derive(Debug)]
+pub(super) struct Ends<U> {
+    neighbours: BTreeMap<End, Neighbour<U>>,
     /// Whom to ask next.
     agenda: BTreeSet<(Instant, End)>,
     /// When the next asking is within [`RATE`].
     free: Option<Instant>,
-    /// Backends of which something may have changed.
-    touched: BTreeSet<BackendIndex>,
+    /// Users of which something may have changed.
+    touched: BTreeSet<U>,
 }
 
-impl Ends {
+impl<U> Default for Ends<U> {
+    fn default() -> Self {
+        Self {
+            neighbours: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            free: None,
+            touched: BTreeSet::new(),
+        }
+    }
+}
+
+impl<U: Copy + Ord> Ends<U> {
     pub(super) fn is(&self, end: &End) -> Is {
         match self.neighbours.get(end) {
             Some(Neighbour { mac: Some(mac), .. }) => Is::There(*mac),
@@ -86,8 +95,8 @@ impl Ends {
         }
     }
 
-    /// The backend is reached by that neighbour from now on; true if none was before.
-    pub(super) fn join(&mut self, end: End, backend: BackendIndex, now: Instant) -> bool {
+    /// The user is reached by that neighbour from now on; true if none was before.
+    pub(super) fn join(&mut self, end: End, user: U, now: Instant) -> bool {
         let mut is_new = false;
         let neighbour = self.neighbours.entry(end).or_insert_with(|| {
             is_new = true;
@@ -101,14 +110,14 @@ impl Ends {
                 users: BTreeSet::new(),
             }
         });
-        neighbour.users.insert(backend);
-        self.touched.insert(backend);
+        neighbour.users.insert(user);
+        self.touched.insert(user);
         is_new
     }
 
-    pub(super) fn leave(&mut self, end: &End, backend: BackendIndex) {
+    pub(super) fn leave(&mut self, end: &End, user: &U) {
         if let Some(neighbour) = self.neighbours.get_mut(end) {
-            neighbour.users.remove(&backend);
+            neighbour.users.remove(user);
             if neighbour.users.is_empty() {
                 self.agenda.remove(&(neighbour.due, *end));
                 self.neighbours.remove(end);
@@ -145,7 +154,7 @@ impl Ends {
         }
         let after = (neighbour.mac, neighbour.silent);
         if before != after {
-            self.touched.extend(&neighbour.users);
+            self.touched.extend(neighbour.users.iter().copied());
         }
         let had_answered = before.0.is_some();
         let (has_answered, is_fixed) = (after.0.is_some(), neighbour.fixed);
@@ -187,14 +196,14 @@ impl Ends {
         self.free = Some(free);
     }
 
-    /// The backends that there may be something to say of, since the last call.
-    pub(super) fn touched(&mut self) -> BTreeSet<BackendIndex> {
+    /// The users that there may be something to say of, since the last call.
+    pub(super) fn touched(&mut self) -> BTreeSet<U> {
         std::mem::take(&mut self.touched)
     }
 
-    /// There may be something to say of this backend.
-    pub(super) fn touch(&mut self, backend: BackendIndex) {
-        self.touched.insert(backend);
+    /// There may be something to say of this user.
+    pub(super) fn touch(&mut self, user: U) {
+        self.touched.insert(user);
     }
 
     fn ask(&mut self, end: End, kernel: &mut impl Kernel, now: Instant) {
@@ -216,7 +225,7 @@ impl Ends {
             let unasked = kernel.solicit(end.0, end.1).is_err();
             if neighbour.unasked != unasked {
                 neighbour.unasked = unasked;
-                self.touched.extend(&neighbour.users);
+                self.touched.extend(neighbour.users.iter().copied());
             }
         }
         self.schedule(end, now + wait);

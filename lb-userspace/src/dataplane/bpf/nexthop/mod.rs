@@ -1,8 +1,8 @@
-//! Finds the next hop of every backend, and keeps it fresh.
+//! Finds the next hop of every backend and the routers to clients, and keeps them fresh.
 //!
-//! - [`resolver`]: what follows from routes, links and neighbours, and [`ends`]:
-//!   what is known of those neighbours, and whom to ask when; no I/O. They ask
-//!   by [`kernel`].
+//! - [`resolver`]: what follows from routes, links and neighbours for backends, and
+//!   [`routers`]: for the routers that lead to clients; [`ends`]: what is known of those
+//!   neighbours, and whom to ask when; no I/O. They ask by [`kernel`].
 //! - here: the thread that asks the kernel (rtnetlink), hears its notices, and
 //!   writes what was found into the backends' rows.
 //!
@@ -13,6 +13,7 @@
 mod ends;
 mod kernel;
 mod resolver;
+mod routers;
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
@@ -25,7 +26,10 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, error, info, warn};
 
-use self::resolver::{Resolver, Unreachable};
+use self::{
+    resolver::{Resolver, Unreachable},
+    routers::Routers,
+};
 use super::{adjacency::Adjacency, shared::Shared};
 use crate::{
     dataplane::Event,
@@ -58,6 +62,7 @@ impl Handle {
         let thread = thread::Builder::new()
             .name("ebb-nexthop".to_owned())
             .spawn(move || {
+                let routers = Routers::recover(shared.state().routers());
                 let worker = Worker {
                     shared,
                     inbox,
@@ -65,6 +70,7 @@ impl Handle {
                     notices,
                     netlink,
                     resolver: Resolver::new(interfaces.clone()),
+                    routers,
                     interfaces,
                     stale: Stale::default(),
                 };
@@ -113,6 +119,7 @@ struct Worker {
     notices: Notices,
     netlink: Netlink,
     resolver: Resolver,
+    routers: Routers,
     interfaces: Vec<String>,
     stale: Stale,
 }
@@ -185,7 +192,9 @@ impl Worker {
             self.look(now)?;
         }
         self.resolver.tick(&mut self.netlink, Instant::now());
+        self.routers.tick(&mut self.netlink, Instant::now());
         self.report();
+        self.report_routers();
         Ok(true)
     }
 
@@ -196,7 +205,11 @@ impl Worker {
             match notice {
                 Notice::Links | Notice::Lost => self.stale.links = true,
                 Notice::Routes => self.stale.routes = true,
-                Notice::Neighbour(neighbour) => self.resolver.heard(&neighbour, now),
+                Notice::Neighbour(neighbour) => {
+                    self.resolver.heard(&neighbour, now);
+                    let end = (neighbour.ifindex, neighbour.address);
+                    self.routers.heard(&end, neighbour.state, now);
+                }
             }
         }
         Ok(())
@@ -242,6 +255,9 @@ impl Worker {
         if self.stale.routes {
             self.stale.routes = false;
             self.resolver.look(&mut self.netlink, now);
+            let routes = self.netlink.host_routes()?;
+            let served = self.resolver.served();
+            self.routers.look(&mut self.netlink, &routes, served, now);
             let cost = now.elapsed() * SHARE;
             self.stale.not_before = Some(now + cost);
         }
@@ -285,6 +301,17 @@ impl Worker {
                 backend,
                 next_hop: self.named(adjacency),
             });
+        }
+    }
+
+    /// Writes what is new of routers to clients.
+    fn report_routers(&mut self) {
+        let resolver = &self.resolver;
+        let Some(known) = self.routers.news(|ifindex| resolver.name_of(ifindex)) else {
+            return;
+        };
+        if let Err(error) = self.shared.state().set_routers(known) {
+            error!(%error, "cannot write the routers to clients");
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) struct Resolver {
     served: Vec<String>,
     links: BTreeMap<u32, Link>,
     watched: BTreeMap<BackendIndex, Watched>,
-    ends: Ends,
+    ends: Ends<BackendIndex>,
     /// When to look at the routes unasked.
     look: Option<Instant>,
 }
@@ -107,6 +107,12 @@ impl Resolver {
 
     pub(super) fn set_links(&mut self, links: Vec<Link>) {
         self.links = links.into_iter().map(|l| (l.index, l)).collect();
+    }
+
+    /// The interfaces that the program serves.
+    pub(super) fn served(&self) -> impl Iterator<Item = &Link> {
+        let links = self.links.values();
+        links.filter(|link| self.served.contains(&link.name))
     }
 
     pub(super) fn name_of(&self, ifindex: u32) -> String {
@@ -144,7 +150,7 @@ impl Resolver {
         if let Some(watched) = self.watched.remove(&backend)
             && let Ok(hop) = &watched.hop
         {
-            self.ends.leave(&hop.end(), backend);
+            self.ends.leave(&hop.end(), &backend);
         }
     }
 
@@ -213,7 +219,7 @@ impl Resolver {
             let (before, after) = (end(&old), end(hop));
             if before != after {
                 if let Some(before) = before {
-                    self.ends.leave(&before, *backend);
+                    self.ends.leave(&before, backend);
                 }
                 if let Some(after) = after
                     && self.ends.join(after, *backend, now)
@@ -281,7 +287,7 @@ impl Resolver {
 /// `None` while there is neither an answer nor the lack of one.
 fn adjacency(
     hop: &Result<Hop, Unreachable>,
-    ends: &Ends,
+    ends: &Ends<BackendIndex>,
 ) -> Option<Result<Adjacency, Unreachable>> {
     let hop = match hop {
         Ok(hop) => hop,

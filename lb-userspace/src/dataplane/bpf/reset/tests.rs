@@ -21,11 +21,12 @@ fn v6(text: &str) -> Addr6 {
     Addr6::from(text.parse::<std::net::Ipv6Addr>().unwrap())
 }
 
-fn interface() -> Interface {
-    Interface {
+fn exit() -> Exit {
+    Exit {
         ifindex: 3,
-        mac: mac::words(OUR_MAC),
+        from: mac::words(OUR_MAC),
         mtu: 1500,
+        ..Exit::default()
     }
 }
 
@@ -122,7 +123,7 @@ fn an_idle_nat_flow_gets_one_exact_reset_at_each_end() {
         forward: &forward,
         reply: Some(&reply),
     };
-    let to_client: Vec<_> = flows.to_client(&interface()).collect();
+    let to_client: Vec<_> = flows.to_client(&exit()).collect();
     assert_eq!(to_client.len(), 1);
     assert_eq!(to_client[0].ifindex, 3);
     assert_eq!(
@@ -168,7 +169,7 @@ fn with_data_under_way_both_candidates_are_sent_the_older_first() {
         frames.iter().map(|frame| read(frame, 0).seq).collect()
     };
     assert_eq!(
-        seqs(flows.to_client(&interface()).collect()),
+        seqs(flows.to_client(&exit()).collect()),
         [base.wrapping_add(5000), base.wrapping_add(9000)]
     );
     let backend = backend(Mode::Nat, "10.0.1.11", "10.0.1.1");
@@ -219,7 +220,7 @@ fn ipv6_has_right_checksums_too() {
         forward: &forward,
         reply: None,
     };
-    let frame = flows.to_client(&interface()).next().unwrap();
+    let frame = flows.to_client(&exit()).next().unwrap();
     assert_eq!(frame.bytes()[12..14], wire::ETHERTYPE_IPV6.to_ne_bytes());
     assert_eq!(read(&frame, 0).destination, "[fd00::2]:40000");
     let backend = backend(Mode::Nat, "fd00:1::11", "fd00:1::1");

@@ -21,7 +21,7 @@ use crate::model::{BackendIndex, Epoch};
 use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},
-        config::Interface,
+        exit::Exit,
         flow::{Flow, FlowKey, NAT, SETTLED},
         vip::Listener,
     },
@@ -46,7 +46,7 @@ pub(super) struct Closer {
     taken: Taken,
     /// Rows that were read since the last was handed over.
     backends: BTreeMap<BackendIndex, Backend>,
-    interfaces: BTreeMap<u16, Interface>,
+    exits: BTreeMap<u16, Exit>,
 }
 
 impl Closer {
@@ -56,7 +56,7 @@ impl Closer {
             maps,
             taken: Taken::default(),
             backends: BTreeMap::new(),
-            interfaces: BTreeMap::new(),
+            exits: BTreeMap::new(),
         })
     }
 
@@ -172,7 +172,7 @@ impl Closer {
     pub(super) fn hand_over(&mut self) {
         self.farewells.tell(std::mem::take(&mut self.taken));
         self.backends.clear();
-        self.interfaces.clear();
+        self.exits.clear();
     }
 
     /// As above, and returns when that is done.
@@ -182,9 +182,9 @@ impl Closer {
     }
 
     fn say_goodbye<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<(), TableError> {
-        let interface = self.interface(flows.forward.interface)?;
-        if interface.ifindex != 0 {
-            self.taken.frames.extend(flows.to_client(&interface));
+        let exit = self.exit(flows.forward.exit)?;
+        if exit.ifindex != 0 {
+            self.taken.frames.extend(flows.to_client(&exit));
         }
         let backend = self.backend(flows.forward.backend)?;
         if backend.flags & REACHABLE != 0 {
@@ -205,12 +205,12 @@ impl Closer {
         Ok(row)
     }
 
-    fn interface(&mut self, number: u16) -> Result<Interface, TableError> {
-        if let Some(row) = self.interfaces.get(&number) {
+    fn exit(&mut self, number: u16) -> Result<Exit, TableError> {
+        if let Some(row) = self.exits.get(&number) {
             return Ok(*row);
         }
-        let row = self.maps.interfaces.at(u32::from(number))?;
-        self.interfaces.insert(number, row);
+        let row = self.maps.exits.at(u32::from(number))?;
+        self.exits.insert(number, row);
         Ok(row)
     }
 }
