@@ -19,7 +19,7 @@
 //! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
 //! - [`program`]: what the programs of all hooks have in common. [`mod@xdp`], [`tc`]: the
-//!   ones at XDP and at TC.
+//!   ones at XDP and at TC. [`lost`]: what the kernel has lost after them.
 //!
 //! A step returns what it found, or the [verdict](lb_common::abi::counter::Verdict)
 //! that ends the way.
@@ -46,6 +46,7 @@ mod flow;
 mod half_open;
 mod icmp_error;
 mod interface;
+mod lost;
 mod maps;
 mod packet;
 mod parse;

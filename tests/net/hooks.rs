@@ -12,10 +12,11 @@ use tests::{
         conversation::Conversation,
         curl::{self, Download},
         site::Site,
+        wait,
     },
 };
 
-use crate::scene::{in_each_mode, play_with};
+use crate::scene::{SOON, in_each_mode, play_with};
 
 in_each_mode! {
     p2_a_change_of_hook_breaks_no_flow,
@@ -160,4 +161,30 @@ fn p2_a_change_of_hook_breaks_no_flow(mode: Mode) -> Result<()> {
             clients_are_served(site)
         },
     )
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn p9_what_the_kernel_loses_behind_xdp_is_counted() -> Result<()> {
+    let site = Site::with_hook(Mode::Nat, 1, Hook::Xdp)?;
+    let settings = configuration(&site, "xdp", site.interfaces());
+    play_with(&site, &settings, |site, ebb| {
+        ebb.wait_in_service()?;
+        let talk = Conversation::open(&site.client, site.talkers())?;
+        talk.echo("while all is well")?;
+        let lost = || -> Result<u64> {
+            let verdicts = ebb.status()?.verdicts;
+            Ok(verdicts.get("drop_redirect_lost").copied().unwrap_or(0))
+        };
+        let before = lost()?;
+        // The way to the servers takes no frames any more, and the open flow knows no
+        // other one.
+        site.balancer.run("ip", &["link", "set", "s0", "down"])?;
+        talk.talk_on()?;
+        wait::until_true("what is lost to be counted", SOON * 2, || {
+            Ok(lost()? > before)
+        })?;
+        site.balancer.run("ip", &["link", "set", "s0", "up"])?;
+        Ok(())
+    })
 }

@@ -70,6 +70,7 @@ fn load(name: &str, object: &[u8]) -> Vec<Loaded> {
             let loaded = match program {
                 Program::Xdp(program) => program.load().and_then(|()| program.info()),
                 Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+                Program::RawTracePoint(program) => program.load().and_then(|()| program.info()),
                 _ => panic!("{name}: {program_name}: say here how it is loaded"),
             };
             let info = loaded.unwrap_or_else(|e| panic!("{name}: {program_name}: {e}"));

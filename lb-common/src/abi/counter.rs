@@ -129,6 +129,10 @@ verdicts! {
     /// Too big for the way to a client (nat): noted for that client, and not told to the
     /// backend, which would hold it against all clients: dropped.
     DropPathMtu = Drop "drop_path_mtu_noted",
+    /// Sent on by XDP, and lost by the kernel or a driver behind it: the interface that it
+    /// was for takes no frames from XDP, is down, or its queue is full. Counted besides
+    /// what was counted when it was sent on.
+    DropLost = Drop "drop_redirect_lost",
     /// The kernel refused a helper call: dropped.
     DropInternal = Abort "drop_internal_error",
 }

@@ -250,6 +250,7 @@ fn contains(there: &Address, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::LinkKind;
 
     fn link(index: u32, name: &str) -> Link {
         Link {
@@ -259,7 +260,7 @@ mod tests {
             loopback: false,
             mac: None,
             mtu: 1500,
-            veth: false,
+            kind: LinkKind::Other,
             xdp: None,
         }
     }

@@ -69,6 +69,10 @@ const XDP_DRIVERS: &[&str] = &[
     "xen-netfront",
 ];
 
+/// Drivers that would run a program at XDP where it is out of place: see
+/// [`crate::netlink::LinkKind`].
+const UNFIT: [&str; 4] = ["veth", "tun", "tap", "bonding"];
+
 /// Everything that was looked at, in the order in which it matters.
 #[must_use]
 pub fn examine(facts: &Facts) -> Vec<Finding> {
@@ -294,7 +298,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn at_tc(facts: &Facts) -> bool {
     let wants_tc = |interface: &InterfaceFacts| {
         let driver = interface.driver.as_deref();
-        driver.is_some_and(|driver| driver == "veth" || !XDP_DRIVERS.contains(&driver))
+        driver.is_some_and(|driver| UNFIT.contains(&driver) || !XDP_DRIVERS.contains(&driver))
             || interface.mtu.is_some_and(|mtu| mtu > LONGEST_MTU)
     };
     match facts.hook {

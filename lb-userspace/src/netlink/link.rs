@@ -20,10 +20,36 @@ pub struct Link {
     /// `None` if it is not Ethernet.
     pub mac: Option<Mac>,
     pub mtu: u32,
-    /// It is one end of a virtual pair.
-    pub veth: bool,
+    pub kind: LinkKind,
     /// The XDP program on it, if any.
     pub xdp: Option<XdpAttached>,
+}
+
+/// What makes the kernel's devices differ as places for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// One end of a pair.
+    Veth,
+    /// The network side of a device whose other side is a program, or a virtual machine.
+    Tun,
+    /// Several devices under one name.
+    Bond,
+    Other,
+}
+
+impl LinkKind {
+    /// Why its driver would run a program at XDP, and it is no place for one all the same.
+    #[must_use]
+    pub const fn unfit_for_xdp(self) -> Option<&'static str> {
+        match self {
+            Self::Veth | Self::Tun => Some(
+                "what its other end sends is as that host has left it: in segments of 64 KiB, \
+                 and without checksums",
+            ),
+            Self::Bond => Some("XDP sees its members, and not the bond"),
+            Self::Other => None,
+        }
+    }
 }
 
 /// How an XDP program is attached.
@@ -49,7 +75,7 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         mac: None,
         mtu: 0,
-        veth: false,
+        kind: LinkKind::Other,
         xdp: None,
     };
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
@@ -61,13 +87,22 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::LinkInfo(infos) => {
-                link.veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+                link.kind = infos.iter().find_map(kind).unwrap_or(LinkKind::Other);
             }
             LinkAttribute::Xdp(attributes) => link.xdp = attributes.iter().find_map(xdp),
             _ => {}
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+fn kind(info: &LinkInfo) -> Option<LinkKind> {
+    match info {
+        LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),
+        LinkInfo::Kind(InfoKind::Tun) => Some(LinkKind::Tun),
+        LinkInfo::Kind(InfoKind::Bond) => Some(LinkKind::Bond),
+        _ => None,
+    }
 }
 
 fn xdp(attribute: &LinkXdp) -> Option<XdpAttached> {

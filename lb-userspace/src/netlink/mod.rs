@@ -26,7 +26,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use self::ask::Asker;
 pub use self::{
     address::Address,
-    link::{Link, XdpAttached},
+    link::{Link, LinkKind, XdpAttached},
     neighbour::{Neighbour, NeighbourIs},
     notices::{Notice, Notices},
     route::{Hop, HostRoute, Prefix, Route, RouteKind},

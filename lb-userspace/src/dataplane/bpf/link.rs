@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     model::{Hook, HookChoice, TC_LINKS_SINCE},
-    netlink::{Link, XdpAttached},
+    netlink::{Link, LinkKind, XdpAttached},
 };
 
 /// Where the links are pinned: those to XDP, and those to TC.
@@ -52,6 +52,7 @@ pub(super) struct Links {
     xdp_dir: PathBuf,
     tc_dir: PathBuf,
     choice: HookChoice,
+    counts_losses: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,11 @@ pub enum AttachError {
          takes its packets at TC instead"
     )]
     NoDriverMode { interface: String, reason: String },
+    #[error(
+        "{0} is a bond: a program at XDP would run on its members, where no packet is for it; \
+         [packets] hook = \"auto\" takes its packets at TC"
+    )]
+    Bond(String),
     #[error(
         "this kernel has no links for TC, which Linux 6.6 brought; [packets] hook = \"auto\" \
          takes packets at XDP here"
@@ -110,6 +116,7 @@ impl Links {
             xdp_dir,
             tc_dir,
             choice,
+            counts_losses: false,
         })
     }
 
@@ -138,17 +145,23 @@ impl Links {
         match self.choice {
             HookChoice::Xdp => Hook::Xdp,
             HookChoice::Tc => Hook::Tc,
-            // What the other end of the pair sends is as its host has left it: in
-            // segments of 64 KiB, and without checksums.
-            HookChoice::Auto if link.veth && has_tc_links() => Hook::Tc,
+            HookChoice::Auto if link.kind.unfit_for_xdp().is_none() => Hook::Xdp,
+            HookChoice::Auto if has_tc_links() => Hook::Tc,
+            // Before the members of a bond, the kernel runs a generic program for it.
+            HookChoice::Auto if link.kind == LinkKind::Bond => Hook::GenericXdp,
             HookChoice::Auto => Hook::Xdp,
         }
     }
 
     /// Makes the program run on an interface, at the hook that suits it.
     pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
-        if self.first_choice(link) == Hook::Tc {
-            return self.attach_at_tc(&link.name, link.index);
+        match self.first_choice(link) {
+            Hook::Tc => return self.attach_at_tc(&link.name, link.index),
+            Hook::GenericXdp => return self.attach_at_xdp(link, AyaMode::Skb),
+            Hook::Xdp if link.kind == LinkKind::Bond => {
+                return Err(AttachError::Bond(link.name.clone()));
+            }
+            Hook::Xdp => {}
         }
         match self.attach_at_xdp(link, AyaMode::Driver) {
             Err(AttachError::NoDriverMode { interface, reason })
@@ -172,6 +185,17 @@ impl Links {
                 }
             }
             attached => attached,
+        }
+    }
+
+    /// At XDP a frame may be lost after the program has sent it on. That this cannot be
+    /// counted is no reason not to serve.
+    fn count_losses(&mut self) {
+        if !self.counts_losses {
+            self.counts_losses = true;
+            if let Err(error) = self.program.count_losses() {
+                warn!(%error, "what is lost behind XDP is not counted (drop_redirect_lost)");
+            }
         }
     }
 
@@ -208,6 +232,7 @@ impl Links {
                 Hook::GenericXdp
             }
         };
+        self.count_losses();
         // Only now: for a moment it is on both, and no packet meets neither.
         remove(&self.tc_dir.join(file_name(interface)))?;
         Ok(hook)

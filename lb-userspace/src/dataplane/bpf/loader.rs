@@ -5,7 +5,7 @@ use std::{fs, io, os::fd::OwnedFd, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{ProgramError, RawTracePoint, SchedClassifier, Xdp},
     util::KernelVersion,
 };
 use lb_common::abi::half_open;
@@ -22,6 +22,14 @@ use crate::{model::TableSizes, root_cause::told};
 /// The names of the kernel programs in their object: the one at XDP, and the one at TC.
 const XDP: &str = "ebb";
 const TC: &str = "ebb_tc";
+
+/// The programs that count what is lost behind XDP, and the tracepoints that they are for.
+const LOSSES: [(&str, &str); 4] = [
+    ("lost_redirect", "xdp_redirect_err"),
+    ("lost_by_interface", "xdp_devmap_xmit"),
+    ("lost_on_return", "xdp_bulk_tx"),
+    ("lost_by_driver", "xdp_exception"),
+];
 
 /// The oldest whose verifier is known to follow the program: the packet tests
 /// run there.
@@ -124,6 +132,20 @@ impl Program {
             .ok_or(LoadError::NoProgram(XDP))?;
         loaded(program.load())?;
         Ok(program)
+    }
+
+    /// Counts what is lost behind XDP from now on, as long as this lives.
+    pub(super) fn count_losses(&mut self) -> Result<(), LoadError> {
+        for (name, tracepoint) in LOSSES {
+            let program: &mut RawTracePoint = self
+                .0
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(LoadError::NoProgram(name))?;
+            loaded(program.load())?;
+            loaded(program.attach(tracepoint).map(drop))?;
+        }
+        Ok(())
     }
 
     /// The one at TC.

@@ -4,7 +4,7 @@ use super::{
     super::ends::{ASK, CONFIRM, RATE},
     *,
 };
-use crate::netlink::NeighbourIs;
+use crate::netlink::{LinkKind, NeighbourIs};
 
 const BACKEND: BackendIndex = 5;
 const MAC: Mac = [2, 0, 0, 0, 0, 9];
@@ -69,7 +69,7 @@ fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
         loopback: false,
         mac,
         mtu: 1500,
-        veth: false,
+        kind: LinkKind::Other,
         xdp: None,
     };
     resolver.set_links(vec![
