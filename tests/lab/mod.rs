@@ -9,6 +9,7 @@
 //! | `nginx`, `talker` | the servers on every backend |
 //! | `tunnel`, `iperf` | a backend's end of ipip; bulk transfers |
 //! | `curl`, `conversation`, `load` | what the client does |
+//! | `rough` | a link that loses, delays and reorders frames |
 //! | `resets` | how many RSTs leave the balancer |
 //! | `sockets` | what a host's kernel says of its connections (`ss`) |
 //! | `wait`, `process`, `interrupt`, `labels` | waiting, child processes, Ctrl-C, names |
@@ -29,6 +30,7 @@ pub mod nginx;
 pub mod passer;
 pub mod process;
 pub mod resets;
+pub mod rough;
 pub mod site;
 pub mod sockets;
 pub mod talker;

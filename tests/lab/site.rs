@@ -40,6 +40,7 @@ use super::{
     labels,
     namespace::{Namespace, output},
     nginx::Nginx,
+    rough::{Manner, Rough},
     talker::Talker,
 };
 
@@ -306,6 +307,70 @@ packets.hook = "{hook}"
         };
         self.balancer
             .plug(interface, (&self.switch, self.hook), lan, 1)
+    }
+
+    /// Makes the client's link a rough one, until what is returned is dropped. The client
+    /// of a routed site cannot have one.
+    pub fn roughen(&self, manner: Manner) -> Result<Rough> {
+        let (client, lan) = (&self.client.namespace, Lan::Clients);
+        client.ip("link delete eth0\n")?;
+        let port = self.client.port(lan);
+        let road = Rough::open((client, "eth0"), (&self.switch, &port), manner)?;
+        let bridge = lan.bridge();
+        self.switch
+            .ip(&format!("link set {port} master {bridge} up\n"))?;
+        client.ip(&format!(
+            "link set eth0 up\n\
+             address add {}/24 dev eth0\n\
+             address add {}/64 dev eth0 nodad\n",
+            self.client.v4, self.client.v6
+        ))?;
+        Ok(road)
+    }
+
+    /// Another router of a routed site, which nobody uses yet.
+    pub fn heir(&self) -> Result<Host> {
+        let heir = router((&self.name, "heir"), (&self.switch, self.hook), HEIR)?;
+        // It says so when its MAC address is another one.
+        heir.sysctl("net/ipv4/conf/all/arp_notify", "1")?;
+        heir.sysctl("net/ipv6/conf/all/ndisc_notify", "1")?;
+        Ok(heir)
+    }
+
+    /// The router dies, and `heir` takes its addresses, as VRRP has it: everybody is told
+    /// that they have another MAC address now.
+    pub fn take_over(&self, heir: &Host) -> Result<()> {
+        self.lose_router()?;
+        let mut lines = String::new();
+        for (number, (name, lan)) in LEGS.into_iter().enumerate() {
+            let (v4, v6) = (lan.v4(ROUTER), lan.v6(ROUTER));
+            // The change of its MAC address is what it announces.
+            lines += &format!(
+                "address add {v4}/24 dev {name}\n\
+                 address add {v6}/64 dev {name} nodad\n\
+                 link set {name} address 02:00:5e:00:01:{number:02}\n"
+            );
+        }
+        heir.namespace.ip(&lines)
+    }
+
+    /// The router dies, and client and balancer are told to go by the heir, as a routing
+    /// protocol has it.
+    pub fn reroute(&self) -> Result<()> {
+        self.lose_router()?;
+        for (host, lan) in [(&*self.client, Lan::Far), (&self.balancer, Lan::Clients)] {
+            let (v4, v6) = (lan.v4(HEIR), lan.v6(HEIR));
+            host.namespace.ip(&format!(
+                "route replace default via {v4}\nroute replace default via {v6}\n"
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn lose_router(&self) -> Result<()> {
+        let router = self.router.as_ref().context("the site has no router")?;
+        let down = LEGS.map(|(name, _)| format!("link set {name} down\n"));
+        router.namespace.ip(&down.concat())
     }
 
     /// The switch's end of the balancer's connection to the clients' LAN.
