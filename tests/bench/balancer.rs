@@ -138,7 +138,8 @@ impl Balancer {
             seed: 1,
             slots: maglev::MAX_SLOTS as u32,
             mode: service.mode().byte(),
-            pad: [0; 7],
+            over_share: 0,
+            pad: [0; 6],
         };
         let (vip, source) = (service.vip(), service.source());
         self.filled

@@ -1,8 +1,10 @@
 //! P6: full tables.
 
+use lb_common::abi::backend::over_share;
+
 use crate::{
     frame::{ACK, Ends, PSH, RST, SYN},
-    hostile::{backend_of, client, segment},
+    hostile::{backend_of, client, segment, turned},
     world::{DROP, Mode, TX, World},
 };
 
@@ -72,7 +74,7 @@ fn p6_nat_refuses_new_flows_loudly_when_the_table_of_flows_is_full() {
             let mut ends = client(v6);
             ends.from.set_port(port);
             let at_backend = world.tcp(segment(ends, SYN, 7, 0)).seen().ends;
-            let back = crate::hostile::turned(at_backend);
+            let back = turned(at_backend);
             world.tcp(segment(back, SYN | ACK, 77, 8));
             let out = world.tcp(segment(ends, ACK, 8, 78));
             assert_ne!(out.action, DROP, "{:?}", world.verdicts());
@@ -82,5 +84,40 @@ fn p6_nat_refuses_new_flows_loudly_when_the_table_of_flows_is_full() {
         }
         assert_eq!(refused, 32, "a flow has two entries");
         assert_eq!(world.verdicts(), [("reset_table_full", 32)].into());
+    }
+}
+
+#[test]
+fn p6_whoever_has_more_than_its_share_leaves_the_last_room_to_the_others() {
+    for mode in [Mode::Nat, Mode::Dsr, Mode::Ipip] {
+        // The load balancers of the two families: here IPv6's has too much of its table,
+        // and IPv4's would have too much of that one.
+        for v6 in [false, true] {
+            let mut world = World::with_tables(mode, 4, 64, 1024);
+            world.set_over_share(v6, over_share(v6));
+            world.set_over_share(!v6, over_share(v6));
+            let open = |world: &mut World, v6| {
+                let ends = newcomer(v6);
+                let first = world.tcp(segment(ends, SYN, 7, 0));
+                let there = first.seen().ends;
+                world.tcp(segment(turned(there), SYN | ACK, 50, 8));
+                world.tcp(segment(ends, ACK, 8, 51))
+            };
+            let out = open(&mut world, v6);
+            assert_eq!(world.established(v6), 0, "{}", world.state());
+            if mode == Mode::Nat {
+                assert_eq!((out.action, out.segment().flags), (TX, RST));
+                assert_eq!(world.verdicts(), [("reset_table_full", 1)].into());
+            } else {
+                let backend = World::index(backend_of(&out, v6), v6);
+                assert_eq!(world.counters(backend).untracked, 1);
+            }
+            open(&mut world, !v6);
+            assert_ne!(
+                world.established(!v6),
+                0,
+                "the other table is not concerned"
+            );
+        }
     }
 }

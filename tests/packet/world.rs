@@ -148,7 +148,8 @@ impl World {
             seed: 1,
             slots: SLOTS as u32,
             mode: self.mode.byte(),
-            pad: [0; 7],
+            over_share: 0,
+            pad: [0; 6],
         };
         for (lb, vip) in [(0, VIP4), (1, VIP6)] {
             let vip: IpAddr = vip.parse().unwrap();
@@ -259,6 +260,44 @@ impl World {
         let mut now: Exit = interfaces.get(&0, 0).expect("a readable table");
         change(&mut now);
         interfaces.set(0, now, 0).expect("a writable table");
+    }
+
+    /// Changes a way out to clients, by its number.
+    pub(crate) fn set_exit(&mut self, number: u32, change: impl FnOnce(&mut Exit)) {
+        let mut exits = self.array("EXITS");
+        let mut now: Exit = exits.get(&number, 0).expect("a readable table");
+        change(&mut now);
+        exits.set(number, now, 0).expect("a writable table");
+    }
+
+    /// Says which way out belongs to a MAC address on the packets' interface.
+    pub(crate) fn put_router(&mut self, mac: Mac, v6: bool, exit: u32) {
+        let key = RouterKey {
+            ifindex: IFINDEX,
+            mac: bytemuck::cast(mac),
+            v6: v6.into(),
+        };
+        let mut routers = self.hash("ROUTERS");
+        routers.insert(key, exit, 0).expect("room");
+    }
+
+    /// Says which way out leads to addresses by the packets' interface.
+    pub(crate) fn put_route(&mut self, to: IpAddr, len: u32, exit: u32) {
+        let filled = &mut self.filled;
+        match to {
+            IpAddr::V4(to) => filled.put_route("ROUTES_V4", IFINDEX, Addr4::from(to), len, exit),
+            IpAddr::V6(to) => filled.put_route("ROUTES_V6", IFINDEX, Addr6::from(to), len, exit),
+        }
+        .expect("room");
+    }
+
+    /// Says in which tables the load balancer of a family has more than its share.
+    pub(crate) fn set_over_share(&mut self, v6: bool, over_share: u8) {
+        let mut lbs = self.array("LBS");
+        let index = u32::from(v6);
+        let now: LoadBalancer = lbs.get(&index, 0).expect("a readable table");
+        let row = LoadBalancer { over_share, ..now };
+        lbs.set(index, row, 0).expect("a writable table");
     }
 
     /// As if nothing had been answered in this second.

@@ -58,9 +58,19 @@ pub struct LoadBalancer {
     pub slots: u32,
     /// The forwarding mode: [`crate::mode::Mode::byte`].
     pub mode: u8,
-    pub pad: [u8; 7],
+    /// In which tables of established flows it has more than its share while they are
+    /// short of room: [`over_share`]. What is left there is for the others.
+    pub over_share: u8,
+    pub pad: [u8; 6],
 }
 const _: () = assert!(size_of::<LoadBalancer>() == 16);
+
+/// The bit of a family's table in [`LoadBalancer::over_share`].
+#[inline(always)]
+#[must_use]
+pub const fn over_share(v6: bool) -> u8 {
+    1 << v6 as u8
+}
 
 /// A Maglev table: the single value of an inner map, so that it is written by
 /// one system call and swapped by another.

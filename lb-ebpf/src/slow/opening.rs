@@ -2,7 +2,7 @@
 
 use lb_common::{
     abi::{
-        backend::{Backend, TAKES_NEW},
+        backend::{Backend, TAKES_NEW, over_share},
         counter::Verdict,
         flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
     },
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     flow::{self, Entry},
     half_open::{self, HalfOpen},
+    maps,
     packet::Packet,
     scratch::Scratch,
 };
@@ -255,7 +256,7 @@ pub(crate) fn write_reply<A: HalfOpen>(forward: &Flow<A>, packet: &Packet<A>, re
     reply.bytes = 0;
 }
 
-/// From the half-open table to the established one. `None` if that is full.
+/// From the half-open table to the established one. `None` if there is no room for it.
 ///
 /// What goes over are copies that nobody else wrote to meanwhile: under a flood, an
 /// entry may be taken over by another flow at any time.
@@ -267,6 +268,11 @@ fn promote<A: HalfOpen>(
     scratch: &mut Scratch<A>,
     now: u32,
 ) -> Result<Option<Entry<A>>, Verdict> {
+    // What little room is left is for load balancers that have less than their share.
+    let lb = maps::LBS.get(backend.lb as u32);
+    if lb.is_some_and(|lb| lb.over_share & over_share(A::V6) != 0) {
+        return Ok(None);
+    }
     let nat = entry.state() & NAT != 0;
     if nat {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;

@@ -80,6 +80,8 @@ pub(super) struct State {
     tables: MaglevTables,
     sizes: TableSizes,
     lbs: BTreeMap<LbIndex, LbView>,
+    /// Who has more than its share of the tables of flows.
+    over_share: BTreeMap<LbIndex, u8>,
     /// Who has slots in the table of each.
     members: BTreeMap<LbIndex, Vec<Member>>,
     backends: BTreeMap<BackendIndex, Row>,
@@ -118,6 +120,7 @@ impl State {
             links,
             maps,
             lbs: BTreeMap::new(),
+            over_share: BTreeMap::new(),
             members: BTreeMap::new(),
             backends: BTreeMap::new(),
             nat_pool: config.nat_pool.iter().copied().collect(),
@@ -240,7 +243,8 @@ impl State {
             seed: hash::name(view.name.as_bytes()),
             slots,
             mode: view.mode.byte(),
-            pad: [0; 7],
+            over_share: self.over_share.get(&view.index).copied().unwrap_or(0),
+            pad: [0; 6],
         };
         self.maps.lbs.put(&index, &row)?;
         let known = self.lbs.insert(view.index, view.clone());
@@ -258,6 +262,32 @@ impl State {
         changed
             .into_iter()
             .try_for_each(|index| self.write_backend(index))
+    }
+
+    /// Who has more than its share of the tables of flows now.
+    pub(super) fn set_over_share(
+        &mut self,
+        over: &BTreeMap<LbIndex, u8>,
+    ) -> Result<(), TableError> {
+        for (lb, view) in &self.lbs {
+            let over_share = over.get(lb).copied().unwrap_or(0);
+            let index = u32::from(*lb);
+            let row = self.maps.lbs.at(index)?;
+            if row.over_share != over_share {
+                self.maps
+                    .lbs
+                    .put(&index, &LoadBalancer { over_share, ..row })?;
+                if over_share != 0 {
+                    warn!(
+                        lb = view.name,
+                        "the table of flows is nearly full, and this load balancer has more than \
+                         its share: its new flows get no entry until that changes"
+                    );
+                }
+            }
+        }
+        self.over_share.clone_from(over);
+        Ok(())
     }
 
     pub(super) fn remove_lb(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {

@@ -7,6 +7,7 @@
 //! - [`pace`]: forced closes that are spread over time; pure;
 //! - [`quiet`]: the end of drains where the backend's side is not seen;
 //! - [`audit`]: whether the books balance; pure;
+//! - [`shares`]: who has more than its share of a table that is short of room; pure;
 //! - here: the thread, and what it does next.
 //!
 //! It goes round without pause, taking a seventieth of a CPU at most and going
@@ -20,8 +21,10 @@ mod farewell;
 mod pace;
 mod quiet;
 mod round;
+mod shares;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -49,7 +52,7 @@ use super::{
 };
 use crate::{
     dataplane::{DataplaneError, Event},
-    model::{BackendIndex, Epoch},
+    model::{BackendIndex, Epoch, LbIndex},
 };
 
 enum Command {
@@ -147,6 +150,8 @@ struct Sweeper {
     paced: Paced,
     quiet: Quiet,
     audit: Audit,
+    /// Who has more than its share of which tables.
+    over_share: BTreeMap<LbIndex, u8>,
     /// The counters when the round began.
     before: Vec<(BackendIndex, lb_common::abi::counter::BackendCounters)>,
     /// Read once a round.
@@ -175,6 +180,7 @@ impl Sweeper {
             paced: Paced::default(),
             quiet: Quiet::default(),
             audit: Audit::default(),
+            over_share: BTreeMap::new(),
             before: Vec::new(),
             log,
         })
@@ -361,8 +367,21 @@ impl Sweeper {
         self.shared
             .fill
             .note(round.tally.established, round.began.elapsed());
+        self.share_out(round)?;
         if let Some(log) = &mut self.log {
             log.flush();
+        }
+        Ok(())
+    }
+
+    /// Leaves what room there is to those who have less than their share of it.
+    fn share_out(&mut self, round: &Round) -> Result<(), DataplaneError> {
+        let max = self.shared.maps.v4.flows.max_entries();
+        let crowds = self.shared.fill.crowds(max);
+        let over = shares::over(&round.rules, &round.tally, crowds, max);
+        if over != self.over_share {
+            self.shared.change(|state| state.set_over_share(&over))?;
+            self.over_share = over;
         }
         Ok(())
     }

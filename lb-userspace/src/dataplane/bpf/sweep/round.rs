@@ -54,8 +54,8 @@ pub(super) struct Round {
 /// What a round has met.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Open flows by backend, of those that stay.
-    open: Vec<u64>,
+    /// Open flows by backend, of those that stay, IPv4 and IPv6.
+    open: Vec<[u64; 2]>,
     /// Backends that an entry names.
     named: Vec<bool>,
     listeners: BTreeSet<ListenerId>,
@@ -215,7 +215,7 @@ impl Visit<'_> {
             Decision::Keep => {
                 let open = self.stage == Stage::Established && flow.state & CLOSED == 0;
                 if open {
-                    self.tally.count(flow.backend);
+                    self.tally.count(flow.backend, A::V6);
                 }
                 Ok(true)
             }
@@ -289,12 +289,12 @@ impl Visit<'_> {
 }
 
 impl Tally {
-    fn count(&mut self, backend: BackendIndex) {
+    fn count(&mut self, backend: BackendIndex, v6: bool) {
         let index = usize::from(backend);
         if self.open.len() <= index {
-            self.open.resize(index + 1, 0);
+            self.open.resize(index + 1, [0; 2]);
         }
-        self.open[index] += 1;
+        self.open[index][usize::from(v6)] += 1;
     }
 
     fn name<A: Family>(&mut self, flow: &Flow<A>) {
@@ -323,7 +323,20 @@ impl Tally {
 
     /// Open flows of a backend.
     pub(super) fn open(&self, backend: BackendIndex) -> u64 {
-        self.open.get(usize::from(backend)).copied().unwrap_or(0)
+        self.open_by_family(backend).iter().sum()
+    }
+
+    /// As above, IPv4 and IPv6.
+    pub(super) fn open_by_family(&self, backend: BackendIndex) -> [u64; 2] {
+        let open = self.open.get(usize::from(backend));
+        open.copied().unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_open(&mut self, backend: BackendIndex, open: [u64; 2]) {
+        let index = usize::from(backend);
+        self.open.resize(self.open.len().max(index + 1), [0; 2]);
+        self.open[index] = open;
     }
 
     pub(super) fn names(&self, backend: BackendIndex) -> bool {
@@ -377,8 +390,8 @@ mod tests {
             ..Flow::default()
         };
         tally.name(&flow);
-        tally.count(7);
-        tally.count(7);
+        tally.count(7, false);
+        tally.count(7, true);
         assert!(tally.names(7) && !tally.names(6) && !tally.names(800));
         assert_eq!((tally.open(7), tally.open(8)), (2, 0));
         let listener = ListenerId {
