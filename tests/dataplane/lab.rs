@@ -14,7 +14,7 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, unload},
     },
-    model::{Arrivals, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpTimeouts},
+    model::{Arrivals, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpSettings},
     object,
 };
 use tests::lab::{
@@ -90,9 +90,10 @@ impl Lab {
             nat_ports: None,
             tunnel_sources: Vec::new(),
             log: false,
-            udp_timeouts: UdpTimeouts {
+            udp: UdpSettings {
                 unreplied: Duration::from_secs(30),
                 replied: Duration::from_secs(180),
+                ..UdpSettings::default()
             },
             arrivals: Arrivals::default(),
         }
@@ -207,6 +208,7 @@ pub(super) fn view(mode: Mode) -> View {
                 lb: 1,
                 address: ip(address),
                 takes_new: true,
+                fails: false,
             },
         );
     }

@@ -2,7 +2,10 @@
 //! time limit. With draining disabled, deregistration and ill health close
 //! flows at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use lb_userspace::{
@@ -12,7 +15,7 @@ use lb_userspace::{
 use tests::lab::{
     agent::Settings,
     conversation::{Conversation, How},
-    curl, wait,
+    curl, talker, wait,
 };
 
 use crate::scene::{SOON, in_each_mode, play};
@@ -21,6 +24,57 @@ in_each_mode! {
     an_unhealthy_backend_keeps_its_flows_past_any_timeout,
     with_draining_disabled_ill_health_closes_flows_at_once,
     with_draining_disabled_deregistration_closes_flows_at_once,
+    a_conversation_whose_backend_fails_goes_on_with_another,
+    a_conversation_that_is_to_be_kept_waits_for_its_backend,
+}
+
+/// The only port that a client ever speaks from.
+const PORT: u16 = 42_000;
+
+/// Who answers a client that never changes its port, once its backend fails; asked until
+/// `done` says so.
+fn asks_from_one_port(
+    mode: Mode,
+    on_unhealthy: &str,
+    done: impl Fn(&str, &str) -> bool,
+) -> Result<()> {
+    let settings = Settings {
+        more: format!("udp.on_unhealthy = \"{on_unhealthy}\""),
+        ..Settings::default()
+    };
+    play(mode, &settings, |site, ebb| {
+        let ask = || talker::ask_from(&site.client, PORT, site.talkers(), "again and again");
+        let first = ask()?;
+        // A datagram may be lost, and is then sent again.
+        let answer = || ask().ok();
+        // Where answers are not seen, what goes on for a second is a conversation.
+        let begun = Instant::now();
+        wait::until_true("the conversation to be one", SOON * 2, || {
+            Ok(answer().is_some_and(|now| {
+                assert_eq!(now, first);
+                begun.elapsed() > Duration::from_millis(1500)
+            }))
+        })?;
+        ebb.set_health(&first, HealthByHand::Unhealthy)?;
+        wait::until_true("the right one to answer", SOON * 4, || {
+            Ok(answer().is_some_and(|now| done(&first, &now)))
+        })
+    })
+}
+
+fn a_conversation_whose_backend_fails_goes_on_with_another(mode: Mode) -> Result<()> {
+    asks_from_one_port(mode, "close", |first, now| now != first)
+}
+
+fn a_conversation_that_is_to_be_kept_waits_for_its_backend(mode: Mode) -> Result<()> {
+    let failed = Cell::new(None);
+    asks_from_one_port(mode, "keep", |first, now| {
+        assert_eq!(now, first);
+        let since = failed.get().unwrap_or_else(Instant::now);
+        failed.set(Some(since));
+        // Several rounds of the sweeper's.
+        since.elapsed() > Duration::from_secs(4)
+    })
 }
 
 fn an_unhealthy_backend_keeps_its_flows_past_any_timeout(mode: Mode) -> Result<()> {

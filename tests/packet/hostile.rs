@@ -454,6 +454,7 @@ fn view(in_service: impl Fn(u16) -> bool) -> View {
             lb: 0,
             address: World::backend_address(index, false),
             takes_new: in_service(index),
+            fails: false,
         };
         view.backends.insert(index, backend);
         members.push(Member {

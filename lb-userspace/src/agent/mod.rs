@@ -310,7 +310,7 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
         nat_pool: settings.nat.pool.clone(),
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
         tunnel_sources: settings.ipip.sources.clone(),
-        udp_timeouts: settings.udp,
+        udp: settings.udp,
         arrivals: settings.arrivals.clone(),
         log: settings.kernel_log,
     };

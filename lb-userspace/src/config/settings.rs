@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpTimeouts};
+use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpSettings};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Settings {
     pub tables: TableSizes,
     pub nat: Nat,
     pub ipip: Ipip,
-    pub udp: UdpTimeouts,
+    pub udp: UdpSettings,
     pub arrivals: Arrivals,
     /// None: no Query API.
     pub elb_api: Option<ElbApi>,

@@ -10,7 +10,8 @@ use std::{
 use super::{diagnostic::Findings, written::*, *};
 use crate::model::{
     Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, HookChoice, LbName,
-    LbSpec, ListenerKey, Mode, Protocol, TableSizes, TunnelSource, UdpTimeouts, checked,
+    LbSpec, ListenerKey, Mode, OnUnhealthy, Protocol, TableSizes, TunnelSource, UdpSettings,
+    checked,
 };
 
 const EVERY_KEY: &str = include_str!("golden/every-key.toml");
@@ -68,9 +69,10 @@ fn settings(vip_pool: VipPool) -> Settings {
                 },
             ],
         },
-        udp: UdpTimeouts {
+        udp: UdpSettings {
             unreplied: Duration::from_secs(20),
             replied: Duration::from_secs(100),
+            on_unhealthy: OnUnhealthy::Keep,
         },
         arrivals: Arrivals {
             macs: vec![[0, 0, 0x5E, 0, 1, 0x33]],
@@ -192,6 +194,7 @@ fn every_key_that_is_known_is_in_the_file() {
             WrittenUdp {
                 unreplied_timeout: Some(_),
                 replied_timeout: Some(_),
+                on_unhealthy: Some(_),
             },
         packets:
             WrittenPackets {

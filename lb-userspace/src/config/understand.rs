@@ -21,7 +21,7 @@ use super::{
     value::{address, one_of},
     written::{Written, WrittenIpip, WrittenNat, WrittenPackets, WrittenTables, WrittenUdp},
 };
-use crate::model::{Arrivals, HookChoice, Mac, TableSizes, TunnelSource, UdpTimeouts};
+use crate::model::{Arrivals, HookChoice, Mac, OnUnhealthy, TableSizes, TunnelSource, UdpSettings};
 
 pub(super) fn settings(
     mut written: Written,
@@ -277,8 +277,8 @@ fn tunnel_prefix(text: &str) -> Option<TunnelSource> {
         .then_some(TunnelSource { address, bits })
 }
 
-fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
-    let default = UdpTimeouts::default();
+fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpSettings {
+    let default = UdpSettings::default();
     let mut seconds = |written: &Option<At<i64>>, key: &str, default: Duration| {
         let Some(At { value, span }) = written else {
             return default;
@@ -292,13 +292,29 @@ fn udp(written: &WrittenUdp, findings: &mut Findings<'_>) -> UdpTimeouts {
             }
         }
     };
-    UdpTimeouts {
+    UdpSettings {
         unreplied: seconds(
             &written.unreplied_timeout,
             "unreplied_timeout",
             default.unreplied,
         ),
         replied: seconds(&written.replied_timeout, "replied_timeout", default.replied),
+        on_unhealthy: on_unhealthy(written.on_unhealthy.as_ref(), findings),
+    }
+}
+
+fn on_unhealthy(written: Option<&At<String>>, findings: &mut Findings<'_>) -> OnUnhealthy {
+    let Some(At { value, span }) = written else {
+        return OnUnhealthy::default();
+    };
+    match value.as_str() {
+        "close" => OnUnhealthy::Close,
+        "keep" => OnUnhealthy::Keep,
+        other => {
+            let message = format!("`on_unhealthy` must be \"close\" or \"keep\", not \"{other}\"");
+            findings.add(span, message, None);
+            OnUnhealthy::default()
+        }
     }
 }
 

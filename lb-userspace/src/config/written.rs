@@ -53,6 +53,7 @@ pub(super) struct WrittenIpip {
 pub(super) struct WrittenUdp {
     pub(super) unreplied_timeout: Option<At<i64>>,
     pub(super) replied_timeout: Option<At<i64>>,
+    pub(super) on_unhealthy: Option<At<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -215,6 +216,7 @@ fn udp(table: &mut Table<'_, '_, '_>) -> WrittenUdp {
     WrittenUdp {
         unreplied_timeout: table.get("unreplied_timeout", integer),
         replied_timeout: table.get("replied_timeout", integer),
+        on_unhealthy: table.get("on_unhealthy", string),
     }
 }
 

@@ -46,11 +46,12 @@ pub fn plan(old: &View, new: &View) -> Vec<Change> {
         }
     }
 
-    // No new flows any more: a single write each.
+    // No new flows any more: a single write each. And who fails or recovers while its
+    // flows go on.
     for (index, after) in &new.backends {
         if let Some(before) = old.backends.get(index)
-            && before.takes_new
-            && !after.takes_new
+            && (before.takes_new && !after.takes_new
+                || before.takes_new == after.takes_new && before.fails != after.fails)
         {
             changes.push(Change::PutBackend(BackendView {
                 epoch: before.epoch,

@@ -63,6 +63,7 @@ fn add(view: &mut View, name: &LbName, lb: Lb<'_>) {
                 lb: lb.index(),
                 address: backend.address,
                 takes_new: backend.takes_new(),
+                fails: backend.fails(),
             },
         );
         // Until it is gone: whoever leaves the table for good moves slots of others.

@@ -43,6 +43,8 @@ pub struct BackendView {
     pub address: IpAddr,
     /// One write in the kernel; in force as soon as the call returns (P1).
     pub takes_new: bool,
+    /// It is known not to serve: unhealthy, or out of reach.
+    pub fails: bool,
 }
 
 /// A member of a load balancer's Maglev table: every *registered* backend,

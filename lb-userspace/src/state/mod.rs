@@ -29,7 +29,7 @@ use crate::{
     },
     suggest::nearest,
 };
-use life::Life;
+use life::{Health, Life};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -253,6 +253,16 @@ impl Backend<'_> {
     /// Takes new flows: it may, and it is not known to be out of reach.
     #[must_use]
     pub fn takes_new(&self) -> bool {
-        self.life.takes_new() && !matches!(self.next_hop, Some(Err(_)))
+        self.life.takes_new() && !self.is_out_of_reach()
+    }
+
+    /// It is known not to serve.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.life.health() == Health::Unhealthy || self.is_out_of_reach()
+    }
+
+    fn is_out_of_reach(&self) -> bool {
+        matches!(self.next_hop, Some(Err(_)))
     }
 }

@@ -53,6 +53,7 @@ fn view() -> impl Strategy<Value = View> {
                     lb,
                     address: IpAddr::from([10, 0, 1, last]),
                     takes_new,
+                    fails: false,
                 },
             );
             table.push(Member {
@@ -128,6 +129,7 @@ fn the_table_lets_go_of_a_backend_before_it_ends_to_take_new_flows() {
         lb: 0,
         address: IpAddr::from([10, 0, 1, 4]),
         takes_new: true,
+        fails: false,
     };
     let member = Member {
         backend: 4,

@@ -12,7 +12,7 @@ use lb_common::{
     wire,
 };
 
-use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpTimeouts};
+use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpSettings};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Config {
     pub tunnel_sources: Vec<TunnelSource>,
     /// Have the kernel program log what should not have happened.
     pub log: bool,
-    pub udp_timeouts: UdpTimeouts,
+    pub udp: UdpSettings,
     pub arrivals: Arrivals,
 }
 
@@ -190,9 +190,10 @@ mod tests {
             nat_ports: Some(2000..=3000),
             tunnel_sources: Vec::new(),
             log: false,
-            udp_timeouts: UdpTimeouts {
+            udp: UdpSettings {
                 unreplied: Duration::from_secs(30),
                 replied: Duration::from_secs(180),
+                ..UdpSettings::default()
             },
             arrivals: Arrivals::default(),
         }

@@ -13,7 +13,7 @@ use lb_common::abi::flow;
 use super::{clock, vips::ListenerId};
 use crate::{
     dataplane::LbView,
-    model::{BackendIndex, Epoch, LbIndex, Mode, UdpTimeouts},
+    model::{BackendIndex, Epoch, LbIndex, Mode, UdpSettings},
 };
 
 /// Of one load balancer.
@@ -35,7 +35,7 @@ impl LbRule {
         udp_replied: flow::ticks(60_000),
     };
 
-    pub(super) fn of(view: &LbView, udp: UdpTimeouts) -> Self {
+    pub(super) fn of(view: &LbView, udp: UdpSettings) -> Self {
         // What an entry is compared with has the resolution of a tick.
         let ticks = |d: Duration| clock::ticks(d).max(1);
         Self {
@@ -53,6 +53,8 @@ pub(super) struct BackendRule {
     pub(super) lb: LbIndex,
     pub(super) epoch: Epoch,
     pub(super) takes_new: bool,
+    /// Its UDP conversations are forgotten, so that their clients find another.
+    pub(super) ends_udp: bool,
     /// It is gone, and its index is free as soon as no entry names it.
     pub(super) retired: bool,
     pub(super) timers: LbRule,

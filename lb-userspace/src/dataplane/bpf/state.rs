@@ -38,8 +38,8 @@ use super::{
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
     model::{
-        BackendIndex, Counted, Epoch, Hook, LbIndex, ListenerKey, Mode, Room, TableSizes,
-        TunnelSource, UdpTimeouts,
+        BackendIndex, Counted, Epoch, Hook, LbIndex, ListenerKey, Mode, OnUnhealthy, Room,
+        TableSizes, TunnelSource, UdpSettings,
     },
     netlink::Link,
 };
@@ -52,6 +52,8 @@ struct Row {
     mode: Mode,
     address: IpAddr,
     takes_new: bool,
+    /// It is known not to serve.
+    fails: bool,
     /// The epoch in the kernel.
     epoch: Epoch,
     /// Where `epoch` goes when a paced close is done.
@@ -89,7 +91,7 @@ pub(super) struct State {
     nat_pool: BTreeSet<IpAddr>,
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
-    udp_timeouts: UdpTimeouts,
+    udp: UdpSettings,
     /// What the sweeper was told, which backends are not in it yet as they are,
     /// and whether load balancers changed that all of theirs follow.
     rules: Arc<Rules>,
@@ -126,7 +128,7 @@ impl State {
             nat_pool: config.nat_pool.iter().copied().collect(),
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
-            udp_timeouts: config.udp_timeouts,
+            udp: config.udp,
             rules: Arc::default(),
             touched: BTreeSet::new(),
             retimed: false,
@@ -152,11 +154,12 @@ impl State {
                 lb: row.lb,
                 epoch: row.epoch,
                 takes_new: row.takes_new,
+                ends_udp: row.fails && self.udp.on_unhealthy == OnUnhealthy::Close,
                 retired: row.retired,
                 timers: self
                     .lbs
                     .get(&row.lb)
-                    .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp_timeouts)),
+                    .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp)),
             });
             rules.set(index, rule);
         }
@@ -366,6 +369,7 @@ impl State {
             mode,
             address: view.address,
             takes_new: false,
+            fails: false,
             epoch: view.epoch,
             next_epoch: view.epoch,
             adjacency: None,
@@ -376,6 +380,7 @@ impl State {
             self.unsettled = true;
         }
         row.takes_new = view.takes_new;
+        row.fails = view.fails;
         row.retired = false;
         row.mode = mode;
         row.lb = view.lb;
@@ -539,6 +544,7 @@ impl State {
             mode,
             address,
             takes_new: false,
+            fails: false,
             epoch,
             next_epoch: epoch,
             adjacency,

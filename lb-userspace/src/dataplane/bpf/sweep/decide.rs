@@ -41,6 +41,8 @@ pub(super) struct Facts {
     /// Its backend takes no new flows: somebody may be waiting for the last of
     /// the old ones to end.
     pub(super) draining: bool,
+    /// Its backend fails, and no conversation is to wait for it.
+    pub(super) ends_udp: bool,
     /// The client has sent more than what opens a connection.
     pub(super) is_more_than_a_handshake: bool,
     /// How full the table is: what has ended, or never began, must make room.
@@ -66,14 +68,15 @@ pub(super) fn decide(facts: &Facts, timers: &LbRule) -> Decision {
                 Protocol::Tcp => HALF_OPEN_TICKS,
                 Protocol::Udp => timers.udp_unreplied,
             };
-            forget_if(facts.disowned || facts.silent >= limit)
+            let ends = facts.ends_udp && protocol == Protocol::Udp;
+            forget_if(facts.disowned || ends || facts.silent >= limit)
         }
         (Stage::Established, _) if facts.state & CLOSED != 0 => {
             forget_if(facts.disowned || facts.silent >= linger(facts))
         }
         // Established is what was answered, or has gone on for a while.
         (Stage::Established, Protocol::Udp) => {
-            forget_if(facts.disowned || facts.silent >= timers.udp_replied)
+            forget_if(facts.disowned || facts.ends_udp || facts.silent >= timers.udp_replied)
         }
         (Stage::Established, Protocol::Tcp) => established_tcp(facts, timers),
     }

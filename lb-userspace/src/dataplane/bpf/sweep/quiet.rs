@@ -180,6 +180,7 @@ fn is_still_closing<A: Family>(
         disowned: false,
         draining: true,
         crowd: Crowd::Roomy,
+        ends_udp: false,
         is_more_than_a_handshake: true,
     };
     if decide(&facts, &rule.timers) == Decision::Settle {

@@ -191,6 +191,7 @@ impl Visit<'_> {
             silent: self.now.since(flow.seen),
             disowned,
             draining: !rule.takes_new,
+            ends_udp: rule.ends_udp,
             crowd: self.crowd,
             is_more_than_a_handshake: flow.is_more_than_a_handshake(),
         };

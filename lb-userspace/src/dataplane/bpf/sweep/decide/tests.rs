@@ -21,6 +21,7 @@ fn flow(protocol: Protocol, state: u32, silent_ms: u64) -> Facts {
         silent: ticks(silent_ms),
         disowned: false,
         draining: false,
+        ends_udp: false,
         is_more_than_a_handshake: true,
         crowd: Crowd::Roomy,
     }
@@ -35,6 +36,19 @@ fn an_open_flow_is_left_alone_until_it_has_been_idle_too_long() {
     for mode in [Mode::Nat, Mode::Dsr, Mode::Ipip] {
         assert_eq!(fate(flow(Protocol::Tcp, 0, 349_000), mode), Decision::Keep);
         assert_eq!(fate(flow(Protocol::Tcp, 0, 350_000), mode), Decision::Reset);
+    }
+}
+
+#[test]
+fn a_backend_that_fails_ends_its_conversations_and_no_connection() {
+    for stage in [Stage::HalfOpen, Stage::Established] {
+        let facts = |protocol| Facts {
+            stage,
+            ends_udp: true,
+            ..flow(protocol, 0, 0)
+        };
+        assert_eq!(fate(facts(Protocol::Udp), Mode::Nat), Decision::Forget);
+        assert_eq!(fate(facts(Protocol::Tcp), Mode::Nat), Decision::Keep);
     }
 }
 
@@ -189,6 +203,7 @@ proptest! {
             silent: 0,
             disowned: false,
             draining,
+            ends_udp: false,
             is_more_than_a_handshake: more,
             crowd,
         };
@@ -209,6 +224,7 @@ proptest! {
             silent,
             disowned: false,
             draining,
+            ends_udp: false,
             is_more_than_a_handshake: !bare,
             crowd,
         }, Mode::Dsr);
