@@ -9,9 +9,9 @@
 //! - [`link`]: the program on its interfaces;
 //! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
-//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`adjacency`]
-//!   (how a backend is reached), [`exits`] (how clients are) and [`sources`] (what nat
-//!   translates to);
+//!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`passing`] (until no
+//!   packet in flight goes by what was before), [`adjacency`] (how a backend is reached),
+//!   [`exits`] (how clients are) and [`sources`] (what nat translates to);
 //! - [`nexthop`]: the thread that finds those adjacencies, and the routers to clients;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] (what it says to their ends);
@@ -21,6 +21,7 @@
 //! Three threads share the maps. The control task, through [`Kernel`], and the
 //! resolver change what the kernel knows of backends, under the lock of
 //! [`state::State`] ([`shared`]). The sweeper goes by a snapshot of that, and takes out flows.
+//! Others only wait for what one of these has asked for: [`passing`], [`slots`].
 
 mod adjacency;
 mod books;
@@ -36,6 +37,7 @@ mod loader;
 mod mac;
 mod maps;
 mod nexthop;
+mod passing;
 mod reset;
 mod resize;
 mod rules;

@@ -1,22 +1,25 @@
 //! The Maglev tables: built here, written whole into an inner map of their own,
 //! and swapped in by one update of the outer one.
 //!
-//! That update returns when every program that may still use the old table has
-//! ended (the kernel waits for a grace period after any change of a map of
-//! maps). It is what lets a drain be acknowledged: see [`MaglevTables::wait`].
-//! Many tables are put by many threads at once, so that they wait together.
+//! A table is in force as soon as it is swapped in, but the call returns only a grace
+//! period later: the kernel waits after any change of a map of maps. So a thread of its
+//! own makes the call, and here it is seen that the new table is there, and then that
+//! every program has ended that may still use the old one ([`super::passing`]): that is
+//! what lets a drain be acknowledged. Where it cannot be seen, the call is waited for.
+//! Many tables are put by many threads at once, and these wait together.
 //!
 //! Beside each table lies a mark of what it was made of, so that an agent that
 //! starts again need not build what is there.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use aya::maps::{Array, Map, MapData, MapError};
@@ -26,7 +29,11 @@ use lb_common::{
     maglev::{self, NO_BACKEND},
 };
 
-use super::maps::{Maps, Tables};
+use super::{
+    maps::{Maps, Tables},
+    passing::Walker,
+    syscall,
+};
 use crate::{
     dataplane::{DataplaneError, Member},
     model::{LbIndex, TableSizes},
@@ -41,6 +48,13 @@ pub(super) type Wanted<'m> = (LbIndex, &'m [Member]);
 /// passed on; more would hold more memory than they save time.
 const AT_ONCE: usize = 64;
 
+/// How long it takes until it is looked again whether a table is there: less than that
+/// takes, and more than the look.
+const GLANCE: Duration = Duration::from_micros(20);
+
+/// A call that swaps a table and then waits for a grace period.
+type Swap = JoinHandle<Result<(), DataplaneError>>;
+
 pub(super) struct MaglevTables {
     tables: Tables,
     /// The map behind `tables`, for other threads' handles of it.
@@ -51,6 +65,9 @@ pub(super) struct MaglevTables {
     /// The index behind the load balancers' tables, and what lies there as soon
     /// as somebody has waited.
     spare: (u32, Option<Inner>),
+    walker: Walker,
+    /// Of tables that are in force: there is nothing left but that they return.
+    returning: Vec<Swap>,
 }
 
 impl MaglevTables {
@@ -65,6 +82,8 @@ impl MaglevTables {
             maps,
             slots: (sizes.maglev as usize).clamp(2, maglev::MAX_SLOTS),
             spare: (sizes.load_balancers, None),
+            walker: Walker::new(),
+            returning: Vec::new(),
         }
     }
 
@@ -86,55 +105,57 @@ impl MaglevTables {
                 new.push((*lb, *members, mark));
             }
         }
-        let put = |tables: &mut Tables, (lb, members, mark): &(LbIndex, &[Member], u64)| {
-            put_one(tables, *lb, members, self.slots)?;
-            Ok(self.maps.table_marks.put(&u32::from(*lb), mark)?)
-        };
         match &*new {
             [] => {}
-            [one] => put(&mut self.tables, one)?,
-            many => self.put_many(many, put)?,
+            [(lb, members, mark)] => {
+                let table = build(*lb, members, self.slots)?;
+                self.put_alone(*lb, table)?;
+                self.maps.table_marks.put(&u32::from(*lb), mark)?;
+            }
+            many => put_many(&self.fd, many, |tables, (lb, members, mark)| {
+                swap(tables, (*lb).into(), &build(*lb, members, self.slots)?)?;
+                Ok(self.maps.table_marks.put(&u32::from(*lb), mark)?)
+            })?,
         }
         Ok(new.into_iter().map(|(lb, ..)| lb).collect())
     }
 
-    fn put_many<T: Sync>(
-        &self,
-        many: &[T],
-        put: impl Fn(&mut Tables, &T) -> Result<(), DataplaneError> + Sync,
-    ) -> Result<(), DataplaneError> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut tables = self.another_handle()?;
-            while let Some(one) = many.get(next.fetch_add(1, Ordering::Relaxed)) {
-                put(&mut tables, one)?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..many.len().min(AT_ONCE))
-                .map(|_| scope.spawn(work))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| match thread.join() {
-                    Ok(done) => done,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
-        })
+    /// Swaps one table in. Returns when no program uses the one before.
+    fn put_alone(&mut self, lb: LbIndex, table: Inner) -> Result<(), DataplaneError> {
+        let index = u32::from(lb);
+        let before = self.number_of(index)?;
+        let mut tables = another_handle(&self.fd)?;
+        let call = thread::Builder::new()
+            .name("ebb-swap".to_owned())
+            .spawn(move || swap(&mut tables, index, &table))
+            .map_err(|source| DataplaneError::Kernel {
+                action: "to start a thread".to_owned(),
+                source,
+            })?;
+        // Numbers are not used again while the map that has one is in the array.
+        while !call.is_finished() && self.number_of(index)? == before {
+            thread::sleep(GLANCE);
+        }
+        if call.is_finished() || !self.walker.saw_all_pass() {
+            return returned(call);
+        }
+        self.returning.push(call);
+        // Those that are the first to return, and more of them than may be under way.
+        let surplus = self.returning.len().saturating_sub(AT_ONCE);
+        let over = self.returning.iter().take_while(|call| call.is_finished());
+        let over = over.count().max(surplus);
+        self.returning.drain(..over).try_for_each(returned)
     }
 
-    /// aya's handle wants to be had alone.
-    fn another_handle(&self) -> Result<Tables, DataplaneError> {
-        let failed = |source| DataplaneError::Kernel {
-            action: "to open the Maglev tables once more".to_owned(),
+    /// The kernel's number of the table that is in force; `None`: there is none yet.
+    fn number_of(&self, index: u32) -> Result<Option<u32>, DataplaneError> {
+        // SAFETY: `maps::tables` has found an array of maps behind this descriptor: its
+        // keys are indices of four bytes, and what is read is a map's number, as long.
+        let number = unsafe { syscall::lookup_one::<u32, u32>(self.fd.as_fd(), &index) };
+        number.map_err(|source| DataplaneError::Kernel {
+            action: format!("to look for the Maglev table of load balancer {index}"),
             source,
-        };
-        let fd = self.fd.try_clone().map_err(failed)?;
-        let tables = MapData::from_fd(fd)
-            .and_then(Map::from_map_data)
-            .and_then(Tables::try_from);
-        tables.map_err(|error| failed(std::io::Error::other(error)))
+        })
     }
 
     pub(super) fn remove(&mut self, lb: LbIndex) -> Result<(), DataplaneError> {
@@ -143,10 +164,13 @@ impl MaglevTables {
         self.put(&[(lb, &[])]).map(drop)
     }
 
-    /// Waits until no packet in flight goes by what was written before, by
-    /// swapping the table that no packet is looked up in. (To read the element of
+    /// Waits until no packet in flight goes by what was written before: sees them
+    /// pass, or swaps the table that no packet is looked up in. (To read the element of
     /// another one would take `CAP_SYS_ADMIN`.)
     pub(super) fn wait(&mut self) -> Result<(), DataplaneError> {
+        if self.walker.saw_all_pass() {
+            return Ok(());
+        }
         let failed = |error| failed("swap", self.spare.0, error);
         if self.spare.1.is_none() {
             self.spare.1 = Some(Inner::create(1, 0).map_err(failed)?);
@@ -158,12 +182,55 @@ impl MaglevTables {
     }
 }
 
-fn put_one(
-    tables: &mut Tables,
-    lb: LbIndex,
-    members: &[Member],
-    slots: usize,
+fn put_many<T: Sync>(
+    fd: &OwnedFd,
+    many: &[T],
+    put: impl Fn(&mut Tables, &T) -> Result<(), DataplaneError> + Sync,
 ) -> Result<(), DataplaneError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut tables = another_handle(fd)?;
+        while let Some(one) = many.get(next.fetch_add(1, Ordering::Relaxed)) {
+            put(&mut tables, one)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..many.len().min(AT_ONCE))
+            .map(|_| scope.spawn(work))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| match thread.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
+}
+
+/// aya's handle wants to be had alone.
+fn another_handle(fd: &OwnedFd) -> Result<Tables, DataplaneError> {
+    let failed = |source| DataplaneError::Kernel {
+        action: "to open the Maglev tables once more".to_owned(),
+        source,
+    };
+    let fd = fd.try_clone().map_err(failed)?;
+    let tables = MapData::from_fd(fd)
+        .and_then(Map::from_map_data)
+        .and_then(Tables::try_from);
+    tables.map_err(|error| failed(std::io::Error::other(error)))
+}
+
+/// What the call of a thread returned.
+fn returned(call: Swap) -> Result<(), DataplaneError> {
+    match call.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// A table of its own, not in force yet.
+fn build(lb: LbIndex, members: &[Member], slots: usize) -> Result<Inner, DataplaneError> {
     // Words of eight bytes, for the alignment of the map's value.
     let mut words = vec![0_u64; SLOTS_LEN / 4];
     fill(members, slots, cast_slice_mut(&mut words));
@@ -171,7 +238,7 @@ fn put_one(
     let mut inner = Inner::create(1, 0).map_err(failed)?;
     let slots: &Slots = from_bytes(cast_slice(&words));
     inner.set(0, slots, 0).map_err(failed)?;
-    swap(tables, lb.into(), &inner)
+    Ok(inner)
 }
 
 fn swap(tables: &mut Tables, index: u32, inner: &Inner) -> Result<(), DataplaneError> {
@@ -222,14 +289,13 @@ fn fill(members: &[Member], slots: usize, table: &mut [u16]) {
         .collect();
     let mut owners = vec![NO_BACKEND; slots];
     maglev::populate(&mut permutations, &mut owners);
-    let mut in_service: Vec<_> = members
-        .iter()
-        .filter(|m| m.in_service)
-        .map(|m| m.backend)
-        .collect();
-    in_service.sort_unstable();
+    // By index: it is asked once for every slot.
+    let mut in_service = vec![false; usize::from(NO_BACKEND) + 1];
+    for member in members.iter().filter(|m| m.in_service) {
+        in_service[usize::from(member.backend)] = true;
+    }
     let (used, beyond) = table.split_at_mut(slots);
-    maglev::refill(&owners, |b| in_service.binary_search(&b).is_ok(), used);
+    maglev::refill(&owners, |b| in_service[usize::from(b)], used);
     beyond.fill(NO_BACKEND);
 }
 
