@@ -17,6 +17,11 @@ pub const NO_BACKEND: u16 = u16::MAX;
 /// The largest weight. A weight is a share: 2 gets twice the slots of 1.
 pub const MAX_WEIGHT: u16 = 1000;
 
+/// When so few slots have no owner yet, their places in a member's permutation are
+/// calculated, which takes less than to walk there: a walk to the last one is half the
+/// table long.
+const FEW: usize = 128;
+
 /// How many other slots [`refill`] looks at before it picks any member in
 /// service. With a twentieth of the weight in service, one slot in a thousand
 /// gets that far.
@@ -69,18 +74,26 @@ const fn spread(mut x: u64) -> u64 {
 /// sort them by id first. With no members all slots are [`NO_BACKEND`].
 ///
 /// # Panics
-/// If `owners` is shorter than 2: its length must be a prime.
+/// If `owners` is shorter than 2 or longer than [`MAX_SLOTS`]: its length must be a prime.
 pub fn populate(members: &mut [Member], owners: &mut [u16]) {
     assert!(
-        owners.len() >= 2,
+        (2..=MAX_SLOTS).contains(&owners.len()),
         "a Maglev table has a prime number of slots"
     );
+    // A bit for each slot that has an owner: most of the work is to look for one that has
+    // none, and the bits lie in the first cache, where the owners have no room.
+    let mut taken = [0_u64; MAX_SLOTS.div_ceil(64)];
+    let bit = |slot: u32| (slot as usize / 64, 1_u64 << (slot % 64));
     owners.fill(NO_BACKEND);
     let Some(heaviest) = members.iter().map(|m| u32::from(m.weight)).max() else {
         return;
     };
     let slots = owners.len() as u32;
     let mut left = owners.len();
+    let mut few = [0_u32; FEW];
+    if left <= FEW {
+        list(owners, &mut few);
+    }
     loop {
         for member in &mut *members {
             // The heaviest takes a slot each round, the others in proportion.
@@ -89,8 +102,15 @@ pub fn populate(members: &mut [Member], owners: &mut [u16]) {
                 continue;
             }
             member.credit -= heaviest;
-            while owners[member.position as usize] != NO_BACKEND {
-                member.advance(slots);
+            if left <= FEW {
+                member.position = member.take_next(&mut few[..left], slots);
+            } else {
+                let (mut word, mut mask) = bit(member.position);
+                while taken[word] & mask != 0 {
+                    member.advance(slots);
+                    (word, mask) = bit(member.position);
+                }
+                taken[word] |= mask;
             }
             owners[member.position as usize] = member.backend;
             member.advance(slots);
@@ -98,7 +118,18 @@ pub fn populate(members: &mut [Member], owners: &mut [u16]) {
             if left == 0 {
                 return;
             }
+            if left == FEW {
+                list(owners, &mut few);
+            }
         }
+    }
+}
+
+/// Writes the slots without an owner to `few`.
+fn list(owners: &[u16], few: &mut [u32]) {
+    let free = (0..).zip(owners).filter(|(_, b)| **b == NO_BACKEND);
+    for (to, (slot, _)) in few.iter_mut().zip(free) {
+        *to = slot;
     }
 }
 
@@ -108,6 +139,34 @@ impl Member {
         if self.position >= slots {
             self.position -= slots;
         }
+    }
+
+    /// The one of these slots that comes next in the permutation. The last of them takes
+    /// its place in the list.
+    fn take_next(&self, few: &mut [u32], slots: u32) -> u32 {
+        let slots = u64::from(slots);
+        let times = |a: u64, b: u64| a * b % slots;
+        // What undoes the stride: the number of slots is a prime (Fermat).
+        let (mut inverse, mut power, mut exponent) = (1, u64::from(self.skip), slots - 2);
+        while exponent > 0 {
+            if exponent % 2 == 1 {
+                inverse = times(inverse, power);
+            }
+            power = times(power, power);
+            exponent /= 2;
+        }
+        let steps = |slot: u32| times(u64::from(slot) + slots - u64::from(self.position), inverse);
+        let mut next = 0;
+        let mut fewest = u64::MAX;
+        for (place, slot) in few.iter().enumerate() {
+            let steps = steps(*slot);
+            if steps < fewest {
+                (next, fewest) = (place, steps);
+            }
+        }
+        let slot = few[next];
+        few[next] = few[few.len() - 1];
+        slot
     }
 }
 

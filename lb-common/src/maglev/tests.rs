@@ -115,3 +115,44 @@ proptest! {
         }
     }
 }
+
+/// As the paper has it, step by step.
+fn plainly(members: &mut [Member], owners: &mut [u16]) {
+    owners.fill(NO_BACKEND);
+    let heaviest = members.iter().map(|m| u32::from(m.weight)).max().unwrap();
+    let slots = owners.len() as u32;
+    let mut left = owners.len();
+    while left > 0 {
+        for member in &mut *members {
+            member.credit += u32::from(member.weight);
+            if member.credit < heaviest || left == 0 {
+                continue;
+            }
+            member.credit -= heaviest;
+            while owners[member.position as usize] != NO_BACKEND {
+                member.advance(slots);
+            }
+            owners[member.position as usize] = member.backend;
+            member.advance(slots);
+            left -= 1;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_calculated_is_what_a_walk_finds(
+        weights in prop::collection::vec(1..=MAX_WEIGHT, 1..40),
+        seed in any::<u32>(),
+        slots in prop::sample::select(vec![2_usize, 3, 101, 127, 131, 251, 1009, MAX_SLOTS]),
+    ) {
+        let members: Vec<_> = (0..)
+            .zip(&weights)
+            .map(|(b, w)| Member::new(b, format!("{seed}-{b}").as_bytes(), *w, slots))
+            .collect();
+        let (mut owners, mut expected) = (vec![0; slots], vec![0; slots]);
+        populate(&mut members.clone(), &mut owners);
+        plainly(&mut members.clone(), &mut expected);
+        prop_assert_eq!(owners, expected);
+    }
+}

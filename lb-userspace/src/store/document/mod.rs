@@ -13,6 +13,7 @@ pub mod desired;
 pub mod node;
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},
     net::IpAddr,
@@ -154,19 +155,27 @@ fn changed<K: Ord + Display, V, D: Serialize>(
         kind,
         name: name.to_string(),
     };
-    for name in before.keys().filter(|name| !after.contains_key(name)) {
-        all.push((key(name), None));
-    }
-    for (name, value) in after {
-        if before
-            .get(name)
-            .is_none_or(|known| !Arc::ptr_eq(known, value))
-        {
-            let text = serde_json::to_string(&document(value))?;
-            all.push((key(name), Some(text)));
+    // Both are in order: one walk through both, and nothing is searched for.
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((gone, _)), Some((there, _))) => gone.cmp(there),
+        };
+        let known = if order.is_le() { old.next() } else { None };
+        let value = if order.is_ge() { new.next() } else { None };
+        match (known, value) {
+            (Some((_, known)), Some((_, value))) if Arc::ptr_eq(known, value) => {}
+            (_, Some((name, value))) => {
+                let text = serde_json::to_string(&document(value))?;
+                all.push((key(name), Some(text)));
+            }
+            (Some((name, _)), None) => all.push((key(name), None)),
+            (None, None) => {}
         }
     }
-    Ok(())
 }
 
 /// The state that the documents make.
