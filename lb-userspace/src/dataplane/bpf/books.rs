@@ -13,20 +13,21 @@ pub(super) fn row(maps: &Maps, backend: BackendIndex) -> Result<Row, TableError>
     Ok(row)
 }
 
-/// The counters of these backends.
+/// The counters of these backends. What is read lies between the least and the greatest of
+/// their indices.
 pub(super) fn rows(
     maps: &Maps,
     backends: impl IntoIterator<Item = BackendIndex>,
 ) -> Result<Vec<(BackendIndex, Row)>, TableError> {
     let backends: Vec<_> = backends.into_iter().collect();
-    let Some(last) = backends.iter().max() else {
+    let (Some(first), Some(last)) = (backends.iter().min(), backends.iter().max()) else {
         return Ok(Vec::new());
     };
-    let count = u32::from(*last) + 1;
-    let rows = maps.backend_counters.rows(count)?;
-    let closed_by_agent = maps.closed_by_agent.first(count)?;
+    let (first, count) = (*first, u32::from(last - first) + 1);
+    let rows = maps.backend_counters.rows(first.into(), count)?;
+    let closed_by_agent = maps.closed_by_agent.range(first.into(), count)?;
     let row = |backend: BackendIndex| {
-        let index = usize::from(backend);
+        let index = usize::from(backend - first);
         let mut row = sum(rows.row(index));
         row.closed += closed_by_agent.get(index).copied().unwrap_or_default();
         (backend, row)
@@ -41,7 +42,7 @@ pub(super) fn active(row: &Row) -> u64 {
 
 /// The packets under each verdict.
 pub(super) fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, TableError> {
-    let rows = maps.verdicts.rows(Verdict::ALL.len() as u32)?;
+    let rows = maps.verdicts.rows(0, Verdict::ALL.len() as u32)?;
     Ok(Verdict::ALL
         .iter()
         .zip(rows.iter())

@@ -153,6 +153,12 @@ impl<A: HasWays> HalfOpen<A> {
     /// The next batch of a walk.
     pub(super) fn read(&self, walk: &mut Walk<FlowKey<A>, Flow<A>>) {
         walk.advance(self.buckets.len(), |index, keys, flows| {
+            // Most have no entry, and their marks say so.
+            let marks = &self.buckets.words()[index as usize * Self::BUCKET..][..WAYS];
+            let is_whole = |mark: &AtomicU64| Mark(mark.load(Ordering::Acquire)).is_whole();
+            if !marks.iter().any(is_whole) {
+                return;
+            }
             for (_, key, flow) in self.bucket(index).iter().filter_map(Place::read) {
                 keys.push(key);
                 flows.push(flow);

@@ -87,6 +87,8 @@ pub(super) struct State {
     /// Who has slots in the table of each.
     members: BTreeMap<LbIndex, Vec<Member>>,
     backends: BTreeMap<BackendIndex, Row>,
+    /// Those whose next epoch is not in the kernel yet, because a paced close goes on.
+    paced: BTreeSet<BackendIndex>,
     exits: Exits,
     nat_pool: BTreeSet<IpAddr>,
     tunnel_v4: Option<TunnelSource>,
@@ -125,6 +127,7 @@ impl State {
             over_share: BTreeMap::new(),
             members: BTreeMap::new(),
             backends: BTreeMap::new(),
+            paced: BTreeSet::new(),
             nat_pool: config.nat_pool.iter().copied().collect(),
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
@@ -144,8 +147,7 @@ impl State {
         if std::mem::take(&mut self.retimed) {
             touched.extend(self.backends.keys());
         }
-        let rules = Arc::make_mut(&mut self.rules);
-        rules.retired_listeners = self.vips.retired();
+        let mut changed = Vec::with_capacity(touched.len());
         for index in touched {
             let row = self.backends.get(&index);
             let present = row.filter(|row| !row.retired);
@@ -161,13 +163,26 @@ impl State {
                     .get(&row.lb)
                     .map_or(LbRule::ORPHAN, |lb| LbRule::of(lb, self.udp)),
             });
-            rules.set(index, rule);
+            changed.push((index, rule));
         }
-        rules.nat_sources = if self.nat_pool.is_empty() {
+        let nat_sources = if self.nat_pool.is_empty() {
             self.sources.all()
         } else {
             self.nat_pool.clone()
         };
+        let retired_listeners = self.vips.retired();
+        let is_news = !changed.is_empty()
+            || self.rules.nat_sources != nat_sources
+            || self.rules.retired_listeners != retired_listeners;
+        if is_news {
+            // The sweeper has the ones before, so this copies them.
+            let rules = Arc::make_mut(&mut self.rules);
+            rules.nat_sources = nat_sources;
+            rules.retired_listeners = retired_listeners;
+            for (index, rule) in changed {
+                rules.set(index, rule);
+            }
+        }
         Arc::clone(&self.rules)
     }
 
@@ -410,6 +425,7 @@ impl State {
         let per_second = self.lbs.get(&lb).map_or(0, |view| view.close_rate);
         row.next_epoch = epoch;
         if per_second > 0 && !row.takes_new {
+            self.paced.insert(backend);
             return Ok(Some(Pace { lb, per_second }));
         }
         self.advance(backend)?;
@@ -420,6 +436,7 @@ impl State {
     fn advance(&mut self, backend: BackendIndex) -> Result<(), DataplaneError> {
         if let Some(row) = self.backends.get_mut(&backend) {
             row.epoch = row.next_epoch;
+            self.paced.remove(&backend);
             self.unsettled = true;
             self.write_backend(backend)?;
         }
@@ -451,9 +468,14 @@ impl State {
     /// The backends that take new flows again although a paced close of their
     /// old ones is going on: the new ones cannot wait for it.
     pub(super) fn impatient(&self) -> Vec<BackendIndex> {
-        let rows = self.backends.iter();
-        rows.filter(|(_, row)| row.takes_new && row.epoch != row.next_epoch)
-            .map(|(index, _)| *index)
+        let is_impatient = |index: &BackendIndex| {
+            let row = self.backends.get(index);
+            row.is_some_and(|row| row.takes_new && row.epoch != row.next_epoch)
+        };
+        self.paced
+            .iter()
+            .copied()
+            .filter(|index| is_impatient(index))
             .collect()
     }
 
@@ -475,6 +497,7 @@ impl State {
             return Ok(false);
         }
         self.backends.remove(&backend);
+        self.paced.remove(&backend);
         self.touched.insert(backend);
         let index = u32::from(backend);
         self.maps.backends.put(&index, &Backend::default())?;

@@ -259,9 +259,9 @@ impl<K: Pod + Ord, V: Pod> Table<K, V> {
 }
 
 impl<V: Pod> Table<u32, V> {
-    /// The first `count` elements of an array.
-    pub(super) fn first(&self, count: u32) -> Result<Vec<V>, TableError> {
-        let count = count.min(self.handle.max_entries) as usize;
+    /// `count` elements of an array, from `first` on.
+    pub(super) fn range(&self, first: u32, count: u32) -> Result<Vec<V>, TableError> {
+        let count = count.min(self.handle.max_entries.saturating_sub(first)) as usize;
         let (mut indices, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
         if count > 0 {
             // SAFETY: `open` has compared the sizes, the types are plain, and
@@ -269,7 +269,7 @@ impl<V: Pod> Table<u32, V> {
             unsafe {
                 syscall::lookup_batch::<u32, V>(
                     self.fd(),
-                    None,
+                    before(first),
                     count,
                     1,
                     &mut indices,
@@ -292,6 +292,12 @@ impl<V> Table<u32, V> {
             ))
         })
     }
+}
+
+/// Where a batch begins whose first element is this one of an array: behind the one
+/// before.
+fn before(first: u32) -> Option<u32> {
+    first.checked_sub(1)
 }
 
 /// Entries per system call: enough to make the call cheap, few enough to stay
@@ -456,10 +462,10 @@ impl<V: Pod> PerCpu<V> {
             .map_err(self.handle.error("read"))
     }
 
-    /// The first `count` rows, each with a value for every CPU, which follow one
+    /// `count` rows from `first` on, each with a value for every CPU, which follow one
     /// another.
-    pub(super) fn rows(&self, count: u32) -> Result<Rows<V>, TableError> {
-        let count = count.min(self.handle.max_entries) as usize;
+    pub(super) fn rows(&self, first: u32, count: u32) -> Result<Rows<V>, TableError> {
+        let count = count.min(self.handle.max_entries.saturating_sub(first)) as usize;
         let mut rows = Rows {
             values: Vec::with_capacity(count * self.cpus),
             cpus: self.cpus,
@@ -473,7 +479,7 @@ impl<V: Pod> PerCpu<V> {
         unsafe {
             syscall::lookup_batch(
                 self.fd(),
-                None,
+                before(first),
                 count,
                 self.cpus,
                 &mut indices,

@@ -81,6 +81,11 @@ pub(super) const LOOK: Duration = Duration::from_secs(30);
 /// Looking at them unasked takes at most this share of the time.
 const LOOK_SHARE: u32 = 400;
 
+/// How often it is told that a backend without a way is without it for another reason. On
+/// a host that knows too many neighbours, reasons change all the time, and nothing else
+/// follows from them.
+pub(super) const EXPLAIN: Duration = Duration::from_secs(10);
+
 /// So many neighbours are asked for one by one; for more, all there are are read.
 const FEW: usize = 16;
 
@@ -91,6 +96,12 @@ pub(super) struct Resolver {
     ends: Ends<BackendIndex>,
     /// When to look at the routes unasked.
     look: Option<Instant>,
+    /// Backends that have another reason now, which is told with the next ones.
+    unexplained: BTreeSet<BackendIndex>,
+    /// When new reasons are told again.
+    explain: Option<Instant>,
+    /// When the last tick was.
+    ticked: Option<Instant>,
 }
 
 impl Resolver {
@@ -102,6 +113,9 @@ impl Resolver {
             watched: BTreeMap::new(),
             ends: Ends::default(),
             look: None,
+            unexplained: BTreeSet::new(),
+            explain: None,
+            ticked: None,
         }
     }
 
@@ -175,22 +189,37 @@ impl Resolver {
             self.look(kernel, now);
         }
         self.ends.tick(kernel, now);
+        self.ticked = Some(now);
     }
 
-    /// What has become known since the last call.
+    /// What has become known since the last call. A way that is found or lost is told
+    /// at once, another reason for having none every [`EXPLAIN`].
     pub(super) fn news(&mut self) -> Vec<(BackendIndex, Result<Adjacency, Unreachable>)> {
         let mut news = Vec::new();
-        for backend in self.ends.touched() {
+        let mut touched = self.ends.touched();
+        let explains = self.explain <= self.ticked;
+        if explains {
+            touched.append(&mut self.unexplained);
+        }
+        for backend in touched {
             let Some(watched) = self.watched.get_mut(&backend) else {
                 continue;
             };
             let Some(adjacency) = adjacency(&watched.hop, &self.ends) else {
                 continue;
             };
-            if watched.told.as_ref() != Some(&adjacency) {
-                watched.told = Some(adjacency.clone());
-                news.push((backend, adjacency));
+            if watched.told.as_ref() == Some(&adjacency) {
+                continue;
             }
+            if matches!((&watched.told, &adjacency), (Some(Err(_)), Err(_))) {
+                if !explains {
+                    self.unexplained.insert(backend);
+                    continue;
+                }
+                self.explain = self.ticked.map(|now| now + EXPLAIN);
+            }
+            watched.told = Some(adjacency.clone());
+            news.push((backend, adjacency));
         }
         news
     }

@@ -317,10 +317,8 @@ impl Sweeper {
                 let urgent = !self.jobs.is_empty();
                 let round = Round::new(self.next_round, rules, urgent, crowds);
                 self.next_round += 1;
-                self.before = books::rows(
-                    &self.shared.maps,
-                    round.rules.backends().map(|(index, _)| index),
-                )?;
+                let backends = round.rules.backends().map(|(index, _)| index);
+                self.before = books::rows(&self.shared.maps, self.audit.turn(backends))?;
                 self.round.insert(round)
             }
         };

@@ -287,6 +287,41 @@ fn a_host_that_does_not_ask_is_told_of_until_it_does() {
 }
 
 #[test]
+fn reasons_that_change_all_the_time_are_told_together_and_ways_at_once() {
+    let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Unknown);
+    kernel.is_full = true;
+    let start = Instant::now();
+    let address = |n: u16| ip(&format!("10.0.1.{n}"));
+    let backends: Vec<_> = (1..=20).map(|n| (n, address(n))).collect();
+    resolver.watch(&mut kernel, &backends, start);
+    resolver.tick(&mut kernel, start);
+    assert_eq!(resolver.news().len(), 20, "a first reason is told at once");
+
+    kernel.is_full = false;
+    let goes_silent = |resolver: &mut Resolver, n, now| {
+        let silent = NeighbourIs::Silent;
+        resolver.heard(&neighbour(&format!("10.0.1.{n}"), silent), now);
+        resolver.news()
+    };
+    let now = start + ASK;
+    resolver.tick(&mut kernel, now);
+    assert_eq!(goes_silent(&mut resolver, 1, now).len(), 1);
+    for n in 2..20 {
+        assert_eq!(goes_silent(&mut resolver, n, now), []);
+    }
+    resolver.heard(&neighbour("10.0.1.20", NeighbourIs::Learnt(MAC)), now);
+    assert!(matches!(&*resolver.news(), [(20, Ok(_))]));
+
+    resolver.tick(&mut kernel, now + EXPLAIN / 2);
+    assert_eq!(resolver.news(), []);
+    resolver.tick(&mut kernel, now + EXPLAIN);
+    let silent = |reason: &Result<_, _>| matches!(reason, Err(Unreachable::Silent { .. }));
+    let news = resolver.news();
+    assert_eq!(news.len(), 18);
+    assert!(news.iter().all(|(_, reason)| silent(reason)));
+}
+
+#[test]
 fn why_there_is_no_way_is_said() {
     let with = |change: fn(&mut Fake)| {
         let (mut kernel, mut resolver) = host(direct(1), NeighbourIs::Learnt(MAC));
