@@ -62,6 +62,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         .ok_or(Verdict::DropInternal)?;
     let state = entry.state();
     let unusual = packet.has(tcp::SYN | tcp::FIN | tcp::RST)
+        || !rewrite::lives_on(&packet)
         || !entry.fits(&packet)
         || state & (tcp::CLOSED | tcp::CLIENT_FIN | tcp::WAS_RESET | FRAGMENTS) != 0
         || entry.get(|f| f.epoch) != backend.epoch;

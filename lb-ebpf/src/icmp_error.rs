@@ -13,46 +13,67 @@ use lb_ebpf::{
 
 use crate::packet::Packet;
 
-/// Tells the sender that its packet is longer than the next hop takes.
+/// What an error says: its type, its code, and the word that depends on them, as on the
+/// wire.
+#[derive(Clone, Copy)]
+pub(crate) struct Says {
+    kind: u8,
+    code: u8,
+    rest: u32,
+}
+
+/// The packet is longer than the next hop takes.
 #[inline(always)]
-pub(crate) fn too_big<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-    longest: u32,
-) -> Result<(), Verdict> {
-    // IPv4 has the MTU in the lower half of the word (RFC 1191).
+pub(crate) fn too_big<A: Ip>(longest: u32) -> Says {
     let (kind, code) = if A::V6 {
         (wire::ICMPV6_TOO_BIG, 0)
     } else {
         (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_FRAGMENTATION_NEEDED)
     };
-    build(cursor, packet, kind, code, longest.to_be())
+    // IPv4 has the MTU in the lower half of the word (RFC 1191).
+    let rest = longest.to_be();
+    Says { kind, code, rest }
 }
 
-/// Tells the sender that nobody takes its datagram.
+/// Nobody takes the datagram.
 #[inline(always)]
-pub(crate) fn unreachable<H: Hook, A: Ip>(
-    cursor: Cursor<H>,
-    packet: &Packet<A>,
-) -> Result<(), Verdict> {
+pub(crate) fn unreachable<A: Ip>() -> Says {
     let (kind, code) = if A::V6 {
         (wire::ICMPV6_UNREACHABLE, wire::ICMPV6_CODE_PORT)
     } else {
         (wire::ICMP_UNREACHABLE, wire::ICMP_CODE_PORT)
     };
-    build(cursor, packet, kind, code, 0)
+    Says {
+        kind,
+        code,
+        rest: 0,
+    }
+}
+
+/// The packet has used up its hops.
+#[inline(always)]
+pub(crate) fn time_exceeded<A: Ip>() -> Says {
+    let (kind, code) = if A::V6 {
+        (wire::ICMPV6_TIME_EXCEEDED, wire::ICMPV6_CODE_IN_TRANSIT)
+    } else {
+        (wire::ICMP_TIME_EXCEEDED, wire::ICMP_CODE_IN_TRANSIT)
+    };
+    Says {
+        kind,
+        code,
+        rest: 0,
+    }
 }
 
 /// The most words that an error of ours embeds.
 const MOST_WORDS: u32 = 48;
 
+/// Turns the packet into the error about it, from the address that it is to.
 #[inline(always)]
-fn build<H: Hook, A: Ip>(
+pub(crate) fn build<H: Hook, A: Ip>(
     mut cursor: Cursor<H>,
     packet: &Packet<A>,
-    kind: u8,
-    code: u8,
-    rest: u32,
+    Says { kind, code, rest }: Says,
 ) -> Result<(), Verdict> {
     let l3 = packet.l3 as usize;
     let grow = A::HEADER_LEN + wire::ICMP_LEN;

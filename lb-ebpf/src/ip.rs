@@ -90,6 +90,9 @@ pub trait IpHeader: Pod {
     /// Writes new addresses and the hops left; the header's checksum follows.
     /// Returns the difference that a checksum over the pseudo-header needs.
     fn readdress(&mut self, source: Self::Address, destination: Self::Address, hops: u8) -> u64;
+    /// Takes one hop of those that are left, of which there is one; the header's checksum
+    /// follows.
+    fn spend_hop(&mut self);
     /// Lets routers fragment the datagram, with this identification if it needs one. In
     /// IPv6 they never do.
     fn allow_fragments(&mut self, id: u16);
@@ -174,6 +177,10 @@ impl IpHeader for wire::Ipv4 {
         self.set_source(source.0);
         self.set_destination(destination.0);
         difference
+    }
+    #[inline(always)]
+    fn spend_hop(&mut self) {
+        wire::Ipv4::spend_hop(self);
     }
     #[inline(always)]
     fn allow_fragments(&mut self, id: u16) {
@@ -277,6 +284,10 @@ impl IpHeader for wire::Ipv6 {
     fn readdress(&mut self, source: Addr6, destination: Addr6, hops: u8) -> u64 {
         self.set_hops(hops);
         self.set_addresses(source.0, destination.0)
+    }
+    #[inline(always)]
+    fn spend_hop(&mut self) {
+        self.set_hops(self.hops() - 1);
     }
     #[inline(always)]
     fn allow_fragments(&mut self, _: u16) {}

@@ -47,8 +47,12 @@ pub(crate) fn to_backend<H: Hook, A: Family>(
             let address = A::from_words(backend.address);
             translate(&mut cursor, packet, source, address, ports)?;
         }
-        Mode::Dsr => set_macs(&mut cursor, backend)?,
+        Mode::Dsr => {
+            set_macs(&mut cursor, backend)?;
+            spend_hop(&mut cursor, packet)?;
+        }
         Mode::Ipip => {
+            spend_hop(&mut cursor, packet)?;
             cursor = encapsulate(cursor, packet, ports.0, backend)?;
             set_macs(&mut cursor, backend)?;
         }
@@ -110,12 +114,18 @@ fn set_macs<H: Hook>(cursor: &mut Cursor<H>, backend: &Backend) -> Result<(), Ve
     Ok(())
 }
 
-/// What is translated goes through a router, and every router takes a hop.
+/// Whether the packet has a hop left after the one that ebb takes, as every router does:
+/// two balancers that name each other send nothing to and fro for ever. To be asked before
+/// anything is written, of the packet or of its flow.
 #[inline(always)]
-pub(crate) fn lives_on<A: Ip>(packet: &Packet<A>) -> Result<(), Verdict> {
-    if packet.hops <= 1 {
-        return Err(Verdict::DropTtl);
-    }
+pub(crate) fn lives_on<A>(packet: &Packet<A>) -> bool {
+    packet.hops > 1
+}
+
+/// Takes the hop.
+#[inline(always)]
+fn spend_hop<H: Hook, A: Ip>(cursor: &mut Cursor<H>, packet: &Packet<A>) -> Result<(), Verdict> {
+    cursor.header::<A::Header>(packet.l3 as usize)?.spend_hop();
     Ok(())
 }
 
@@ -129,7 +139,6 @@ fn translate<H: Hook, A: Ip>(
     destination: A,
     ports: Ports,
 ) -> Result<(), Verdict> {
-    lives_on(packet)?;
     let ip = cursor.header::<A::Header>(packet.l3 as usize)?;
     let addresses = ip.readdress(source, destination, packet.hops - 1);
     if !packet.has_l4 {

@@ -31,7 +31,7 @@ pub(crate) struct Scratch<A: Address> {
 }
 
 /// What the packet is to be turned into: the refusal that its protocol has, unless
-/// it is too long.
+/// it is too long or has used up its hops.
 pub(crate) struct Answer {
     /// The [verdict](lb_common::abi::counter::Verdict) that it is counted under.
     pub(crate) verdict: u32,

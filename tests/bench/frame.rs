@@ -84,3 +84,17 @@ pub(crate) fn ends_of_tcp4(frame: &[u8]) -> Result<Ends> {
         to: SocketAddr::new(ip.destination.into(), header.destination_port),
     })
 }
+
+/// The frame as it is when a router has taken a hop of it.
+pub(crate) fn one_hop_later(frame: &[u8]) -> Result<Vec<u8>> {
+    let mut out = frame.to_vec();
+    if frame[12..14] == [0x86, 0xDD] {
+        out[14 + 7] -= 1;
+    } else {
+        let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..])?;
+        header.time_to_live -= 1;
+        out[14 + 8] = header.time_to_live;
+        out[14 + 10..14 + 12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+    }
+    Ok(out)
+}

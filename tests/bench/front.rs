@@ -19,7 +19,9 @@ use crate::yardstick;
 pub(crate) enum Front {
     /// Nothing: the program changes nothing that it reads.
     None,
-    /// An outer header is taken away.
+    /// The hop that was spent is given back.
+    Hops,
+    /// As [`Self::Hops`], and an outer header is taken away.
     Tunnel,
     /// What nat wrote is written back.
     Nat,
@@ -77,6 +79,7 @@ impl Fronts {
     fn before<'a>(&'a mut self, job: Job<'a>, repeat: u32) -> Result<&'a Xdp> {
         let name = match job.front {
             Front::None => return Ok(job.program),
+            Front::Hops => "restore_hops",
             Front::Tunnel => "restore_tunnel",
             Front::Nat => "restore_nat",
             Front::Rotate { flows } => {

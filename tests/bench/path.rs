@@ -78,7 +78,7 @@ impl Path {
 pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
     let mut paths = Vec::new();
     for (name, service, front, target, katran) in [
-        ("v4-tcp-hit-dsr", Service::Dsr, Front::None, 1.6, None),
+        ("v4-tcp-hit-dsr", Service::Dsr, Front::Hops, 1.6, None),
         (
             "v4-tcp-hit-ipip",
             Service::Ipip,
@@ -237,7 +237,10 @@ pub(crate) fn prove(path: &Path, balancer: &mut Balancer, fronts: &mut Fronts) -
         Counted::Under(_) => ensure!(out == *sent, "the packet was changed"),
         Counted::In(Service::Dsr) => {
             ensure!(out[..12] == [BACKEND_MAC, OUR_MAC].concat(), "wrong MACs");
-            ensure!(rotates || out[12..] == sent[12..], "more was changed");
+            ensure!(
+                rotates || out[12..] == frame::one_hop_later(sent)?[12..],
+                "more was changed"
+            );
         }
         Counted::In(Service::Nat) => {
             let ends = frame::ends_of_tcp4(&out)?;
@@ -258,7 +261,7 @@ pub(crate) fn prove(path: &Path, balancer: &mut Balancer, fronts: &mut Fronts) -
             let outer = if service == Service::Ipip { 20 } else { 40 };
             ensure!(out.len() == sent.len() + outer, "no outer header");
             ensure!(
-                rotates || out[14 + outer..] == sent[14..],
+                rotates || out[14 + outer..] == frame::one_hop_later(sent)?[14..],
                 "the packet inside was changed"
             );
         }

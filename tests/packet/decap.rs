@@ -6,7 +6,7 @@ use aya::{Ebpf, maps::HashMap, programs::Xdp};
 use lb_common::abi::address::{Addr4, Addr6};
 
 use crate::{
-    frame::{SYN, Segment, tagged, tcp, udp, with_options},
+    frame::{SYN, Segment, tagged, tcp, udp, with_hops, with_options},
     udp::client,
     world::{self, CLIENT_MAC, Mode, OUR_MAC, Out, PASS, VIP4, VIP6, World},
 };
@@ -70,7 +70,7 @@ fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
         let opened = opener.open(&wrapped.frame);
         assert_eq!(opened.action, PASS);
         assert_eq!(opened.frame[..12], wrapped.frame[..12], "the MAC addresses");
-        assert_eq!(opened.frame[12..], sent[12..], "the packet");
+        assert_eq!(opened.frame[12..], with_hops(&sent, 63)[12..], "the packet");
 
         let tag = tagged(&wrapped.frame, &[[0x81, 0, 0, 9]]);
         assert_eq!(opener.open(&tag).frame, opened.frame, "behind a tag");

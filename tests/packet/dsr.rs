@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
-    frame::{ACK, FIN, PSH, SYN, Segment, ends},
+    frame::{ACK, FIN, PSH, SYN, Segment, ends, with_hops},
     world::{Mode, OUR_MAC, REDIRECT, TX, VIP4, VIP6, World, backend_mac},
 };
 
 #[test]
-fn dsr_changes_the_mac_addresses_and_nothing_else() {
+fn dsr_changes_the_mac_addresses_and_the_hops_left_and_nothing_else() {
     for v6 in [false, true] {
         let mut world = World::new(Mode::Dsr, 4);
         let client = if v6 {
@@ -32,11 +32,13 @@ fn dsr_changes_the_mac_addresses_and_nothing_else() {
                 ack,
                 payload,
             };
-            let out = world.tcp(segment);
+            let sent = crate::frame::tcp((crate::world::CLIENT_MAC, OUR_MAC), segment);
+            let out = world.run(&sent);
+            assert_eq!(out.frame[12..], with_hops(&sent, 63)[12..]);
             let seen = out.seen();
             assert_eq!(
                 (seen.tcp, seen.hops),
-                (Some(segment), 64),
+                (Some(segment), 63),
                 "{}",
                 world.state()
             );
@@ -134,7 +136,7 @@ fn adopt(world: &mut World, port: u16) -> Duration {
 }
 
 #[test]
-fn ipip_puts_an_outer_header_before_the_untouched_packet() {
+fn ipip_puts_an_outer_header_before_the_packet_and_takes_a_hop_of_it() {
     for v6 in [false, true] {
         let mut world = World::new(Mode::Ipip, 4);
         let client = if v6 {
@@ -157,6 +159,7 @@ fn ipip_puts_an_outer_header_before_the_untouched_packet() {
             let inner = crate::frame::tcp((crate::world::CLIENT_MAC, OUR_MAC), segment);
             let out = world.run(&inner);
             let outer = if v6 { 40 } else { 20 };
+            let inner = with_hops(&inner, 63);
             assert_eq!(out.frame[14 + outer..], inner[14..], "{}", world.state());
             let seen = out.seen();
             assert!((0..4).any(|b| World::backend_address(b, v6) == seen.ends.to.ip()));

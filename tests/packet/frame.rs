@@ -146,6 +146,21 @@ pub(crate) fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
     [&frame[..14], &header.to_bytes(), &frame[34..]].concat()
 }
 
+/// The frame with so many hops left.
+pub(crate) fn with_hops(frame: &[u8], hops: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if frame[12..14] == [0x86, 0xDD] {
+        frame[14 + 7] = hops;
+    } else {
+        let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+        header.time_to_live = hops;
+        let sum = header.calc_header_checksum();
+        frame[14 + 8] = hops;
+        frame[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
+}
+
 /// The IPv6 frame with an extension header of 8 bytes before its payload.
 pub(crate) fn with_extension(frame: &[u8], kind: u8) -> Vec<u8> {
     let mut header = frame[14..54].to_vec();

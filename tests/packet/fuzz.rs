@@ -398,7 +398,7 @@ fn stray(rng: &mut Rng) -> Vec<u8> {
 fn mutate(rng: &mut Rng, mut frame: Vec<u8>) -> Vec<u8> {
     let plain4 = frame.len() > 34 && frame[12..15] == [8, 0, 0x45];
     let plain6 = frame.len() > 54 && frame[12..14] == [0x86, 0xDD];
-    match rng.u32(..8) {
+    match rng.u32(..9) {
         0 => frame.truncate(rng.usize(14..=frame.len())),
         1 => frame.extend(vec![0; rng.usize(..20)]),
         2 => {
@@ -415,6 +415,7 @@ fn mutate(rng: &mut Rng, mut frame: Vec<u8>) -> Vec<u8> {
         }
         4 => frame = frame::tagged(&frame, &[[0x81, 0, 0, rng.u8(..)]]),
         5 => frame = frame::tagged(&frame, &[[0x88, 0xA8, 0, 1], [0x81, 0, 0, rng.u8(..)]]),
+        6 if plain4 || plain6 => frame = frame::with_hops(&frame, rng.u8(..3)),
         _ if plain4 => frame = frame::with_options(&frame, &vec![1; 4 * rng.usize(1..=10)]),
         _ if plain6 => frame = frame::with_extension(&frame, [0, 43, 60, 44][rng.usize(..4)]),
         _ => {}

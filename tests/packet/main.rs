@@ -16,6 +16,7 @@ mod fragments;
 mod frame;
 mod fuzz;
 mod hands_off;
+mod hops;
 mod hostile;
 mod hostile_errors;
 mod hostile_frames;

@@ -383,7 +383,8 @@ impl Model {
             && (!packet.is_tcp() || flow.numbers.fits(packet.segment))
             && flow.state & over == 0
             && !self.is_disowned(flow)
-            && !flow.fragments;
+            && !flow.fragments
+            && packet.hops > 1;
         let known = if flow.reply {
             self.is_near(flow)
         } else {
@@ -422,7 +423,11 @@ impl Model {
                 if packet.is_tcp() && !packet.opens() {
                     return Err(reset(frame, packet, Verdict::ResetDisowned));
                 }
-                self.retire(&flow, packet.tuple);
+                if packet.hops > 1 {
+                    self.retire(&flow, packet.tuple);
+                }
+            } else if packet.hops <= 1 {
+                return Err(expired(frame, packet));
             } else if packet.opens() && !flow.reply && tcp::may_begin_anew(flow.state, nat) {
                 self.retire(&flow, packet.tuple);
             } else {
@@ -430,6 +435,9 @@ impl Model {
             }
         }
         if let Some(flow) = self.half_open.get(&packet.tuple).cloned() {
+            if packet.hops <= 1 {
+                return Err(expired(frame, packet));
+            }
             let step = if self.is_disowned(&flow) {
                 Step::Anew
             } else {
@@ -470,6 +478,9 @@ impl Model {
                 Verdict::UnreachableNoBackend,
             ));
         };
+        if packet.hops <= 1 {
+            return Err(expired(frame, packet));
+        }
         if !self.fits(packet, backend) {
             return Err(too_big(frame, packet, self.room(backend)));
         }
@@ -503,9 +514,6 @@ impl Model {
         }
         self.half_open.insert(tuple, flow.clone());
         self.renewals.remove(&tuple);
-        if nat && packet.hops <= 1 {
-            return Err((Verdict::DropTtl, frame.to_vec()));
-        }
         self.to_backend(frame, packet, &flow)
     }
 
@@ -809,9 +817,6 @@ impl Model {
                 self.follow_client(frame, packet, &flow);
             }
         }
-        if nat && packet.hops <= 1 {
-            return Err((Verdict::DropTtl, frame.to_vec()));
-        }
         let entry = self.entry(packet.tuple);
         if believed {
             entry.bytes += packet.len as u64;
@@ -853,9 +858,12 @@ impl Model {
         }
         let mut out = frame.to_vec();
         match self.mode {
-            Mode::Dsr => {}
-            Mode::Nat => translate(&mut out, packet, flow.write)?,
-            Mode::Ipip => out = self.encapsulate(frame, packet, backend),
+            Mode::Dsr => spend_hop(&mut out, packet),
+            Mode::Nat => translate(&mut out, packet, flow.write),
+            Mode::Ipip => {
+                spend_hop(&mut out, packet);
+                out = self.encapsulate(&out, packet, backend);
+            }
         }
         out[..6].copy_from_slice(&backend.mac);
         out[6..12].copy_from_slice(&OUR_MAC);
@@ -873,7 +881,7 @@ impl Model {
         if flow.fragments && packet.has_l4 && out[packet.l3 + 6] & 0x40 != 0 {
             allow_fragments(&mut out, packet);
         }
-        translate(&mut out, packet, flow.write)?;
+        translate(&mut out, packet, flow.write);
         out[..6].copy_from_slice(&flow.client_mac);
         out[6..12].copy_from_slice(&OUR_MAC);
         Ok((TX, out))
@@ -997,6 +1005,9 @@ impl Model {
             has_l4: false,
             segment: Segment::default(),
         };
+        if packet.hops <= 1 {
+            return Err(pass(Verdict::DropTtl));
+        }
         let mut out = frame.to_vec();
         if self.mode == Mode::Nat {
             let back = flow.write.reversed();
@@ -1253,14 +1264,15 @@ fn allow_fragments(frame: &mut [u8], packet: &Packet) {
     mend(frame, packet.l3 + 10, difference);
 }
 
-fn translate(frame: &mut [u8], packet: &Packet, write: Tuple) -> Result<(), (Verdict, Vec<u8>)> {
-    if packet.hops <= 1 {
-        return Err((Verdict::DropTtl, frame.to_vec()));
-    }
+fn spend_hop(frame: &mut [u8], packet: &Packet) {
+    set_hops(frame, packet.l3, packet.tuple.to.is_ipv6(), packet.hops - 1);
+}
+
+fn translate(frame: &mut [u8], packet: &Packet, write: Tuple) {
     let mut difference = readdress(frame, packet.l3, write.from, write.to);
-    set_hops(frame, packet.l3, write.to.is_ipv6(), packet.hops - 1);
+    spend_hop(frame, packet);
     if !packet.has_l4 {
-        return Ok(());
+        return;
     }
     let old = Ports::new(packet.tuple.source, packet.tuple.destination).0;
     let new = Ports::new(write.source, write.destination).0;
@@ -1273,7 +1285,6 @@ fn translate(frame: &mut [u8], packet: &Packet, write: Tuple) -> Result<(), (Ver
     {
         frame[packet.l4 + 6..packet.l4 + 8].fill(0xFF);
     }
-    Ok(())
 }
 
 /// The link header of an answer, its addresses turned.
@@ -1382,6 +1393,14 @@ fn refuse(frame: &[u8], packet: &Packet, tcp: Verdict, udp: Verdict) -> (Verdict
         (3, 3)
     };
     icmp_error(frame, packet, kind, code, 0, udp)
+}
+
+fn expired(frame: &[u8], packet: &Packet) -> (Verdict, Vec<u8>) {
+    if !packet.has_l4 {
+        return (Verdict::DropTtl, frame.to_vec());
+    }
+    let kind = if packet.tuple.to.is_ipv6() { 3 } else { 11 };
+    icmp_error(frame, packet, kind, 0, 0, Verdict::TimeExceeded)
 }
 
 fn too_big(frame: &[u8], packet: &Packet, room: usize) -> (Verdict, Vec<u8>) {

@@ -1,9 +1,9 @@
 //! Packets of unusual shape: VLAN tags, IPv4 options, IPv6 extension headers.
 
 use crate::{
-    frame::{ACK, Ends, PSH, SYN, Segment, tagged, tcp, udp, with_extension, with_options},
+    frame::{ACK, PSH, SYN, Segment, tagged, tcp, udp, with_extension, with_options},
     udp::client,
-    world::{CLIENT_MAC, DROP, Mode, OUR_MAC, PASS, VIP4, World},
+    world::{CLIENT_MAC, DROP, Mode, OUR_MAC, PASS, World},
 };
 
 const MACS: ([u8; 6], [u8; 6]) = (CLIENT_MAC, OUR_MAC);
@@ -100,25 +100,4 @@ fn more_extension_headers_than_are_read_are_dropped() {
     }
     assert_eq!(world.run(&frame).action, DROP);
     assert_eq!(world.verdicts(), [("drop_unreadable", 1)].into());
-}
-
-#[test]
-fn a_packet_on_its_last_hop_is_not_forwarded_by_nat() {
-    let mut world = World::new(Mode::Nat, 4);
-    let mut frame = tcp(
-        MACS,
-        Segment {
-            ends: Ends {
-                to: format!("{VIP4}:80").parse().unwrap(),
-                ..client(false)
-            },
-            flags: SYN,
-            seq: 1,
-            ack: 0,
-            payload: 0,
-        },
-    );
-    frame[22] = 1;
-    world.run(&frame);
-    assert_eq!(world.verdicts(), [("drop_ttl_expired", 1)].into());
 }

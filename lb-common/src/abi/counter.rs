@@ -103,6 +103,8 @@ verdicts! {
     TooBig = Answer "icmp_too_big",
     /// As above, but more than the rate limit: dropped.
     DropTooBig = Drop "drop_too_big",
+    /// Its hops are used up: ICMP time exceeded.
+    TimeExceeded = Answer "icmp_time_exceeded",
     /// A fragment whose first one was not seen: dropped.
     DropFragment = Drop "drop_unknown_fragment",
     /// An ICMP error about no flow that we know: passed to the host.
@@ -110,7 +112,8 @@ verdicts! {
     /// The next hop to the backend, or the interface of the client, is not known:
     /// dropped.
     DropNoNextHop = Drop "drop_no_next_hop",
-    /// Its hops are used up: dropped.
+    /// Its hops are used up, and no answer is due to it, or more than the rate limit:
+    /// dropped.
     DropTtl = Drop "drop_ttl_expired",
     /// From an address that nobody can have there, a VIP's or our own: dropped, for
     /// the answer would go nowhere, to everybody, or round in a circle.

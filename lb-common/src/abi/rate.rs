@@ -16,10 +16,12 @@ pub enum Kind {
     TooBig,
     /// ICMP: echo to a VIP.
     Echo,
+    /// ICMP: the packet's hops are used up.
+    Expired,
 }
 
 /// How many kinds there are.
-pub const KINDS: u32 = 4;
+pub const KINDS: u32 = 5;
 
 impl Kind {
     /// How many of them a CPU sends in a window. A RST is no longer than what it answers,
@@ -29,7 +31,7 @@ impl Kind {
     pub const fn most(self) -> u32 {
         match self {
             Self::Reset => 10_000,
-            Self::Unreachable | Self::TooBig | Self::Echo => 1000,
+            Self::Unreachable | Self::TooBig | Self::Echo | Self::Expired => 1000,
         }
     }
 }
@@ -70,7 +72,13 @@ mod tests {
 
     #[test]
     fn no_more_than_the_limit_is_sent_in_a_window_and_the_next_begins_anew() {
-        for kind in [Kind::Reset, Kind::Unreachable, Kind::TooBig, Kind::Echo] {
+        for kind in [
+            Kind::Reset,
+            Kind::Unreachable,
+            Kind::TooBig,
+            Kind::Echo,
+            Kind::Expired,
+        ] {
             let mut rate = Rate::default();
             for window in [5, 6, 0, u32::MAX >> WINDOW_SHIFT] {
                 let now = window << WINDOW_SHIFT;

@@ -79,13 +79,21 @@ fn headers(context: &XdpContext) -> Option<(&mut wire::Ethernet, &mut wire::Ipv4
     plain.then_some((ethernet, ip, tcp))
 }
 
-/// Takes an outer header away, and puts the EtherType back.
+/// Gives back the hop that was spent.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn restore_hops(context: XdpContext) -> u32 {
+    front(&context, |original| original.restore_hops(&context))
+}
+
+/// Takes an outer header away, and puts the EtherType and the hops back.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn restore_tunnel(context: XdpContext) -> u32 {
     front(&context, |original| {
         original.shrink(&context)?;
-        original.restore_kind(&context)
+        original.restore_kind(&context)?;
+        original.restore_hops(&context)
     })
 }
 
@@ -97,8 +105,8 @@ fn restore_nat(context: XdpContext) -> u32 {
 }
 
 /// Makes the packet one of the next flow in rotation: takes an outer header
-/// away, puts the EtherType and the destination back, writes a source address and
-/// port.
+/// away, puts the EtherType, the destination and the hops back, writes a source address
+/// and port.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn rotate(context: XdpContext) -> u32 {
@@ -106,6 +114,7 @@ fn rotate(context: XdpContext) -> u32 {
         original.shrink(&context)?;
         original.restore_kind(&context)?;
         original.restore_destination(&context)?;
+        original.restore_hops(&context)?;
         let rotation = maps::ROTATION.get_ptr_mut(0)?;
         // SAFETY: one CPU runs the bench, and user space writes between runs.
         let rotation = unsafe { &mut *rotation };

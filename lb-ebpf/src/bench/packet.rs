@@ -61,6 +61,22 @@ impl Original {
         Some(())
     }
 
+    /// Gives back the hop that every forwarded packet spends.
+    #[inline(always)]
+    pub(crate) fn restore_hops(&self, context: &XdpContext) -> Option<()> {
+        let ethernet: &wire::Ethernet = self.header::<_, 0>();
+        if ethernet.kind() == wire::ETHERTYPE_IPV6 {
+            let original: &wire::Ipv6 = self.header::<_, { wire::ETHERNET_LEN }>();
+            header::<wire::Ipv6>(context, wire::ETHERNET_LEN)?.set_hops(original.hops());
+        } else {
+            let original: &wire::Ipv4 = self.header::<_, { wire::ETHERNET_LEN }>();
+            let ip = header::<wire::Ipv4>(context, wire::ETHERNET_LEN)?;
+            ip.set_ttl(original.ttl());
+            ip.set_checksum(original.checksum());
+        }
+        Some(())
+    }
+
     /// Addresses the frame to the balancer again: what opens a flow has to be.
     #[inline(always)]
     pub(crate) fn restore_destination(&self, context: &XdpContext) -> Option<()> {

@@ -57,16 +57,20 @@ pub(crate) fn answer<H: Hook, A: Ip>(
     packet: &Packet<A>,
     answer: &Answer,
 ) -> Result<(), Verdict> {
-    if answer.longest != 0 {
+    let says = if answer.longest != 0 {
         rate::limit(Kind::TooBig, Verdict::DropTooBig)?;
-        icmp_error::too_big(cursor, packet, answer.longest)
+        icmp_error::too_big::<A>(answer.longest)
+    } else if answer.verdict == Verdict::TimeExceeded as u32 {
+        rate::limit(Kind::Expired, Verdict::DropTtl)?;
+        icmp_error::time_exceeded::<A>()
     } else if packet.is_tcp() {
         if answer.verdict != Verdict::ResetDisowned as u32 {
             rate::limit(Kind::Reset, Verdict::DropLimited)?;
         }
-        reset::build(cursor, packet)
+        return reset::build(cursor, packet);
     } else {
         rate::limit(Kind::Unreachable, Verdict::DropLimited)?;
-        icmp_error::unreachable(cursor, packet)
-    }
+        icmp_error::unreachable::<A>()
+    };
+    icmp_error::build(cursor, packet, says)
 }

@@ -59,6 +59,9 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
             Verdict::UnreachableNoBackend,
         );
     };
+    if !rewrite::lives_on(packet) {
+        return refuse::expired(packet, &mut scratch.answer);
+    }
     let mode = rewrite::mode(backend.mode)?;
     if !rewrite::fits(cursor, packet, backend, mode) {
         return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
@@ -105,9 +108,6 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     }
     if !half_open::put(&packet.key, &scratch.value, now) {
         return Err(Verdict::DropInternal);
-    }
-    if mode.translates() {
-        rewrite::lives_on(packet)?;
     }
     Ok(Next::Send)
 }

@@ -28,6 +28,7 @@ use crate::{
     flow::{self, Entry},
     half_open::{self, HalfOpen},
     packet::Packet,
+    rewrite,
     scratch::{Room, Scratch},
 };
 
@@ -60,7 +61,12 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
             if packet.is_tcp() && !packet.opens() {
                 return refuse::reset(packet, &mut scratch.answer, Verdict::ResetDisowned);
             }
-            retire(entry, packet, backend, scratch)?;
+            // What ends here begins nothing anew.
+            if rewrite::lives_on(packet) {
+                retire(entry, packet, backend, scratch)?;
+            }
+        } else if !rewrite::lives_on(packet) {
+            return refuse::expired(packet, &mut scratch.answer);
         } else if packet.opens() && begins_anew(entry) {
             retire(entry, packet, backend, scratch)?;
         } else {
@@ -72,6 +78,9 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
     }
     if let Some(entry) = half {
         let backend = entry.backend()?;
+        if !rewrite::lives_on(packet) {
+            return refuse::expired(packet, &mut scratch.answer);
+        }
         if !entry.is_disowned(backend)
             && let Some(next) = opening(cursor, packet, entry, backend, scratch, now)?
         {

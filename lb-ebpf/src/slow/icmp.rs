@@ -190,6 +190,9 @@ fn follow<H: Hook, A: HalfOpen>(
             }
         }
     }
+    if !rewrite::lives_on(packet) {
+        return Err(Verdict::DropTtl);
+    }
     if !entry.is_reply() {
         let mode = rewrite::mode(backend.mode)?;
         if !rewrite::fits(&cursor, packet, backend, mode) {

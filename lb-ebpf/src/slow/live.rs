@@ -164,9 +164,6 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
             follow_client(cursor, packet, entry, backend, scratch, now)?;
         }
     }
-    if state & NAT != 0 {
-        rewrite::lives_on(packet)?;
-    }
     if believed {
         entry.note(packet, now);
     }

@@ -61,7 +61,8 @@ pub(crate) fn opening<H: Hook, A: HalfOpen>(
     }
     let believed = meaning != Meaning::Unknown;
     let next = forward(cursor, packet, entry, backend, scratch, now, believed)?;
-    if meaning == Meaning::Last {
+    // Who is only answered has ended nothing.
+    if meaning == Meaning::Last && next == Next::Send {
         forget(entry, packet, backend, scratch, now)?;
     }
     Ok(Some(next))

@@ -28,6 +28,19 @@ pub(crate) fn refuse<A: Ip>(
     Ok(Next::Answer)
 }
 
+/// Tells the sender that its packet has used up its hops here.
+#[inline(always)]
+pub(crate) fn expired<A: Ip>(packet: &Packet<A>, answer: &mut Answer) -> Step {
+    if !packet.has_l4 {
+        return Err(Verdict::DropTtl);
+    }
+    *answer = Answer {
+        verdict: Verdict::TimeExceeded as u32,
+        longest: 0,
+    };
+    Ok(Next::Answer)
+}
+
 /// A RST, if there is a TCP header to make it of. A RST is never answered: it is
 /// dropped.
 #[inline(always)]
