@@ -44,6 +44,15 @@ pub const IPV4_DF: u16 = 0x4000_u16.to_be();
 pub const IPV4_MF: u16 = 0x2000_u16.to_be();
 pub const IPV4_OFFSET: u16 = 0x1FFF_u16.to_be();
 
+/// What a traffic class says of congestion (ECN), in its lowest two bits (RFC 3168,
+/// section 5): the transport knows nothing of it, knows it (in two forms), or the packet
+/// has met congestion.
+pub const ECN: u8 = 0b11;
+pub const ECN_NOT_ECT: u8 = 0b00;
+pub const ECN_ECT_1: u8 = 0b01;
+pub const ECN_ECT_0: u8 = 0b10;
+pub const ECN_CE: u8 = 0b11;
+
 /// The hops that a header of ours starts with (RFC 1700's default TTL).
 pub const HOPS: u8 = 64;
 
@@ -251,12 +260,28 @@ impl Ipv4 {
         self.set_ttl(self.ttl() - 1);
     }
 
+    /// Writes another traffic class (DSCP and ECN); the checksum follows.
+    #[inline(always)]
+    pub fn set_class(&mut self, class: u8) {
+        let word = |class| u16::from_ne_bytes([self.version_ihl(), class]) as u64;
+        let difference = checksum::difference(word(self.tos()), word(class), 1);
+        self.set_checksum(checksum::updated(self.checksum(), difference));
+        self.set_tos(class);
+    }
+
     /// Writes a whole header of ours, with its checksum: no options, not to be
     /// fragmented. Lengths in the host's order, addresses as on the wire.
     #[inline(always)]
-    pub fn begin(&mut self, total_len: u16, protocol: u8, source: u32, destination: u32) {
+    pub fn begin(
+        &mut self,
+        class: u8,
+        total_len: u16,
+        protocol: u8,
+        source: u32,
+        destination: u32,
+    ) {
         self.set_version_ihl(0x45);
-        self.set_tos(0);
+        self.set_tos(class);
         self.set_total_len(total_len.to_be());
         // An atomic datagram needs no identification (RFC 6864).
         self.set_id(0);
@@ -265,7 +290,7 @@ impl Ipv4 {
         self.set_protocol(protocol);
         self.set_source(source);
         self.set_destination(destination);
-        let sum = u64::from(u16::from_ne_bytes([0x45, 0]))
+        let sum = u64::from(u16::from_ne_bytes([0x45, class]))
             + u64::from(total_len.to_be())
             + u64::from(IPV4_DF)
             + u64::from(u16::from_ne_bytes([HOPS, protocol]))
@@ -294,11 +319,33 @@ header! {
 }
 
 impl Ipv6 {
+    /// Its traffic class (DSCP and ECN).
+    #[inline(always)]
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        (u32::from_be(self.version_class_label()) >> 20) as u8
+    }
+
+    /// Writes another one.
+    #[inline(always)]
+    pub fn set_class(&mut self, class: u8) {
+        const PLACE: u32 = 0x0FF0_0000_u32.to_be();
+        let others = self.version_class_label() & !PLACE;
+        self.set_version_class_label(others | ((class as u32) << 20).to_be());
+    }
+
     /// Writes a whole header of ours. Lengths in the host's order, addresses as
     /// on the wire.
     #[inline(always)]
-    pub fn begin(&mut self, payload_len: u16, next: u8, source: [u32; 4], destination: [u32; 4]) {
-        self.set_version_class_label(0x6000_0000_u32.to_be());
+    pub fn begin(
+        &mut self,
+        class: u8,
+        payload_len: u16,
+        next: u8,
+        source: [u32; 4],
+        destination: [u32; 4],
+    ) {
+        self.set_version_class_label((0x6000_0000 | (class as u32) << 20).to_be());
         self.set_payload_len(payload_len.to_be());
         self.set_next(next);
         self.set_hops(HOPS);
@@ -477,6 +524,23 @@ mod tests {
                 assert_eq!(ip.checksum(), checksum::updated(field, difference));
                 assert_eq!((ip.ttl(), ip.protocol()), (ttl - 1, protocol));
             }
+        }
+    }
+
+    #[test]
+    fn another_class_is_where_it_should_be_and_leaves_the_checksum_right() {
+        for class in 0..=u8::MAX {
+            let mut ip = Ipv4([0; IPV4_LEN]);
+            ip.begin(0x2E << 2, 40, TCP, 1, 2);
+            ip.set_class(class);
+            assert_eq!((ip.version_ihl(), ip.tos()), (0x45, class));
+            assert_eq!(checksum::fold(checksum::sum(&ip.0)), 0xFFFF);
+            let mut ip = Ipv6([0; IPV6_LEN]);
+            ip.set_version_class_label(0x6BA1_2345_u32.to_be());
+            ip.set_class(class);
+            assert_eq!(ip.class(), class);
+            let word = u32::from(class) << 20 | 0x6001_2345;
+            assert_eq!(ip.version_class_label(), word.to_be());
         }
     }
 

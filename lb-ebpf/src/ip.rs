@@ -85,6 +85,10 @@ pub trait IpHeader: Pod {
     ) -> Result<(), Verdict>;
     /// Time to live, or hop limit.
     fn hops_left(&self) -> u8;
+    /// The traffic class: DSCP and ECN.
+    fn class(&self) -> u8;
+    /// Writes another one; the header's checksum follows.
+    fn set_class(&mut self, class: u8);
     /// Writes a whole header of ours, before `len` bytes of payload.
     fn write(&mut self, protocol: u8, len: u16, source: Self::Address, destination: Self::Address);
     /// Writes new addresses and the hops left; the header's checksum follows.
@@ -159,7 +163,15 @@ impl IpHeader for wire::Ipv4 {
     #[inline(always)]
     fn write(&mut self, protocol: u8, len: u16, source: Addr4, destination: Addr4) {
         let total = len + wire::IPV4_LEN as u16;
-        self.begin(total, protocol, source.0, destination.0);
+        self.begin(0, total, protocol, source.0, destination.0);
+    }
+    #[inline(always)]
+    fn class(&self) -> u8 {
+        self.tos()
+    }
+    #[inline(always)]
+    fn set_class(&mut self, class: u8) {
+        wire::Ipv4::set_class(self, class);
     }
     #[inline(always)]
     fn readdress(&mut self, source: Addr4, destination: Addr4, hops: u8) -> u64 {
@@ -278,7 +290,15 @@ impl IpHeader for wire::Ipv6 {
     }
     #[inline(always)]
     fn write(&mut self, protocol: u8, len: u16, source: Addr6, destination: Addr6) {
-        self.begin(len, protocol, source.0, destination.0);
+        self.begin(0, len, protocol, source.0, destination.0);
+    }
+    #[inline(always)]
+    fn class(&self) -> u8 {
+        wire::Ipv6::class(self)
+    }
+    #[inline(always)]
+    fn set_class(&mut self, class: u8) {
+        wire::Ipv6::set_class(self, class);
     }
     #[inline(always)]
     fn readdress(&mut self, source: Addr6, destination: Addr6, hops: u8) -> u64 {

@@ -212,9 +212,11 @@ fn encapsulate<H: Hook, A: Ip>(
     backend: &Backend,
 ) -> Result<Cursor<H>, Verdict> {
     let outer = Outer::to(backend);
+    let class = cursor.read::<A::Header>(packet.l3 as usize)?.class();
     let inner = Inner {
         v6: A::V6,
         len: packet.len as u16,
+        class: backend.outer_class(class),
         varied,
     };
     // A tag of the client's side stays behind: the link to the backend is

@@ -80,7 +80,20 @@ impl Decap {
     /// # Errors
     /// If the counter cannot be read.
     pub fn opened(&self) -> Result<u64, DecapError> {
-        let map = self.ebpf.map("OPENED").ok_or(DecapError::NotEmbedded)?;
+        self.count("OPENED")
+    }
+
+    /// Packets dropped so far because they had met congestion in the tunnel, and their
+    /// sender knows nothing of it but by loss (RFC 6040).
+    ///
+    /// # Errors
+    /// If the counter cannot be read.
+    pub fn congested(&self) -> Result<u64, DecapError> {
+        self.count("CONGESTED")
+    }
+
+    fn count(&self, counter: &str) -> Result<u64, DecapError> {
+        let map = self.ebpf.map(counter).ok_or(DecapError::NotEmbedded)?;
         let counts: PerCpuArray<_, u64> = map.try_into()?;
         Ok(counts.get(&0, 0)?.iter().sum())
     }

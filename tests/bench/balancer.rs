@@ -155,7 +155,9 @@ impl Balancer {
             lb,
             mtu: 1500,
             mode: service.mode().byte(),
-            pad: [0; 3],
+            class_kept: u8::MAX,
+            class_added: 0,
+            pad: 0,
         };
         self.filled.put_backend(lb, entry)?;
         self.filled.put_table(lb, Slots([lb; backend::SLOTS_LEN]))

@@ -14,7 +14,7 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, unload},
     },
-    model::{Arrivals, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpSettings},
+    model::{Arrivals, Dscp, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpSettings},
     object,
 };
 use tests::lab::{
@@ -89,6 +89,7 @@ impl Lab {
             nat_pool: Vec::new(),
             nat_ports: None,
             tunnel_sources: Vec::new(),
+            tunnel_dscp: Dscp::Copy,
             log: false,
             udp: UdpSettings {
                 unreplied: Duration::from_secs(30),

@@ -2,13 +2,17 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use aya::{Ebpf, maps::HashMap, programs::Xdp};
+use aya::{
+    Ebpf,
+    maps::{HashMap, PerCpuArray, PerCpuValues},
+    programs::Xdp,
+};
 use lb_common::abi::address::{Addr4, Addr6};
 
 use crate::{
-    frame::{SYN, Segment, tagged, tcp, udp, with_hops, with_options},
+    frame::{SYN, Segment, tagged, tcp, udp, with_class, with_hops, with_options},
     udp::client,
-    world::{self, CLIENT_MAC, Mode, OUR_MAC, Out, PASS, VIP4, VIP6, World},
+    world::{self, CLIENT_MAC, DROP, Mode, OUR_MAC, Out, PASS, VIP4, VIP6, World},
 };
 
 const MACS: ([u8; 6], [u8; 6]) = (CLIENT_MAC, OUR_MAC);
@@ -32,6 +36,16 @@ impl Opener {
         Self(ebpf)
     }
 
+    /// A counter of the program, over all CPUs, since it was last asked.
+    fn take(&mut self, counter: &str) -> u64 {
+        let map = self.0.map_mut(counter).expect("a counter");
+        let mut counts: PerCpuArray<_, u64> = map.try_into().expect("an array");
+        let found = counts.get(&0, 0).expect("a readable counter");
+        let none = PerCpuValues::try_from(vec![0; found.len()]).expect("one for each CPU");
+        counts.set(0, none, 0).expect("a writable counter");
+        found.iter().sum()
+    }
+
     fn open(&self, frame: &[u8]) -> Out {
         let program = self.0.program("decap").unwrap();
         let program: &Xdp = program.try_into().unwrap();
@@ -42,20 +56,8 @@ impl Opener {
 #[test]
 fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
     let opener = Opener::new();
-    for (inner_v6, outer_v6) in [(false, false), (true, true), (false, true)] {
-        let mut world = World::new(Mode::Ipip, 4);
-        if outer_v6 && !inner_v6 {
-            // IPv4 in IPv6: backends that have IPv6 addresses only.
-            for backend in 0..4 {
-                let address = World::backend_address(backend, true);
-                let source = World::nat_source(true);
-                world.put_backend(backend, false, |b| {
-                    b.address = lb_common::abi::address::words_of(address);
-                    b.source = lb_common::abi::address::words_of(source);
-                    b.flags |= lb_common::abi::backend::V6;
-                });
-            }
-        }
+    for (inner_v6, outer_v6) in [(false, false), (true, true), (false, true), (true, false)] {
+        let mut world = World::tunnels(inner_v6, outer_v6, 4);
         let segment = Segment {
             ends: client(inner_v6),
             flags: SYN,
@@ -74,6 +76,54 @@ fn what_the_balancer_puts_around_a_packet_the_backend_takes_off() {
 
         let tag = tagged(&wrapped.frame, &[[0x81, 0, 0, 9]]);
         assert_eq!(opener.open(&tag).frame, opened.frame, "behind a tag");
+    }
+}
+
+#[test]
+fn the_congestion_that_a_tunnel_has_met_is_told_to_the_packet_inside() {
+    const NOT: u8 = 0b00;
+    const ECT_1: u8 = 0b01;
+    const ECT_0: u8 = 0b10;
+    const CE: u8 = 0b11;
+    let mut opener = Opener::new();
+    for (inner_v6, outer_v6) in [(false, false), (true, true), (false, true), (true, false)] {
+        let mut world = World::tunnels(inner_v6, outer_v6, 1);
+        let whole = udp(MACS, client(inner_v6), b"hello");
+        // RFC 6040, figure 4.
+        for (inside, outside, expected) in [
+            (NOT, NOT, Some(NOT)),
+            (NOT, ECT_0, Some(NOT)),
+            (NOT, ECT_1, Some(NOT)),
+            (NOT, CE, None),
+            (ECT_0, NOT, Some(ECT_0)),
+            (ECT_0, ECT_0, Some(ECT_0)),
+            (ECT_0, ECT_1, Some(ECT_1)),
+            (ECT_0, CE, Some(CE)),
+            (ECT_1, NOT, Some(ECT_1)),
+            (ECT_1, ECT_0, Some(ECT_1)),
+            (ECT_1, ECT_1, Some(ECT_1)),
+            (ECT_1, CE, Some(CE)),
+            (CE, NOT, Some(CE)),
+            (CE, ECT_0, Some(CE)),
+            (CE, ECT_1, Some(CE)),
+            (CE, CE, Some(CE)),
+        ] {
+            let sent = with_class(&whole, 0xB8 | inside);
+            let wrapped = with_class(&world.run(&sent).frame, 0x28 | outside);
+            let opened = opener.open(&wrapped);
+            let Some(told) = expected else {
+                assert_eq!(opened.action, DROP, "{inside:02b} in {outside:02b}");
+                continue;
+            };
+            assert_eq!(opened.action, PASS);
+            let told = with_hops(&with_class(&whole, 0xB8 | told), 63);
+            assert_eq!(
+                opened.frame[12..],
+                told[12..],
+                "{inside:02b} in {outside:02b}"
+            );
+        }
+        assert_eq!((opener.take("OPENED"), opener.take("CONGESTED")), (15, 1));
     }
 }
 

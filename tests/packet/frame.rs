@@ -146,6 +146,21 @@ pub(crate) fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
     [&frame[..14], &header.to_bytes(), &frame[34..]].concat()
 }
 
+/// The frame with this traffic class.
+pub(crate) fn with_class(frame: &[u8], class: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if frame[12..14] == [0x86, 0xDD] {
+        frame[14] = 0x60 | class >> 4;
+        frame[15] = class << 4 | frame[15] & 0x0F;
+    } else {
+        frame[15] = class;
+        let (header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+        let sum = header.calc_header_checksum();
+        frame[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
+}
+
 /// The frame with so many hops left.
 pub(crate) fn with_hops(frame: &[u8], hops: u8) -> Vec<u8> {
     let mut frame = frame.to_vec();

@@ -29,5 +29,6 @@ mod nat;
 mod routers;
 mod shapes;
 mod tc;
+mod tunnel;
 mod udp;
 mod world;

@@ -897,14 +897,18 @@ impl Model {
         for (byte, more) in source[low..].iter_mut().zip(vary.to_be_bytes()) {
             *byte |= more;
         }
-        let kind = if packet.tuple.to.is_ipv6() { 41 } else { 4 };
+        let (kind, class) = if packet.tuple.to.is_ipv6() {
+            (41, inner[0] << 4 | inner[1] >> 4)
+        } else {
+            (4, inner[1])
+        };
         let mut outer;
         if v6 {
-            outer = vec![0x60, 0, 0, 0];
+            outer = vec![0x60 | class >> 4, class << 4, 0, 0];
             outer.extend((packet.len as u16).to_be_bytes());
             outer.extend([kind, 64]);
         } else {
-            outer = vec![0x45, 0];
+            outer = vec![0x45, class];
             outer.extend((packet.len as u16 + 20).to_be_bytes());
             outer.extend([0, 0, 0x40, 0, 64, kind, 0, 0]);
         }

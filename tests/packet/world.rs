@@ -135,6 +135,31 @@ impl World {
         world
     }
 
+    /// Backends in tunnels of one family, for VIPs of this or the other one.
+    pub(crate) fn tunnels(inner_v6: bool, outer_v6: bool, backends: u16) -> Self {
+        let mut world = Self::new(Mode::Ipip, backends);
+        world.change_tunnel(inner_v6, outer_v6, |_| {});
+        world
+    }
+
+    /// Changes the entries of the backends that [`Self::tunnels`] has.
+    pub(crate) fn change_tunnel(
+        &mut self,
+        inner_v6: bool,
+        outer_v6: bool,
+        change: impl Fn(&mut Backend),
+    ) {
+        for backend in 0..self.backends {
+            self.put_backend(backend, inner_v6, |b| {
+                b.address = words_of(Self::backend_address(backend, outer_v6));
+                b.source = words_of(Self::nat_source(outer_v6));
+                b.flags &= !backend::V6;
+                b.flags |= if outer_v6 { backend::V6 } else { 0 };
+                change(b);
+            });
+        }
+    }
+
     fn array<T: aya::Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
         self.filled.array(name).expect("an array")
     }
@@ -215,7 +240,9 @@ impl World {
             lb: u16::from(v6),
             mtu: 1500,
             mode: self.mode.byte(),
-            pad: [0; 3],
+            class_kept: u8::MAX,
+            class_added: 0,
+            pad: 0,
         };
         change(&mut entry);
         self.led_by.insert(index, entry.ifindex);

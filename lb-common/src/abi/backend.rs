@@ -24,7 +24,21 @@ pub struct Backend {
     pub mtu: u16,
     /// The forwarding mode: [`crate::mode::Mode::byte`].
     pub mode: u8,
-    pub pad: [u8; 3],
+    /// What the outer header of a tunnel has of the inner one's traffic class, and what it
+    /// has besides: see [`Self::outer_class`].
+    pub class_kept: u8,
+    pub class_added: u8,
+    pub pad: u8,
+}
+
+impl Backend {
+    /// The traffic class (DSCP and ECN) of the header of a tunnel there, around a datagram
+    /// of class `inner`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outer_class(&self, inner: u8) -> u8 {
+        inner & self.class_kept | self.class_added
+    }
 }
 
 /// [`Backend::macs`] for a frame from `source` to `destination`.

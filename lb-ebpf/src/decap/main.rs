@@ -2,7 +2,7 @@
 //! header off, and leaves the packet to the host as the client sent it.
 //!
 //! Only packets to addresses that it was told are opened; everything else goes
-//! by untouched.
+//! by untouched. Congestion that the tunnel has met is told on to the packet (RFC 6040).
 #![no_std]
 #![no_main]
 
@@ -22,7 +22,7 @@ use lb_common::{
         address::{Addr4, Addr6},
         counter::Verdict,
     },
-    wire,
+    tunnel, wire,
 };
 use lb_ebpf::{
     cursor::Cursor,
@@ -45,18 +45,24 @@ static VIPS_V6: HashMap<Addr6, u32, 1024> = HashMap::new();
 #[btf_map]
 static OPENED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+/// Packets dropped, for they have met congestion and their sender would understand
+/// nothing else.
+#[btf_map]
+static CONGESTED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn decap(context: XdpContext) -> u32 {
     // SAFETY: this is the context that the kernel passed.
     let hook = unsafe { Xdp::new(context.ctx) };
     match open(hook) {
-        Ok(()) => {
-            if let Some(count) = OPENED.get_ptr_mut(0) {
-                // SAFETY: this CPU's own counter.
-                unsafe { *count += 1 };
-            }
+        Ok(Opened::Told) => {
+            count(&OPENED);
             xdp_action::XDP_PASS
+        }
+        Ok(Opened::Dropped) => {
+            count(&CONGESTED);
+            xdp_action::XDP_DROP
         }
         Err(Verdict::DropInternal) => xdp_action::XDP_DROP,
         Err(_) => xdp_action::XDP_PASS,
@@ -64,7 +70,23 @@ fn decap(context: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn open(hook: Xdp) -> Result<(), Verdict> {
+fn count(counter: &PerCpuArray<u64, 1>) {
+    if let Some(count) = counter.get_ptr_mut(0) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *count += 1 };
+    }
+}
+
+/// What became of a packet for us.
+enum Opened {
+    /// It is open, and has been told what the tunnel has met.
+    Told,
+    /// It could not be told, and is dropped.
+    Dropped,
+}
+
+#[inline(always)]
+fn open(hook: Xdp) -> Result<Opened, Verdict> {
     let (l3, kind) = ip::link(&Cursor::new(hook))?;
     match kind {
         wire::ETHERTYPE_IPV4 => strip::<Addr4>(hook, l3),
@@ -74,14 +96,15 @@ fn open(hook: Xdp) -> Result<(), Verdict> {
 }
 
 #[inline(always)]
-fn strip<A: Ip>(hook: Xdp, l3: u8) -> Result<(), Verdict> {
-    let cursor = Cursor::new(hook);
+fn strip<A: Ip>(hook: Xdp, l3: u8) -> Result<Opened, Verdict> {
+    let mut cursor = Cursor::new(hook);
     let mut outer = Datagram::default();
     let ip: &A::Header = cursor.read(l3 as usize)?;
     ip.walk(&cursor, l3, &mut outer)?;
     if outer.fragment != Fragment::Whole {
         return Err(Verdict::NotOurs);
     }
+    let class = ip.class();
     let l3 = l3 as usize;
     let l4 = outer.l4 as usize;
     let (known, inner) = match outer.protocol {
@@ -100,6 +123,14 @@ fn strip<A: Ip>(hook: Xdp, l3: u8) -> Result<(), Verdict> {
     if !known || l4 <= l3 {
         return Err(Verdict::NotOurs);
     }
+    let told = if inner == wire::ETHERTYPE_IPV4 {
+        tell::<Addr4>(&mut cursor, l4, class)?
+    } else {
+        tell::<Addr6>(&mut cursor, l4, class)?
+    };
+    if !told {
+        return Ok(Opened::Dropped);
+    }
     // The link header moves to just before the inner one; a tag goes with the
     // outer header.
     let link: &wire::Ethernet = cursor.read(0)?;
@@ -109,7 +140,21 @@ fn strip<A: Ip>(hook: Xdp, l3: u8) -> Result<(), Verdict> {
     let link = frame.header::<wire::Ethernet>(0)?;
     link.set_mac_words(macs);
     link.set_kind(inner);
-    Ok(())
+    Ok(Opened::Told)
+}
+
+/// Tells the packet at `l3` of the congestion that `outer`, the class of the outer header,
+/// says it has met. False if it cannot be told.
+#[inline(always)]
+fn tell<A: Ip>(cursor: &mut Cursor<Xdp>, l3: usize, outer: u8) -> Result<bool, Verdict> {
+    let header = cursor.header::<A::Header>(l3)?;
+    let class = header.class();
+    match tunnel::class_behind(class, outer) {
+        Some(told) if told != class => header.set_class(told),
+        Some(_) => {}
+        None => return Ok(false),
+    }
+    Ok(true)
 }
 
 #[cfg(target_arch = "bpf")]

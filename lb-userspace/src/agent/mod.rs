@@ -311,6 +311,7 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
         tunnel_sources: settings.ipip.sources.clone(),
         udp: settings.udp,
+        tunnel_dscp: settings.ipip.dscp,
         arrivals: settings.arrivals.clone(),
         log: settings.kernel_log,
     };

@@ -36,5 +36,12 @@ pub(super) async fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
         _ = terminate.recv() => {}
     }
     ui.note(&format!("{} packets decapsulated", decap.opened()?));
+    let congested = decap.congested()?;
+    if congested > 0 {
+        ui.note(&format!(
+            "{congested} dropped: they met congestion on their way here, and their senders do \
+             not do ECN"
+        ));
+    }
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{elb::ElbApi, entrance::Entrance, hook::Hook};
-use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpSettings};
+use crate::model::{Arrivals, Dscp, HookChoice, TableSizes, TunnelSource, UdpSettings};
 
 /// How the agent itself runs. Changes need a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,4 +50,5 @@ pub struct Ipip {
     /// Where tunnels come from, at most one prefix per address family; none: the
     /// address of the interface that leads to the backend.
     pub sources: Vec<TunnelSource>,
+    pub dscp: Dscp,
 }

@@ -9,9 +9,9 @@ use std::{
 
 use super::{diagnostic::Findings, written::*, *};
 use crate::model::{
-    Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, HookChoice, LbName,
-    LbSpec, ListenerKey, Mode, OnUnhealthy, Protocol, TableSizes, TunnelSource, UdpSettings,
-    checked,
+    Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, Dscp, HookChoice,
+    LbName, LbSpec, ListenerKey, Mode, OnUnhealthy, Protocol, TableSizes, TunnelSource,
+    UdpSettings, checked,
 };
 
 const EVERY_KEY: &str = include_str!("golden/every-key.toml");
@@ -68,6 +68,7 @@ fn settings(vip_pool: VipPool) -> Settings {
                     bits: 32,
                 },
             ],
+            dscp: Dscp::Fixed(10),
         },
         udp: UdpSettings {
             unreplied: Duration::from_secs(20),
@@ -189,7 +190,10 @@ fn every_key_that_is_known_is_in_the_file() {
             pool: Some(_),
             ports: Some(_),
         },
-        ipip: WrittenIpip { source: Some(_) },
+        ipip: WrittenIpip {
+            source: Some(_),
+            dscp: Some(_),
+        },
         udp:
             WrittenUdp {
                 unreplied_timeout: Some(_),

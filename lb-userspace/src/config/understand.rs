@@ -19,9 +19,13 @@ use super::{
     purpose::Purpose,
     settings::{Ipip, Nat, Settings},
     value::{address, one_of},
-    written::{Written, WrittenIpip, WrittenNat, WrittenPackets, WrittenTables, WrittenUdp},
+    written::{
+        Written, WrittenDscp, WrittenIpip, WrittenNat, WrittenPackets, WrittenTables, WrittenUdp,
+    },
 };
-use crate::model::{Arrivals, HookChoice, Mac, OnUnhealthy, TableSizes, TunnelSource, UdpSettings};
+use crate::model::{
+    Arrivals, Dscp, HookChoice, Mac, OnUnhealthy, TableSizes, TunnelSource, UdpSettings,
+};
 
 pub(super) fn settings(
     mut written: Written,
@@ -255,7 +259,21 @@ fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {
             sources.push(prefix);
         }
     }
-    Ipip { sources }
+    let dscp = written.dscp.map_or(Dscp::Copy, |At { value, span }| {
+        let fixed = match &value {
+            WrittenDscp::Word(word) if word == "copy" => return Dscp::Copy,
+            WrittenDscp::Word(_) => None,
+            WrittenDscp::Number(number) => u8::try_from(*number).ok(),
+        };
+        if let Some(dscp) = fixed.filter(|dscp| *dscp <= Dscp::MOST) {
+            return Dscp::Fixed(dscp);
+        }
+        let message = format!("`dscp` is \"copy\", or a number from 0 to {}", Dscp::MOST);
+        let hint = "\"copy\" gives the outer header of a tunnel the DSCP of the packet inside";
+        findings.add(&span, message, Some(hint.to_owned()));
+        Dscp::Copy
+    });
+    Ipip { sources, dscp }
 }
 
 /// `address/length` without bits behind its length; an address alone does not

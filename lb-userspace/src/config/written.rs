@@ -47,6 +47,13 @@ pub(super) struct WrittenNat {
 #[derive(Debug, Default)]
 pub(super) struct WrittenIpip {
     pub(super) source: Option<At<Vec<At<String>>>>,
+    pub(super) dscp: Option<At<WrittenDscp>>,
+}
+
+#[derive(Debug)]
+pub(super) enum WrittenDscp {
+    Word(String),
+    Number(i64),
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +208,14 @@ fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
 fn ipip(table: &mut Table<'_, '_, '_>) -> WrittenIpip {
     WrittenIpip {
         source: table.list("source", string),
+        dscp: table.get("dscp", dscp),
+    }
+}
+
+fn dscp(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<WrittenDscp> {
+    match value.get_ref().as_str() {
+        Some(word) => Some(WrittenDscp::Word(word.to_owned())),
+        None => integer(value, findings).map(WrittenDscp::Number),
     }
 }
 

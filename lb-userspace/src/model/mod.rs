@@ -5,6 +5,7 @@
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
 //! - [`HookChoice`], [`TunnelSource`], [`UdpSettings`], [`Arrivals`]: how the kernel program is run;
+//! - [`HookChoice`], [`TunnelSource`], [`Dscp`], [`UdpSettings`], [`Arrivals`]: how the kernel program is run;
 //! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
 //!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
@@ -54,6 +55,6 @@ pub use standing::{Standing, THRESHOLD, Thresholds};
 pub use tables::{Counted, Full, Room, TableSizes};
 pub use target::{Ask, BadTarget, PATH_MAX, Path, Target};
 pub use together::Together;
-pub use tunnel::TunnelSource;
+pub use tunnel::{Dscp, TunnelSource};
 pub use udp::{OnUnhealthy, UdpSettings};
 pub use values::{BackendId, DrainTimeout, IdleTimeout, LbName, Weight};

@@ -1,4 +1,4 @@
-//! Where tunnels come from.
+//! Where tunnels come from, and of which class.
 
 use std::net::IpAddr;
 
@@ -10,4 +10,20 @@ pub struct TunnelSource {
     pub address: IpAddr,
     /// How many of its low bits vary with the flow, at most 32.
     pub bits: u8,
+}
+
+/// The DSCP in the outer header of a tunnel. What is said of congestion (ECN) is copied
+/// from the inner header always (RFC 6040).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dscp {
+    /// That of the inner header.
+    #[default]
+    Copy,
+    /// This one, of six bits, whatever the inner header has.
+    Fixed(u8),
+}
+
+impl Dscp {
+    /// The highest that six bits hold.
+    pub const MOST: u8 = 63;
 }

@@ -212,6 +212,20 @@ const BAD: &[(&str, &str, &str, isize, &str)] = &[
         "not a prefix that tunnels can come from",
     ),
     (
+        "a DSCP of seven bits",
+        "source = [\"10.200.0.0/16\"]",
+        "dscp = 64",
+        0,
+        "\"copy\", or a number from 0 to 63",
+    ),
+    (
+        "a DSCP that has a name",
+        "source = [\"10.200.0.0/16\"]",
+        "dscp = \"ef\"",
+        0,
+        "\"copy\", or a number from 0 to 63",
+    ),
+    (
         "no UDP timeout",
         "unreplied_timeout = 20",
         "unreplied_timeout = 0",

@@ -12,7 +12,7 @@ use lb_common::{
     wire,
 };
 
-use crate::model::{Arrivals, HookChoice, TableSizes, TunnelSource, UdpSettings};
+use crate::model::{Arrivals, Dscp, HookChoice, TableSizes, TunnelSource, UdpSettings};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub struct Config {
     /// Outer sources for ipip, at most one per address family; without one, the
     /// address of the interface that leads to the backend.
     pub tunnel_sources: Vec<TunnelSource>,
+    pub tunnel_dscp: Dscp,
     /// Have the kernel program log what should not have happened.
     pub log: bool,
     pub udp: UdpSettings,
@@ -189,6 +190,7 @@ mod tests {
             nat_pool: Vec::new(),
             nat_ports: Some(2000..=3000),
             tunnel_sources: Vec::new(),
+            tunnel_dscp: Dscp::Copy,
             log: false,
             udp: UdpSettings {
                 unreplied: Duration::from_secs(30),

@@ -172,6 +172,7 @@ fn outer<A: Address>(frame: &mut Frame, varied: u32, backend: &Backend) {
     let inner = Inner {
         v6: A::V6,
         len: (A::HEADER_LEN + wire::TCP_LEN) as u16,
+        class: backend.outer_class(0),
         varied,
     };
     let kind = Outer::to(backend);
@@ -205,12 +206,18 @@ fn segment<A: Address>(frame: &mut Frame, segment: &Segment<A>) {
     let len = wire::TCP_LEN as u16;
     if A::V6 {
         let mut header = wire::Ipv6([0; wire::IPV6_LEN]);
-        header.begin(len, wire::TCP, source.words(), destination.words());
+        header.begin(0, len, wire::TCP, source.words(), destination.words());
         frame.push(&header.0);
     } else {
         let mut header = wire::Ipv4([0; wire::IPV4_LEN]);
         let total = wire::IPV4_LEN as u16 + len;
-        header.begin(total, wire::TCP, source.words()[0], destination.words()[0]);
+        header.begin(
+            0,
+            total,
+            wire::TCP,
+            source.words()[0],
+            destination.words()[0],
+        );
         frame.push(&header.0);
     }
     let mut header = wire::Tcp([0; wire::TCP_LEN]);

@@ -18,7 +18,7 @@ use lb_common::{
         backend::{Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
         config::MAX_INTERFACES,
     },
-    hash,
+    hash, wire,
 };
 use tracing::warn;
 
@@ -38,7 +38,7 @@ use super::{
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
     model::{
-        BackendIndex, Counted, Epoch, Hook, LbIndex, ListenerKey, Mode, OnUnhealthy, Room,
+        BackendIndex, Counted, Dscp, Epoch, Hook, LbIndex, ListenerKey, Mode, OnUnhealthy, Room,
         TableSizes, TunnelSource, UdpSettings,
     },
     netlink::Link,
@@ -94,6 +94,7 @@ pub(super) struct State {
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
     udp: UdpSettings,
+    tunnel_dscp: Dscp,
     /// What the sweeper was told, which backends are not in it yet as they are,
     /// and whether load balancers changed that all of theirs follow.
     rules: Arc<Rules>,
@@ -132,6 +133,7 @@ impl State {
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
             udp: config.udp,
+            tunnel_dscp: config.tunnel_dscp,
             rules: Arc::default(),
             touched: BTreeSet::new(),
             retimed: false,
@@ -733,6 +735,10 @@ impl State {
                 .adjacency
                 .map_or([0; 4], |adjacency| words_of(adjacency.source)),
         };
+        let (class_kept, class_added) = match self.tunnel_dscp {
+            Dscp::Copy => (u8::MAX, 0),
+            Dscp::Fixed(dscp) => (wire::ECN, dscp << 2),
+        };
         Backend {
             macs: row.adjacency.map_or([0; 3], |adjacency| adjacency.macs()),
             ifindex: row.adjacency.map_or(0, |adjacency| adjacency.ifindex),
@@ -743,7 +749,9 @@ impl State {
             lb: row.lb,
             mtu: row.adjacency.map_or(0, |adjacency| adjacency.mtu),
             mode: row.mode.byte(),
-            pad: [0; 3],
+            class_kept,
+            class_added,
+            pad: 0,
         }
     }
 }
