@@ -110,6 +110,13 @@ impl<H: Hook> Cursor<H> {
         Ok(self)
     }
 
+    /// See [`Hook::uncover`].
+    #[inline(always)]
+    pub fn uncover(mut self, len: usize, from: u16, to: u16) -> Result<Self, Verdict> {
+        self.bounds = self.hook.uncover(self.bounds, len, from, to)?;
+        Ok(self)
+    }
+
     /// See [`Hook::cut`].
     #[inline(always)]
     pub fn cut(mut self, len: usize) -> Result<Self, Verdict> {

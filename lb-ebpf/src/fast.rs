@@ -12,7 +12,7 @@ use crate::{
     classify, clock,
     family::Family,
     flow::{self, Entry, Load},
-    maps,
+    icmp_error, maps,
     packet::{self, Packet},
     rewrite,
 };
@@ -40,7 +40,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     let mut packet = Packet::default();
     let place = (L3 as u8, l4 as u8, ip.payload_protocol());
     if !packet::transport::<H, A>(&cursor, ip, place, true, &mut packet)? {
-        return if classify::maybe_ours(ip.to()) {
+        return if classify::maybe_ours(ip.to()) || is_icmp_error::<H, A>(&cursor, place) {
             Ok(Fast::Look)
         } else {
             Err(Verdict::NotOurs)
@@ -102,4 +102,14 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     entry.note(&packet, clock::now());
     flow::count_in(index, load);
     Ok(Fast::Done(action))
+}
+
+/// An error may be about a tunnel of ebb's, from whatever address that came.
+#[inline(always)]
+fn is_icmp_error<H: Hook, A: Family>(cursor: &Cursor<H>, (_, l4, protocol): (u8, u8, u8)) -> bool {
+    let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
+    protocol == icmp
+        && cursor
+            .read::<wire::Icmp>(l4 as usize)
+            .is_ok_and(|header| icmp_error::is_one::<A>(header.kind()))
 }

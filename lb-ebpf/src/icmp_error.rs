@@ -1,8 +1,9 @@
-//! ICMP and ICMPv6 errors of our own, made of the packet that they are about.
+//! ICMP and ICMPv6 errors: those of our own are made of the packet that they are about.
 
 use lb_common::{
     abi::counter::Verdict,
     checksum,
+    tunnel::Outer,
     wire::{self, Checksummed},
 };
 use lb_ebpf::{
@@ -11,7 +12,7 @@ use lb_ebpf::{
     ip::{Ip, IpHeader as _},
 };
 
-use crate::packet::Packet;
+use crate::{maps, packet::Packet};
 
 /// What an error says: its type, its code, and the word that depends on them, as on the
 /// wire.
@@ -65,6 +66,51 @@ pub(crate) fn time_exceeded<A: Ip>() -> Says {
     }
 }
 
+/// Whether an ICMP message of this type is an error.
+#[inline(always)]
+pub(crate) fn is_one<A: Ip>(kind: u8) -> bool {
+    if A::V6 {
+        matches!(
+            kind,
+            wire::ICMPV6_UNREACHABLE
+                | wire::ICMPV6_TOO_BIG
+                | wire::ICMPV6_TIME_EXCEEDED
+                | wire::ICMPV6_PARAMETER_PROBLEM
+        )
+    } else {
+        matches!(
+            kind,
+            wire::ICMP_UNREACHABLE | wire::ICMP_TIME_EXCEEDED | wire::ICMP_PARAMETER_PROBLEM
+        )
+    }
+}
+
+/// The error tells the MTU of a link.
+#[inline(always)]
+pub(crate) fn is_too_big<A: Ip>(kind: u8, code: u8) -> bool {
+    if A::V6 {
+        kind == wire::ICMPV6_TOO_BIG
+    } else {
+        kind == wire::ICMP_UNREACHABLE && code == wire::ICMP_CODE_FRAGMENTATION_NEEDED
+    }
+}
+
+/// The MTU that an error tells, if it is not below all reason.
+#[inline(always)]
+pub(crate) fn believed_mtu<A: Ip>(told: u32) -> Result<u32, Verdict> {
+    let (mtu, least) = if A::V6 {
+        // No link has less (RFC 8200, section 5).
+        (told, wire::IPV6_LEAST_MTU)
+    } else {
+        let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
+        (told & 0xFFFF, settings.least_mtu_v4 as u32)
+    };
+    if mtu < least {
+        return Err(Verdict::DropIcmp);
+    }
+    Ok(mtu.min(u16::MAX as u32))
+}
+
 /// The most words that an error of ours embeds.
 const MOST_WORDS: u32 = 48;
 
@@ -73,7 +119,7 @@ const MOST_WORDS: u32 = 48;
 pub(crate) fn build<H: Hook, A: Ip>(
     mut cursor: Cursor<H>,
     packet: &Packet<A>,
-    Says { kind, code, rest }: Says,
+    says: Says,
 ) -> Result<(), Verdict> {
     let l3 = packet.l3 as usize;
     let grow = A::HEADER_LEN + wire::ICMP_LEN;
@@ -92,7 +138,53 @@ pub(crate) fn build<H: Hook, A: Ip>(
     let cursor = cursor.cut(l3 + embedded)?;
     let mut cursor = cursor.make_room(l3, grow)?;
     cursor.header::<wire::Ethernet>(0)?.turn();
+    let summed = if unfinished { headers } else { embedded };
+    write(&mut cursor, packet, l3, says, (embedded, summed))
+}
 
+/// Turns an error about a packet of a tunnel into one about the packet inside, from the
+/// address that this is to. `to`: where its sender is, and our own MAC address there.
+#[inline(always)]
+pub(crate) fn uncover<H: Hook, A: Ip>(
+    cursor: Cursor<H>,
+    packet: &Packet<A>,
+    outer: Outer,
+    (to, ours): (wire::Mac, wire::Mac),
+    says: Says,
+) -> Result<Cursor<H>, Verdict> {
+    let inside = packet.l3 as usize;
+    let embedded = packet.l4 as usize - inside + wire::ICMP_EMBEDDED_LEN;
+    let cursor = cursor.cut(inside + embedded)?;
+    let (l3, kind) = (wire::ETHERNET_LEN, kind_of::<A>());
+    let front = l3 + A::HEADER_LEN + wire::ICMP_LEN;
+    let mut cursor = cursor.uncover(inside - front, outer.ethertype(), kind)?;
+    let ethernet = cursor.header::<wire::Ethernet>(0)?;
+    ethernet.set_macs(to, ours);
+    ethernet.set_kind(kind);
+    write(&mut cursor, packet, l3, says, (embedded, embedded))?;
+    Ok(cursor)
+}
+
+/// The EtherType of a family, as on the wire.
+#[inline(always)]
+fn kind_of<A: Ip>() -> u16 {
+    if A::V6 {
+        wire::ETHERTYPE_IPV6
+    } else {
+        wire::ETHERTYPE_IPV4
+    }
+}
+
+/// Writes the headers of an error at `l3`, before the part of the packet that it embeds,
+/// and of which `summed` bytes count for its checksum.
+#[inline(always)]
+fn write<H: Hook, A: Ip>(
+    cursor: &mut Cursor<H>,
+    packet: &Packet<A>,
+    l3: usize,
+    Says { kind, code, rest }: Says,
+    (embedded, summed): (usize, usize),
+) -> Result<(), Verdict> {
     let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
     let len = (wire::ICMP_LEN + embedded) as u16;
     let (from, to) = (packet.key.destination, packet.key.source);
@@ -107,7 +199,6 @@ pub(crate) fn build<H: Hook, A: Ip>(
         pseudo = from.sum() + to.sum() + (len.to_be() as u64) + (icmp as u16).to_be() as u64;
     }
     let mut own = u16::from_ne_bytes([kind, code]) as u64 + rest as u64;
-    let summed = if unfinished { headers } else { embedded };
     for word in 0..MOST_WORDS {
         let offset = word as usize * 4;
         if offset >= summed {

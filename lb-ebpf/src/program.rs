@@ -3,9 +3,10 @@
 
 use lb_common::{
     abi::{
-        address::{Addr4, Addr6},
+        address::{Addr4, Addr6, Address},
         counter::{Verdict, What},
     },
+    tunnel::Outer,
     wire,
 };
 use lb_ebpf::{cursor::Cursor, hook::Hook, ip};
@@ -63,7 +64,8 @@ pub(crate) fn enter<H: Hook>(
 /// established flow.
 macro_rules! slow_path {
     ($hook:ty, $context:ty, $null:expr, $address:ty, $slow:ident, $read:ident, $connection:ident,
-     $icmp:ident, $send:ident, $answer:ident) => {
+     $icmp:ident, $send:ident, $answer:ident, $tunnel:ident, inside $inside_v4:ident,
+     $inside_v6:ident) => {
         #[inline(never)]
         #[unsafe(no_mangle)]
         extern "C" fn $slow(context: *mut $context, missed: u32) -> u32 {
@@ -72,6 +74,8 @@ macro_rules! slow_path {
             const ICMP: u32 = Next::Icmp.code();
             const SEND: u32 = Next::Send.code();
             const ANSWER: u32 = Next::Answer.code();
+            const TUNNEL_V4: u32 = Next::TunnelV4.code();
+            const TUNNEL_V6: u32 = Next::TunnelV6.code();
             let decided = match $read(context) {
                 CONNECTION => $connection(context, missed),
                 ICMP => $icmp(context),
@@ -80,6 +84,8 @@ macro_rules! slow_path {
             match decided {
                 SEND => $send(context),
                 ANSWER => $answer(context),
+                TUNNEL_V4 => $inside_v4(context, $crate::program::is_v6::<$address>()),
+                TUNNEL_V6 => $inside_v6(context, $crate::program::is_v6::<$address>()),
                 action => action,
             }
         }
@@ -134,6 +140,17 @@ macro_rules! slow_path {
             // SAFETY: the program passes its own context on.
             $crate::program::answer::<_, $address>(unsafe { <$hook>::new(context) })
         }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $tunnel(context: *mut $context, outer_v6: u32) -> u32 {
+            if context.is_null() {
+                return $null;
+            }
+            // SAFETY: the program passes its own context on.
+            let hook = unsafe { <$hook>::new(context) };
+            $crate::program::tunnel::<_, $address>(hook, outer_v6 != 0)
+        }
     };
 }
 pub(crate) use slow_path;
@@ -183,6 +200,34 @@ pub(crate) fn answer<H: Hook, A: HalfOpen>(hook: H) -> u32 {
         count(scratch.answer.verdict);
         Ok(hook.end(What::Answer))
     })
+}
+
+/// Not 0 for IPv6.
+#[inline(always)]
+pub(crate) fn is_v6<A: Address>() -> u32 {
+    A::V6 as u32
+}
+
+/// `A` is the family of what is inside of the tunnel; of the error itself, which is about
+/// the outer header, there is left what its own family's room has.
+#[inline(always)]
+pub(crate) fn tunnel<H: Hook, A: HalfOpen>(hook: H, outer_v6: bool) -> u32 {
+    let error = if outer_v6 {
+        family::room::<Addr6>().map(|room| (Outer::V6, room.datagram.l4))
+    } else {
+        family::room::<Addr4>().map(|room| (Outer::V4, room.datagram.l4))
+    };
+    let told = error.and_then(|(outer, l4)| {
+        let room = family::room::<A>()?;
+        slow::tunnel::tell(Cursor::new(hook), room, outer, l4)
+    });
+    match told {
+        Ok(action) => {
+            count(Verdict::TunnelTooBig as u32);
+            action
+        }
+        Err(verdict) => end(hook, verdict),
+    }
 }
 
 /// One function of the slow path, which finds who goes on.

@@ -41,7 +41,10 @@ slow_path!(
     connection_tc_v4,
     icmp_tc_v4,
     send_tc_v4,
-    answer_tc_v4
+    answer_tc_v4,
+    tunnel_tc_v4,
+    inside tunnel_tc_v4,
+    tunnel_tc_v6
 );
 slow_path!(
     Tc,
@@ -53,5 +56,8 @@ slow_path!(
     connection_tc_v6,
     icmp_tc_v6,
     send_tc_v6,
-    answer_tc_v6
+    answer_tc_v6,
+    tunnel_tc_v6,
+    inside tunnel_tc_v4,
+    tunnel_tc_v6
 );

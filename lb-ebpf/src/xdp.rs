@@ -34,7 +34,10 @@ slow_path!(
     connection_v4,
     icmp_v4,
     send_v4,
-    answer_v4
+    answer_v4,
+    tunnel_v4,
+    inside tunnel_v4,
+    tunnel_v6
 );
 slow_path!(
     Xdp,
@@ -46,7 +49,10 @@ slow_path!(
     connection_v6,
     icmp_v6,
     send_v6,
-    answer_v6
+    answer_v6,
+    tunnel_v6,
+    inside tunnel_v4,
+    tunnel_v6
 );
 
 /// Logs the packet that should not have happened, if the agent asked for that.

@@ -46,6 +46,70 @@ fn real_traffic_goes_through_tunnels() -> Result<()> {
     everything(Mode::Ipip)
 }
 
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_upload_goes_on_where_a_link_is_too_narrow_for_its_tunnel() -> Result<()> {
+    narrow(None)
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_upload_goes_on_where_its_tunnel_comes_from_an_address_that_nobody_has() -> Result<()> {
+    narrow(Some(["10.200.0.0/16", "fd00:e::/96"]))
+}
+
+/// Uploads by tunnels that the router has no room for. It says so to where they come from:
+/// to the balancer, or to the prefixes of `sources`, which lead there.
+fn narrow(sources: Option<[&str; 2]>) -> Result<()> {
+    let site = Site::routed(Mode::Ipip, 1)?;
+    let host = &site.backends[0].host;
+    let router = site.router.as_ref().context("the site is routed")?;
+    let mut configuration = configuration(&site);
+    if let Some(sources) = sources {
+        configuration = format!("ipip.source = {sources:?}\n{configuration}");
+        let ways = [
+            IpAddr::from(site.balancer.v4),
+            IpAddr::from(site.balancer.v6),
+        ];
+        for (prefix, way) in sources.into_iter().zip(ways) {
+            router.run("ip", &["route", "add", prefix, "via", &way.to_string()])?;
+        }
+    }
+    for address in [IpAddr::from(host.v4), host.v6.into()] {
+        // Locked: what a router forwards goes by no other MTU of a route's.
+        let to = [&*address.to_string(), "dev", "s0", "mtu", "lock", "1400"];
+        router.run("ip", &[&["route", "add"], &to[..]].concat())?;
+    }
+    let _tunnel = Tunnel::open(&site, host)?;
+    let _iperf = iperf::Server::start(&site, host)?;
+    let ebb = Ebb::start_with(&site, &configuration).with_context(|| site.describe())?;
+    let uploaded = upload(&site, &ebb);
+    if uploaded.is_err() {
+        print!("{}{}", ebb.describe(), site.describe());
+    }
+    uploaded
+}
+
+fn upload(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
+    for (name, vip, _) in load_balancers(site.mode) {
+        wait::until_true("the backend to take new flows", SOON * 3, || {
+            let found = show(ebb, name)?.backends;
+            Ok(found.iter().all(|backend| backend.takes_new))
+        })?;
+        let told = |ebb: &Ebb<'_>| -> Result<u64> {
+            let verdicts = ebb.status()?.verdicts;
+            Ok(verdicts.get("icmp_tunnel_too_big").copied().unwrap_or(0))
+        };
+        let before = told(ebb)?;
+        let bytes = iperf::transfer(&site.client, vip, Direction::ToServer)
+            .with_context(|| format!("iperf3 by {name}"))?;
+        ensure!(bytes > 1 << 20, "iperf3 by {name}: {bytes} bytes");
+        ensure!(told(ebb)? > before, "nobody was told, by {name}");
+        expect_books_balance(ebb, name)?;
+    }
+    Ok(())
+}
+
 /// A load balancer for each family, and for IPv4 in tunnels of IPv6: one
 /// backend each, so that both connections of an iperf3 reach the same server.
 fn load_balancers(mode: Mode) -> Vec<(&'static str, IpAddr, bool)> {

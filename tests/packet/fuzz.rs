@@ -48,6 +48,11 @@ fn the_program_does_what_the_model_says() {
         println!("{mode:?}: {done} packets, {forwarded} forwarded");
         // A fuzz that only makes rubbish proves nothing.
         assert!(forwarded > done / 20, "too few packets were forwarded");
+        if mode.tunnels() {
+            let told = pair.verdicts.get(Verdict::TunnelTooBig.name());
+            println!("{told:?} clients told of their tunnels");
+            assert!(told.is_some() || done < 10_000, "no error about a tunnel");
+        }
     }
 }
 
@@ -224,6 +229,9 @@ impl Pair {
         let mut frame = match rng.u32(..10) {
             0..=2 => stray(rng),
             3..=8 => self.known(rng).unwrap_or_else(|| stray(rng)),
+            _ if self.model.mode == Mode::Ipip && rng.bool() => {
+                self.tunnel_error(rng).unwrap_or_else(|| stray(rng))
+            }
             _ => self.error(rng).unwrap_or_else(|| stray(rng)),
         };
         for _ in 0..2 {
@@ -277,6 +285,47 @@ impl Pair {
         let other = table.get(&flow.write.reversed());
         let ack = other.map_or(flow.numbers.ack, |o| o.numbers.seq);
         Some((*tuple, flow.numbers.seq, ack))
+    }
+
+    /// An ICMP error about a packet of a tunnel.
+    fn tunnel_error(&self, rng: &mut Rng) -> Option<Vec<u8>> {
+        let (tuple, seq, ack) = self.pick(rng)?;
+        let payload = rng.usize(1100..1440);
+        let sent = if tuple.protocol == 17 {
+            frame::udp(macs(rng), ends_of(tuple), &vec![9; payload])
+        } else {
+            let off = [0, 0, 1, 40, rng.u32(..)][rng.usize(..5)];
+            let segment = Segment {
+                ends: ends_of(tuple),
+                flags: ACK,
+                seq: seq.wrapping_sub(off),
+                ack,
+                payload,
+            };
+            frame::tcp(macs(rng), segment)
+        };
+        let v6 = tuple.to.is_ipv6();
+        let mut about = self.model.wrapped(&sent)?[14..].to_vec();
+        let source: IpAddr = if v6 {
+            <[u8; 16]>::try_from(&about[8..24]).unwrap().into()
+        } else {
+            <[u8; 4]>::try_from(&about[12..16]).unwrap().into()
+        };
+        about.truncate(rng.usize(20..200));
+        if rng.u32(..4) == 0 {
+            let at = rng.usize(..about.len());
+            about[at] = rng.u8(..);
+        }
+        let big = if v6 { (2, 0) } else { (3, 4) };
+        let (kind, code) = [big, big, (rng.u8(..14), rng.u8(..6))][rng.usize(..3)];
+        let message = Icmp {
+            kind,
+            code,
+            rest: [0, 0, rng.u8(4..6), rng.u8(..)],
+            payload: about,
+        };
+        let router: IpAddr = if v6 { "fd00:1::f" } else { "10.0.1.15" }.parse().unwrap();
+        Some(frame::icmp(macs(rng), router, source, &message))
     }
 
     /// An ICMP error about a packet that goes against a known tuple.

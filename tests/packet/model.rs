@@ -292,7 +292,9 @@ impl Model {
         let v6 = datagram.to.is_ipv6();
         if datagram.protocol != TCP && datagram.protocol != UDP {
             let icmp = datagram.protocol == if v6 { 58 } else { 1 };
-            if datagram.plain && !ours {
+            let error = frame.get(datagram.l4..datagram.l4 + 8);
+            let about_a_tunnel = icmp && error.is_some_and(|error| is_icmp_error(error[0], v6));
+            if datagram.plain && !ours && !about_a_tunnel {
                 return Err(pass(Verdict::NotOurs));
             }
             of_one()?;
@@ -401,6 +403,7 @@ impl Model {
             && 54 + usize::from(be16(frame, 18).unwrap()) <= frame.len()
             && ![TCP, UDP].contains(&frame[20])
             && !self.is_ours(ip(frame, 38, true))
+            && !(frame[20] == 58 && frame.len() >= 62 && is_icmp_error(frame[54], true))
     }
 
     fn is_disowned(&self, flow: &Flow) -> bool {
@@ -890,13 +893,7 @@ impl Model {
     fn encapsulate(&self, frame: &[u8], packet: &Packet, backend: &Backend) -> Vec<u8> {
         let inner = &frame[packet.l3..];
         let v6 = backend.address.is_ipv6();
-        let bits = self.tunnel_bits[usize::from(v6)];
-        let vary = packet.tuple.hash(self.nat_seed) & ((1_u64 << bits) - 1) as u32;
-        let mut source = octets(self.nat_sources[usize::from(v6)]);
-        let low = source.len() - 4;
-        for (byte, more) in source[low..].iter_mut().zip(vary.to_be_bytes()) {
-            *byte |= more;
-        }
+        let source = octets(self.tunnel_source(packet.tuple, v6));
         let (kind, class) = if packet.tuple.to.is_ipv6() {
             (41, inner[0] << 4 | inner[1] >> 4)
         } else {
@@ -933,6 +930,11 @@ impl Model {
             return Err(pass(Verdict::Malformed));
         };
         let (kind, code) = (header[0], header[1]);
+        if is_icmp_error(kind, v6)
+            && let Some((l3, inner_v6)) = inside_of_a_tunnel(frame, datagram)
+        {
+            return Err(self.tunnel_error(frame, datagram, l3, inner_v6));
+        }
         if !self.is_ours(datagram.to) {
             return Err(pass(Verdict::NotOurs));
         }
@@ -942,8 +944,7 @@ impl Model {
         if kind == (if v6 { 128 } else { 8 }) && code == 0 && self.vips.contains(&datagram.to) {
             return Err((Verdict::Echo, echo_reply(frame, datagram)));
         }
-        let errors: &[u8] = if v6 { &[1, 2, 3, 4] } else { &[3, 11, 12] };
-        if !errors.contains(&kind) {
+        if !is_icmp_error(kind, v6) {
             return Err(pass(Verdict::IcmpNoFlow));
         }
         let embedded = read_ip(frame, datagram.l4 + 8, v6).map_err(pass)?;
@@ -1034,6 +1035,110 @@ impl Model {
             return Err((Verdict::DropTooBig, out));
         }
         self.to_backend(&out, &packet, &flow)
+    }
+
+    /// What becomes of an error about a tunnel, with the datagram inside at `l3`.
+    fn tunnel_error(
+        &self,
+        frame: &[u8],
+        datagram: &Datagram,
+        l3: usize,
+        inner_v6: bool,
+    ) -> (Verdict, Vec<u8>) {
+        match self.told_of_a_tunnel(frame, datagram, l3, inner_v6) {
+            Ok(out) => (Verdict::TunnelTooBig, out),
+            Err(verdict) => (verdict, frame.to_vec()),
+        }
+    }
+
+    fn told_of_a_tunnel(
+        &self,
+        frame: &[u8],
+        datagram: &Datagram,
+        l3: usize,
+        inner_v6: bool,
+    ) -> Result<Vec<u8>, Verdict> {
+        let v6 = datagram.to.is_ipv6();
+        let inner = read_ip(frame, l3, inner_v6)?;
+        if inner.fragment == Fragment::Later || ![TCP, UDP].contains(&inner.protocol) {
+            return Err(Verdict::IcmpNoFlow);
+        }
+        let (Some(source), Some(destination), Some(second)) = (
+            be16(frame, inner.l4),
+            be16(frame, inner.l4 + 2),
+            be32(frame, inner.l4 + 4),
+        ) else {
+            return Err(Verdict::Malformed);
+        };
+        let tuple = Tuple {
+            from: inner.from,
+            to: inner.to,
+            source,
+            destination,
+            protocol: inner.protocol,
+        };
+        let flow = self.flows.get(&tuple);
+        let flow = flow
+            .or_else(|| self.half_open.get(&tuple))
+            .ok_or(Verdict::IcmpNoFlow)?;
+        let backend = &self.backends[&flow.backend];
+        let outer_to = ip(frame, l3 - if v6 { 16 } else { 4 }, v6);
+        if self.mode != Mode::Ipip
+            || self.is_disowned(flow)
+            || outer_to != backend.address
+            || datagram.to != self.tunnel_source(tuple, v6)
+        {
+            return Err(Verdict::IcmpNoFlow);
+        }
+        if inner.protocol == TCP && !flow.has_sent(second) {
+            return Err(Verdict::DropIcmp);
+        }
+        let (kind, code) = (frame[datagram.l4], frame[datagram.l4 + 1]);
+        if (kind, v6) != (2, true) && (kind, code, v6) != (3, 4, false) {
+            return Err(Verdict::DropTunnel);
+        }
+        let told = be32(frame, datagram.l4 + 4).unwrap() as usize;
+        let mtu = if v6 { told.min(65_535) } else { told & 0xFFFF };
+        if mtu < 1280 {
+            return Err(Verdict::DropIcmp);
+        }
+        let mut longest = mtu - if v6 { 40 } else { 20 };
+        if inner_v6 {
+            longest = longest.max(1280);
+        }
+        if inner.len <= longest {
+            return Err(Verdict::DropIcmp);
+        }
+        if datagram.l3 != 14 {
+            return Err(Verdict::DropVlan);
+        }
+        let what = if inner_v6 { (2, 0) } else { (3, 4) };
+        let embedded = &frame[l3..inner.l4 + 8];
+        let message = icmp_message(embedded, (tuple.to, tuple.from), what, longest as u32);
+        let ether: &[u8] = if inner_v6 { &[0x86, 0xDD] } else { &[8, 0] };
+        Ok([&flow.client_mac[..], &OUR_MAC, ether, &message].concat())
+    }
+
+    /// Where the outer header of a flow's packets comes from.
+    fn tunnel_source(&self, tuple: Tuple, v6: bool) -> IpAddr {
+        let bits = self.tunnel_bits[usize::from(v6)];
+        let vary = tuple.hash(self.nat_seed) & ((1_u64 << bits) - 1) as u32;
+        let mut source = octets(self.nat_sources[usize::from(v6)]);
+        let low = source.len() - 4;
+        for (byte, more) in source[low..].iter_mut().zip(vary.to_be_bytes()) {
+            *byte |= more;
+        }
+        ip(&source, 0, v6)
+    }
+
+    /// A client's frame as it goes to the backend of the flow that it is of.
+    pub(crate) fn wrapped(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let packet = transport(frame, &read_datagram(frame).ok()?, true).ok()?;
+        let flow = self.flows.get(&packet.tuple);
+        let flow = flow.or_else(|| self.half_open.get(&packet.tuple))?;
+        let mut out = frame.to_vec();
+        spend_hop(&mut out, &packet);
+        Some(self.encapsulate(&out, &packet, &self.backends[&flow.backend]))
     }
 
     /// Whether the receiver of an error may have sent the segment it is about.
@@ -1371,20 +1476,60 @@ fn icmp_error(
         return (Verdict::DropFragment, frame.to_vec());
     }
     let Tuple { from, to, .. } = packet.tuple;
+    let embedded = &frame[packet.l3..packet.l4 + 8];
+    let message = icmp_message(embedded, (to, from), (kind, code), rest);
+    (verdict, [turned(frame, packet.l3), message].concat())
+}
+
+/// A datagram with an ICMP error in it.
+fn icmp_message(
+    embedded: &[u8],
+    (from, to): (IpAddr, IpAddr),
+    (kind, code): (u8, u8),
+    rest: u32,
+) -> Vec<u8> {
     let icmp = if from.is_ipv6() { 58 } else { 1 };
     let mut message = vec![kind, code, 0, 0];
     message.extend(rest.to_be_bytes());
-    message.extend(&frame[packet.l3..packet.l4 + 8]);
+    message.extend(embedded);
     let mut sum = checksum::sum(&message);
     if from.is_ipv6() {
         sum += pseudo(icmp, from, to, message.len());
     }
     message[2..4].copy_from_slice(&(!checksum::fold(sum)).to_ne_bytes());
-    let header = ip_header(icmp, to, from, message.len());
-    (
-        verdict,
-        [turned(frame, packet.l3), header, message].concat(),
-    )
+    [ip_header(icmp, from, to, message.len()), message].concat()
+}
+
+fn is_icmp_error(kind: u8, v6: bool) -> bool {
+    let errors: &[u8] = if v6 { &[1, 2, 3, 4] } else { &[3, 11, 12] };
+    errors.contains(&kind)
+}
+
+/// Where the datagram inside begins, and its family, if an error is about a packet of a
+/// tunnel that came from where the error went.
+fn inside_of_a_tunnel(frame: &[u8], error: &Datagram) -> Option<(usize, bool)> {
+    let v6 = error.to.is_ipv6();
+    let (len, version, source, protocol) = if v6 {
+        (40, 0x60, 8, 6)
+    } else {
+        (20, 0x45, 12, 9)
+    };
+    let l3 = error.l4 + 8;
+    let outer = frame.get(l3..l3 + len)?;
+    let plain = if v6 {
+        outer[0] & 0xF0 == version
+    } else {
+        outer[0] == version && outer[6] & 0x3F == 0 && outer[7] == 0
+    };
+    let is_near = error.l4 == error.l3 + len;
+    if !is_near || !plain || ip(outer, source, v6) != error.to {
+        return None;
+    }
+    match outer[protocol] {
+        4 => Some((l3 + len, false)),
+        41 => Some((l3 + len, true)),
+        _ => None,
+    }
 }
 
 fn refuse(frame: &[u8], packet: &Packet, tcp: Verdict, udp: Verdict) -> (Verdict, Vec<u8>) {

@@ -101,7 +101,10 @@ verdicts! {
     /// Too big for the link to the backend: ICMP fragmentation needed, or
     /// packet too big.
     TooBig = Answer "icmp_too_big",
-    /// As above, but more than the rate limit: dropped.
+    /// An ICMP error says that a link to the backend is too narrow for the tunnel: told
+    /// to the client, about the datagram inside.
+    TunnelTooBig = Answer "icmp_tunnel_too_big",
+    /// As the two above, but more than the rate limit: dropped.
     DropTooBig = Drop "drop_too_big",
     /// Its hops are used up: ICMP time exceeded.
     TimeExceeded = Answer "icmp_time_exceeded",
@@ -129,6 +132,9 @@ verdicts! {
     /// An ICMP error that does not fit its flow, by the number in it, the side that it
     /// comes from, or an MTU that is too small: dropped.
     DropIcmp = Drop "drop_icmp_not_believed",
+    /// An ICMP error about a tunnel, but not about length: nothing that a client could do
+    /// anything about, and no flow's end: dropped.
+    DropTunnel = Drop "drop_icmp_about_tunnel",
     /// Too big for the way to a client (nat): noted for that client, and not told to the
     /// backend, which would hold it against all clients: dropped.
     DropPathMtu = Drop "drop_path_mtu_noted",

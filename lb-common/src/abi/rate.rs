@@ -18,10 +18,12 @@ pub enum Kind {
     Echo,
     /// ICMP: the packet's hops are used up.
     Expired,
+    /// ICMP: what was told about a tunnel, told on about the packet inside.
+    Tunnel,
 }
 
 /// How many kinds there are.
-pub const KINDS: u32 = 5;
+pub const KINDS: u32 = 6;
 
 impl Kind {
     /// How many of them a CPU sends in a window. A RST is no longer than what it answers,
@@ -31,7 +33,7 @@ impl Kind {
     pub const fn most(self) -> u32 {
         match self {
             Self::Reset => 10_000,
-            Self::Unreachable | Self::TooBig | Self::Echo | Self::Expired => 1000,
+            Self::Unreachable | Self::TooBig | Self::Echo | Self::Expired | Self::Tunnel => 1000,
         }
     }
 }
@@ -78,6 +80,7 @@ mod tests {
             Kind::TooBig,
             Kind::Echo,
             Kind::Expired,
+            Kind::Tunnel,
         ] {
             let mut rate = Rate::default();
             for window in [5, 6, 0, u32::MAX >> WINDOW_SHIFT] {

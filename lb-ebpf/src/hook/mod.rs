@@ -13,7 +13,7 @@
 //!   ([`Hook::mend`]); whoever writes a header anew has the hook seal it
 //!   ([`Hook::seal`]).
 //! - Room for headers is made by what it is for ([`Hook::encapsulate`],
-//!   [`Hook::make_room`]): the kernel may have to know. A VLAN tag may lie beside the
+//!   [`Hook::make_room`]), and taken away ([`Hook::uncover`]): the kernel may have to know. A VLAN tag may lie beside the
 //!   frame instead of in it; only [`Hook::encapsulate`] has to take one off.
 //! - The numbers of the actions are the hook's own ([`Hook::send`], [`Hook::end`]).
 //!
@@ -90,6 +90,10 @@ pub unsafe trait Hook: Copy {
     /// Puts `len` bytes before the IP header at `l3`; the link header and its tags
     /// stay what they are.
     fn make_room(self, bounds: Bounds, l3: usize, len: usize) -> Result<Bounds, Verdict>;
+
+    /// Takes `len` bytes behind the link header away, which has no tags. What is to be
+    /// written there is of the EtherType `to`, and was of `from`.
+    fn uncover(self, bounds: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict>;
 
     /// Cuts the frame to `len` bytes. A shorter one stays as it is.
     fn cut(self, bounds: Bounds, len: usize) -> Result<Bounds, Verdict>;

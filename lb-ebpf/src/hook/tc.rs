@@ -9,8 +9,8 @@ use aya_ebpf::{
         TC_ACT_UNSPEC, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::{
-        bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail,
-        bpf_skb_pull_data, bpf_skb_vlan_pop,
+        bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_proto,
+        bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_vlan_pop,
     },
 };
 use lb_common::{
@@ -203,6 +203,27 @@ unsafe impl Hook for Tc {
     }
 
     #[inline(always)]
+    fn uncover(self, bounds: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict> {
+        let mut less = len as i32;
+        if from != to {
+            // Which takes away, or puts there, what the headers of the two differ by.
+            // SAFETY: the program's own context; the caller has given up its bounds.
+            if unsafe { bpf_skb_change_proto(self.0, to, 0) } != 0 {
+                return Err(Verdict::DropInternal);
+            }
+            const DIFFER: i32 = (wire::IPV6_LEN - wire::IPV4_LEN) as i32;
+            less += if to == wire::ETHERTYPE_IPV6 {
+                DIFFER
+            } else {
+                -DIFFER
+            };
+        } else if less == 0 {
+            return Ok(bounds);
+        }
+        self.resize(-less, 0)
+    }
+
+    #[inline(always)]
     fn cut(self, bounds: Bounds, len: usize) -> Result<Bounds, Verdict> {
         if self.len() <= len {
             return Ok(bounds);
@@ -236,10 +257,14 @@ impl Tc {
     /// Makes room for `len` bytes behind the link header.
     #[inline(always)]
     fn grow(self, len: usize, flags: u32) -> Result<Bounds, Verdict> {
+        self.resize(len as i32, flags)
+    }
+
+    /// As above; or takes so many bytes away, if negative.
+    #[inline(always)]
+    fn resize(self, by: i32, flags: u32) -> Result<Bounds, Verdict> {
         // SAFETY: the program's own context; the caller has given up its bounds.
-        let grown =
-            unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, flags as u64) };
-        if grown != 0 {
+        if unsafe { bpf_skb_adjust_room(self.0, by, BPF_ADJ_ROOM_MAC, flags as u64) } != 0 {
             return Err(Verdict::DropInternal);
         }
         Ok(self.bounds())

@@ -141,6 +141,11 @@ unsafe impl Hook for Xdp {
     }
 
     #[inline(always)]
+    fn uncover(self, _: Bounds, len: usize, _: u16, _: u16) -> Result<Bounds, Verdict> {
+        self.grow_front(-(len as i32))
+    }
+
+    #[inline(always)]
     fn cut(self, bounds: Bounds, len: usize) -> Result<Bounds, Verdict> {
         if bounds.size() <= len {
             return Ok(bounds);

@@ -18,13 +18,14 @@ use lb_ebpf::{
 use super::{
     live::is_from_its_side,
     step::{Next, Step},
+    tunnel,
 };
 use crate::{
     classify::{self, Ours},
     clock,
     flow::Entry,
     half_open::{self, HalfOpen},
-    maps,
+    icmp_error,
     packet::Packet,
     path, rate, rewrite,
     scratch::{Room, Scratch},
@@ -38,6 +39,12 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     let header: &wire::Icmp = cursor.read(datagram.l4 as usize)?;
     let (kind, code) = (header.kind(), header.code());
     let ours = classify::address(datagram.destination);
+    // A tunnel may come from an address that is nobody's.
+    if icmp_error::is_one::<A>(kind)
+        && let Some(next) = tunnel::inside(&cursor, datagram)
+    {
+        return Ok(next);
+    }
     if ours == Ours::No {
         return Err(Verdict::NotOurs);
     }
@@ -53,39 +60,11 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
         rate::limit(Kind::Echo, Verdict::DropLimited)?;
         return Err(answer_echo(cursor, datagram)?);
     }
-    if is_error::<A>(kind) {
-        let told = is_too_big::<A>(kind, code).then(|| u32::from_be(header.rest()));
+    if icmp_error::is_one::<A>(kind) {
+        let told = icmp_error::is_too_big::<A>(kind, code).then(|| u32::from_be(header.rest()));
         return follow(cursor, room, told);
     }
     Err(Verdict::IcmpNoFlow)
-}
-
-#[inline(always)]
-fn is_error<A: Ip>(kind: u8) -> bool {
-    if A::V6 {
-        matches!(
-            kind,
-            wire::ICMPV6_UNREACHABLE
-                | wire::ICMPV6_TOO_BIG
-                | wire::ICMPV6_TIME_EXCEEDED
-                | wire::ICMPV6_PARAMETER_PROBLEM
-        )
-    } else {
-        matches!(
-            kind,
-            wire::ICMP_UNREACHABLE | wire::ICMP_TIME_EXCEEDED | wire::ICMP_PARAMETER_PROBLEM
-        )
-    }
-}
-
-/// The error tells the MTU of a link.
-#[inline(always)]
-fn is_too_big<A: Ip>(kind: u8, code: u8) -> bool {
-    if A::V6 {
-        kind == wire::ICMPV6_TOO_BIG
-    } else {
-        kind == wire::ICMP_UNREACHABLE && code == wire::ICMP_CODE_FRAGMENTATION_NEEDED
-    }
 }
 
 /// Turns an echo request into its reply.
@@ -181,7 +160,7 @@ fn follow<H: Hook, A: HalfOpen>(
         return Err(Verdict::DropIcmp);
     }
     if let Some(told) = told {
-        let mtu = believed_mtu::<A>(told)?;
+        let mtu = icmp_error::believed_mtu::<A>(told)?;
         if entry.state() & (NAT | REPLY) == NAT {
             path::note(&packet.key.source, mtu, now);
             if !has_to_be_told(entry) {
@@ -228,22 +207,6 @@ fn is_about_a_lost_segment<A: HalfOpen>(
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
     let other = half_open::entry(&scratch.other, now);
     Ok(other.is_some_and(|other| other.numbers().seq == seq.wrapping_add(1)))
-}
-
-/// The MTU that an error tells, if it is not below all reason.
-#[inline(always)]
-fn believed_mtu<A: Ip>(told: u32) -> Result<u32, Verdict> {
-    let (mtu, least) = if A::V6 {
-        // No link has less (RFC 8200, section 5).
-        (told, wire::IPV6_LEAST_MTU)
-    } else {
-        let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
-        (told & 0xFFFF, settings.least_mtu_v4 as u32)
-    };
-    if mtu < least {
-        return Err(Verdict::DropIcmp);
-    }
-    Ok(mtu.min(u16::MAX as u32))
 }
 
 /// Whether the backend has to hear of its client's path: routers do not fragment IPv6,

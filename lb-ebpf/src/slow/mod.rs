@@ -3,7 +3,8 @@
 //! ```text
 //! read ──→ connection ──────────────────→ send
 //!    └───→ icmp ─────────────────────────↗
-//!          (either of them) ─────────────→ answer
+//!          │  (either of them) ──────────→ answer
+//!          └→ tunnel
 //! ```
 //!
 //! Each of these is a function by itself to the verifier, which so never multiplies
@@ -15,6 +16,7 @@
 //!   established one ([`live`], [`renewal`]), to one that is not yet ([`opening`]), to
 //!   none ([`admit`], [`refuse`]).
 //! - [`icmp`]: echo to a VIP, and errors that follow the flow they are about.
+//! - [`tunnel`]: errors about a tunnel, told to the client whose packet was inside.
 //! - [`act`]: sends the packet on, or the answer that it was turned into.
 
 pub(crate) mod act;
@@ -27,3 +29,4 @@ pub(crate) mod read;
 mod refuse;
 mod renewal;
 pub(crate) mod step;
+pub(crate) mod tunnel;

@@ -19,6 +19,10 @@ pub(crate) enum Next {
     ///
     /// [`Scratch::answer`]: crate::scratch::Scratch::answer
     Answer,
+    /// Read: an ICMP error about a tunnel with IPv4 inside.
+    TunnelV4,
+    /// As above, with IPv6 inside.
+    TunnelV6,
 }
 
 /// Where what a step found is not an action: above all actions of all hooks.
