@@ -232,6 +232,19 @@ header! {
 }
 
 impl Ipv4 {
+    /// Makes it the header of a fragment of `total_len` bytes, with these flags and this
+    /// offset, both in the host's order; the checksum follows.
+    #[inline(always)]
+    pub fn set_piece(&mut self, total_len: u16, fragment: u16) {
+        let word = |len: u16, fragment: u16| len as u64 + fragment as u64;
+        let (len, fragment) = (total_len.to_be(), fragment.to_be());
+        let old = word(self.total_len(), self.fragment());
+        let difference = checksum::difference(old, word(len, fragment), 2);
+        self.set_checksum(checksum::updated(self.checksum(), difference));
+        self.set_total_len(len);
+        self.set_fragment(fragment);
+    }
+
     /// Lets routers fragment the datagram, which then needs an identification: `id`, if it
     /// has none.
     #[inline(always)]
@@ -525,6 +538,16 @@ mod tests {
                 assert_eq!((ip.ttl(), ip.protocol()), (ttl - 1, protocol));
             }
         }
+    }
+
+    #[test]
+    fn the_header_of_a_fragment_says_where_it_belongs_and_its_checksum_is_right() {
+        let mut ip = Ipv4([0; IPV4_LEN]);
+        ip.begin(0, 1500, UDP, 1, 2);
+        ip.set_piece(44, 0x2000 | 182);
+        assert_eq!(ip.0[2..4], [0, 44]);
+        assert_eq!(ip.0[6..8], [0x20, 182]);
+        assert_eq!(checksum::fold(checksum::sum(&ip.0)), 0xFFFF);
     }
 
     #[test]

@@ -4,7 +4,10 @@
 use bytemuck::Pod;
 use lb_common::{abi::counter::Verdict, wire::Checksummed};
 
-use crate::{bounds::Bounds, hook::Hook};
+use crate::{
+    bounds::Bounds,
+    hook::{Hook, Tail},
+};
 
 /// A packet, and where it is at the moment.
 ///
@@ -121,6 +124,33 @@ impl<H: Hook> Cursor<H> {
     #[inline(always)]
     pub fn cut(mut self, len: usize) -> Result<Self, Verdict> {
         self.bounds = self.hook.cut(self.bounds, len)?;
+        Ok(self)
+    }
+
+    /// See [`Hook::cover`].
+    #[inline(always)]
+    pub fn cover(mut self, len: usize, from: u16, to: u16) -> Result<Self, Verdict> {
+        self.bounds = self.hook.cover(self.bounds, len, from, to)?;
+        Ok(self)
+    }
+
+    /// See [`Hook::copy`].
+    #[inline(always)]
+    pub fn copy(&self, at: usize, len: u32, to: &mut Tail) -> Result<(), Verdict> {
+        self.hook.copy(at, len, to)
+    }
+
+    /// See [`Hook::send_copy`].
+    #[inline(always)]
+    pub fn send_copy(mut self, ifindex: u32) -> Result<Self, Verdict> {
+        self.bounds = self.hook.send_copy(self.bounds, ifindex)?;
+        Ok(self)
+    }
+
+    /// See [`Hook::end_with`].
+    #[inline(always)]
+    pub fn end_with(mut self, at: usize, len: u32, from: &Tail) -> Result<Self, Verdict> {
+        self.bounds = self.hook.end_with(self.bounds, at, len, from)?;
         Ok(self)
     }
 

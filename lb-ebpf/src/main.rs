@@ -15,7 +15,7 @@
 //! - [`classify`], [`select`]: whose packet it is, and which backend's.
 //! - [`parse`]: packets of any shape.
 //! - [`path`]: what is known of the way to a client.
-//! - [`rewrite`]: what is done to a packet, and out it goes.
+//! - [`rewrite`]: what is done to a packet, and out it goes. [`split`]: in two.
 //! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
 //! - [`program`]: what the programs of all hooks have in common. [`mod@xdp`], [`tc`]: the
@@ -58,6 +58,7 @@ mod rewrite;
 mod scratch;
 mod select;
 mod slow;
+mod split;
 mod tc;
 mod xdp;
 

@@ -24,6 +24,7 @@ use lb_common::{
     },
     limits,
 };
+use lb_ebpf::hook::Tail;
 
 use crate::scratch::Room;
 
@@ -158,6 +159,10 @@ pub(crate) static LAST_PATH: Array<Path, 1> = Array::new();
 /// How many answers of each kind were sent in the current second.
 #[btf_map]
 pub(crate) static RATES: PerCpuArray<Rate, { KINDS as usize }> = PerCpuArray::new();
+
+/// The end of a packet that goes in two. Nothing in it outlives a packet.
+#[btf_map]
+pub(crate) static ROOM_TAIL: PerCpuArray<Tail, 1> = PerCpuArray::new();
 
 /// Room for the slow path; nothing in it outlives a packet.
 #[btf_map]

@@ -82,7 +82,10 @@ macro_rules! slow_path {
                 action => return action,
             };
             match decided {
-                SEND => $send(context),
+                SEND => match $send(context) {
+                    ANSWER => $answer(context),
+                    action => action,
+                },
                 ANSWER => $answer(context),
                 TUNNEL_V4 => $inside_v4(context, $crate::program::is_v6::<$address>()),
                 TUNNEL_V6 => $inside_v6(context, $crate::program::is_v6::<$address>()),

@@ -107,7 +107,7 @@ pub(crate) fn keeps_tag<H: Hook, A: Ip>(
 /// Written before anything whose place varies: the compiler would know from that that
 /// the link header is there, and the verifier would not.
 #[inline(always)]
-fn set_macs<H: Hook>(cursor: &mut Cursor<H>, backend: &Backend) -> Result<(), Verdict> {
+pub(crate) fn set_macs<H: Hook>(cursor: &mut Cursor<H>, backend: &Backend) -> Result<(), Verdict> {
     cursor
         .header::<wire::Ethernet>(0)?
         .set_mac_words(backend.macs);

@@ -12,14 +12,17 @@ use lb_userspace::{
     model::Mode,
     wire::{Flows, LoadBalancer},
 };
-use tests::lab::{
-    agent::Ebb,
-    curl::Download,
-    iperf::{self, Direction},
-    site::{Site, TALKER, VIP_V4, VIP_V4_IN_V6, VIP_V6},
-    talker,
-    tunnel::Tunnel,
-    wait,
+use tests::{
+    hook::Hook,
+    lab::{
+        agent::Ebb,
+        curl::Download,
+        iperf::{self, Direction},
+        site::{Site, TALKER, VIP_V4, VIP_V4_IN_V6, VIP_V6},
+        talker,
+        tunnel::Tunnel,
+        wait,
+    },
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -56,6 +59,34 @@ fn an_upload_goes_on_where_a_link_is_too_narrow_for_its_tunnel() -> Result<()> {
 #[ignore = "needs root: cargo xtask test"]
 fn an_upload_goes_on_where_its_tunnel_comes_from_an_address_that_nobody_has() -> Result<()> {
     narrow(Some(["10.200.0.0/16", "fd00:e::/96"]))
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_large_datagram_goes_in_fragments_of_fragments_where_packets_are_taken_at_tc() -> Result<()> {
+    if Hook::of_run() == Hook::Xdp {
+        return Ok(());
+    }
+    let site = Site::routed(Mode::Ipip, 1)?;
+    let host = &site.backends[0].host;
+    let _tunnel = Tunnel::open(&site, host)?;
+    let ebb = Ebb::start_with(&site, &configuration(&site)).with_context(|| site.describe())?;
+    for (name, vip, _) in load_balancers(site.mode) {
+        wait::until_true("the backend to take new flows", SOON * 3, || {
+            let found = show(&ebb, name)?.backends;
+            Ok(found.iter().all(|backend| backend.takes_new))
+        })?;
+        if vip.is_ipv4() {
+            // At once: nobody has to be told anything.
+            let text: String = ('a'..='z').cycle().take(8000).collect();
+            let answered = talker::ask(&site.client, (vip, TALKER).into(), &text)?;
+            ensure!(answered == host.name, "{answered:?} answered");
+        }
+    }
+    let verdicts = ebb.status()?.verdicts;
+    let told = verdicts.get("icmp_too_big").copied().unwrap_or(0);
+    ensure!(told == 0, "{verdicts:?}");
+    Ok(())
 }
 
 /// Uploads by tunnels that the router has no room for. It says so to where they come from:

@@ -161,6 +161,15 @@ pub(crate) fn with_class(frame: &[u8], class: u8) -> Vec<u8> {
     frame
 }
 
+/// The IPv4 frame of a datagram that routers may fragment.
+pub(crate) fn that_may_be_fragmented(frame: &[u8]) -> Vec<u8> {
+    let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("IPv4");
+    header.dont_fragment = false;
+    header.identification = 0x1234;
+    header.header_checksum = header.calc_header_checksum();
+    [&frame[..14], &header.to_bytes(), &frame[34..]].concat()
+}
+
 /// The frame with so many hops left.
 pub(crate) fn with_hops(frame: &[u8], hops: u8) -> Vec<u8> {
     let mut frame = frame.to_vec();

@@ -8,11 +8,15 @@ use std::{
 
 use lb_common::wire::ECN;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use tests::hook::Hook;
 
 use crate::{
-    frame::{ACK, Icmp, PSH, SYN, Segment, icmp, read, tagged, tcp, udp, with_class, with_hops},
+    frame::{
+        ACK, Icmp, PSH, SYN, Segment, fragments, icmp, read, tagged, tcp, that_may_be_fragmented,
+        udp, with_class, with_hops,
+    },
     udp::client,
-    world::{CLIENT_MAC, DROP, Mode, OUR_MAC, PASS, TX, World, backend_mac},
+    world::{CLIENT_MAC, DROP, Mode, OUR_MAC, PASS, REDIRECT, TX, World, backend_mac},
 };
 
 const MACS: ([u8; 6], [u8; 6]) = (CLIENT_MAC, OUR_MAC);
@@ -349,4 +353,46 @@ fn clients_are_told_of_tunnels_a_thousand_times_a_second_at_most() {
     // get there.
     let fast = took < Duration::from_secs(1);
     assert!(dropped > 0 || !fast, "no limit: {verdicts:?} in {took:?}");
+}
+
+#[test]
+fn a_datagram_that_may_be_fragmented_goes_in_two_where_the_hook_can_send_more_than_came() {
+    for outer_v6 in [false, true] {
+        let outer = headers(outer_v6);
+        let room = 1500 - outer;
+        let first = (room - 20) / 8 * 8;
+        let mut world = World::tunnels(false, outer_v6, 1);
+        let large = udp(MACS, client(false), &[7; 4000]);
+        let pieces = fragments(&large, 1480);
+        let whole = that_may_be_fragmented(&udp(MACS, client(false), &[9; 1472]));
+        for (sent, place) in [
+            (&whole, 0),
+            (&pieces[0], 0x2000),
+            (&pieces[1], 185 | 0x2000),
+        ] {
+            let out = world.run(sent);
+            if Hook::of_run() == Hook::Xdp {
+                assert!(!world.verdicts().is_empty());
+                continue;
+            }
+            assert!([TX, REDIRECT].contains(&out.action), "{}", world.state());
+            // The second of them; the network tests see both.
+            let _ = read(&out.frame);
+            let inner = &out.frame[14 + outer..];
+            let (header, rest) = etherparse::Ipv4Header::from_slice(inner).expect("IPv4");
+            assert_eq!(header.header_checksum, header.calc_header_checksum());
+            let found = u16::from(header.more_fragments) << 13 | header.fragment_offset.value();
+            assert_eq!(found, place + (first / 8) as u16);
+            assert_eq!(usize::from(header.total_len), inner.len());
+            assert_eq!((header.identification, header.time_to_live), (0x1234, 63));
+            assert_eq!(rest, &sent[34 + first..]);
+        }
+        if Hook::of_run() == Hook::Tc {
+            assert!(world.verdicts().is_empty());
+            assert_eq!(world.counters(0).packets_in, 3);
+        }
+        // What says "don't fragment" is answered wherever it is.
+        let out = world.run(&udp(MACS, client(false), &[9; 1472]));
+        assert_eq!(out.seen().icmp.map(|message| message.code), Some(4));
+    }
 }

@@ -29,6 +29,11 @@ use lb_common::{
 
 use crate::bounds::Bounds;
 
+/// How much of a frame can be set aside.
+pub const TAIL: u32 = 2048;
+/// Room for that.
+pub type Tail = [u8; TAIL as usize];
+
 /// A packet as its hook has it.
 ///
 /// # Safety
@@ -97,6 +102,24 @@ pub unsafe trait Hook: Copy {
 
     /// Cuts the frame to `len` bytes. A shorter one stays as it is.
     fn cut(self, bounds: Bounds, len: usize) -> Result<Bounds, Verdict>;
+
+    /// Whether more can be sent than the frame that came: only there the next four are
+    /// ever asked for.
+    const SENDS_MORE: bool;
+
+    /// Puts `len` bytes behind the link header, which has no tags. What is to be written
+    /// there is of the EtherType `to`, and was of `from`. Unlike after
+    /// [`Hook::encapsulate`], the frame can be made shorter and longer.
+    fn cover(self, bounds: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict>;
+
+    /// Copies `len` bytes of the frame, from `at` on; 1 to [`TAIL`] of them.
+    fn copy(self, at: usize, len: u32, to: &mut Tail) -> Result<(), Verdict>;
+
+    /// Sends a copy of the frame as it is now out of the interface `ifindex`.
+    fn send_copy(self, bounds: Bounds, ifindex: u32) -> Result<Bounds, Verdict>;
+
+    /// Puts `len` bytes of `from` at `at`, where the frame then ends; 1 to [`TAIL`] of them.
+    fn end_with(self, bounds: Bounds, at: usize, len: u32, from: &Tail) -> Result<Bounds, Verdict>;
 
     /// Sends the frame as it is now out of the interface `ifindex`: the action.
     fn send(self, ifindex: u32) -> u32;

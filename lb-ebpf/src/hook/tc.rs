@@ -9,8 +9,9 @@ use aya_ebpf::{
         TC_ACT_UNSPEC, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::{
-        bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_proto,
-        bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_vlan_pop,
+        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room,
+        bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_store_bytes, bpf_skb_vlan_pop,
     },
 };
 use lb_common::{
@@ -19,7 +20,7 @@ use lb_common::{
     wire::{self, Checksummed},
 };
 
-use super::Hook;
+use super::{Hook, TAIL, Tail};
 use crate::bounds::Bounds;
 
 /// The packet of a TC classifier.
@@ -203,24 +204,8 @@ unsafe impl Hook for Tc {
     }
 
     #[inline(always)]
-    fn uncover(self, bounds: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict> {
-        let mut less = len as i32;
-        if from != to {
-            // Which takes away, or puts there, what the headers of the two differ by.
-            // SAFETY: the program's own context; the caller has given up its bounds.
-            if unsafe { bpf_skb_change_proto(self.0, to, 0) } != 0 {
-                return Err(Verdict::DropInternal);
-            }
-            const DIFFER: i32 = (wire::IPV6_LEN - wire::IPV4_LEN) as i32;
-            less += if to == wire::ETHERTYPE_IPV6 {
-                DIFFER
-            } else {
-                -DIFFER
-            };
-        } else if less == 0 {
-            return Ok(bounds);
-        }
-        self.resize(-less, 0)
+    fn uncover(self, _: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict> {
+        self.reshape(-(len as i32), from, to)
     }
 
     #[inline(always)]
@@ -230,6 +215,54 @@ unsafe impl Hook for Tc {
         }
         // SAFETY: the program's own context; the caller has given up its bounds.
         if unsafe { bpf_skb_change_tail(self.0, len as u32, 0) } != 0 {
+            return Err(Verdict::DropInternal);
+        }
+        Ok(self.bounds())
+    }
+
+    const SENDS_MORE: bool = true;
+
+    #[inline(always)]
+    fn cover(self, _: Bounds, len: usize, from: u16, to: u16) -> Result<Bounds, Verdict> {
+        self.reshape(len as i32, from, to)
+    }
+
+    #[inline(always)]
+    fn copy(self, at: usize, len: u32, to: &mut Tail) -> Result<(), Verdict> {
+        // SAFETY: the program's own context, and room for as much as is asked for.
+        let copied = unsafe {
+            bpf_skb_load_bytes(
+                self.0.cast(),
+                at as u32,
+                to.as_mut_ptr().cast(),
+                bounded(len),
+            )
+        };
+        if copied != 0 {
+            return Err(Verdict::DropInternal);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn send_copy(self, _: Bounds, ifindex: u32) -> Result<Bounds, Verdict> {
+        // SAFETY: the program's own context; the caller has given up its bounds.
+        if unsafe { bpf_clone_redirect(self.0, ifindex, 0) } != 0 {
+            return Err(Verdict::DropInternal);
+        }
+        Ok(self.bounds())
+    }
+
+    #[inline(always)]
+    fn end_with(self, _: Bounds, at: usize, len: u32, from: &Tail) -> Result<Bounds, Verdict> {
+        let len = bounded(len);
+        // SAFETY: the program's own context; the caller has given up its bounds, and `from`
+        // has as much as is asked for.
+        let put = unsafe {
+            bpf_skb_change_tail(self.0, at as u32 + len, 0) == 0
+                && bpf_skb_store_bytes(self.0, at as u32, from.as_ptr().cast(), len, 0) == 0
+        };
+        if !put {
             return Err(Verdict::DropInternal);
         }
         Ok(self.bounds())
@@ -253,6 +286,12 @@ unsafe impl Hook for Tc {
     }
 }
 
+/// The length that it is, as the verifier can see that it is one: 1 to [`TAIL`].
+#[inline(always)]
+fn bounded(len: u32) -> u32 {
+    (len.wrapping_sub(1) & (TAIL - 1)) + 1
+}
+
 impl Tc {
     /// Makes room for `len` bytes behind the link header.
     #[inline(always)]
@@ -260,7 +299,31 @@ impl Tc {
         self.resize(len as i32, flags)
     }
 
-    /// As above; or takes so many bytes away, if negative.
+    /// As [`Self::resize`]; what is to be written there is of the EtherType `to`, and was of
+    /// `from`.
+    #[inline(always)]
+    fn reshape(self, by: i32, from: u16, to: u16) -> Result<Bounds, Verdict> {
+        let mut by = by;
+        if from != to {
+            // Which takes away, or puts there, what the headers of the two differ by.
+            // SAFETY: the program's own context; the caller has given up its bounds.
+            if unsafe { bpf_skb_change_proto(self.0, to, 0) } != 0 {
+                return Err(Verdict::DropInternal);
+            }
+            const DIFFER: i32 = (wire::IPV6_LEN - wire::IPV4_LEN) as i32;
+            by += if to == wire::ETHERTYPE_IPV6 {
+                -DIFFER
+            } else {
+                DIFFER
+            };
+        }
+        if by == 0 {
+            return Ok(self.bounds());
+        }
+        self.resize(by, 0)
+    }
+
+    /// As [`Self::grow`]; or takes so many bytes away, if negative.
     #[inline(always)]
     fn resize(self, by: i32, flags: u32) -> Result<Bounds, Verdict> {
         // SAFETY: the program's own context; the caller has given up its bounds.

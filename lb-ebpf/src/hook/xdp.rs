@@ -11,7 +11,7 @@ use lb_common::{
     wire::{self, Checksummed},
 };
 
-use super::Hook;
+use super::{Hook, Tail};
 use crate::bounds::Bounds;
 
 /// The packet of an XDP program.
@@ -156,6 +156,29 @@ unsafe impl Hook for Xdp {
             return Err(Verdict::DropInternal);
         }
         Ok(self.bounds())
+    }
+
+    /// A program at XDP has the frame that it was given, and no other.
+    const SENDS_MORE: bool = false;
+
+    #[inline(always)]
+    fn cover(self, _: Bounds, _: usize, _: u16, _: u16) -> Result<Bounds, Verdict> {
+        Err(Verdict::DropInternal)
+    }
+
+    #[inline(always)]
+    fn copy(self, _: usize, _: u32, _: &mut Tail) -> Result<(), Verdict> {
+        Err(Verdict::DropInternal)
+    }
+
+    #[inline(always)]
+    fn send_copy(self, _: Bounds, _: u32) -> Result<Bounds, Verdict> {
+        Err(Verdict::DropInternal)
+    }
+
+    #[inline(always)]
+    fn end_with(self, _: Bounds, _: usize, _: u32, _: &Tail) -> Result<Bounds, Verdict> {
+        Err(Verdict::DropInternal)
     }
 
     #[inline(always)]

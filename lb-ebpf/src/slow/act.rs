@@ -1,13 +1,17 @@
 //! What was decided is done to the packet: it is sent on, or turned into the answer to
 //! itself.
 
-use lb_common::abi::{
-    counter::Verdict,
-    flow::{FRAGMENTS, REPLY},
-    rate::Kind,
+use lb_common::{
+    abi::{
+        counter::Verdict,
+        flow::{FRAGMENTS, REPLY},
+        rate::Kind,
+    },
+    wire,
 };
 use lb_ebpf::{cursor::Cursor, hook::Hook, ip::Ip};
 
+use super::step::Next;
 use crate::{
     family::Family,
     flow::{self, Load},
@@ -15,13 +19,15 @@ use crate::{
     packet::Packet,
     path, rate, reset, rewrite,
     scratch::{Answer, Room},
+    split,
 };
 
-/// Sends the packet on by the entry in the room, in its direction; counts it.
+/// Sends the packet on by the entry in the room, in its direction; counts it. Or finds
+/// that it has to be answered, after all.
 #[inline(always)]
 pub(crate) fn send<H: Hook, A: Family>(
     mut cursor: Cursor<H>,
-    room: &Room<A>,
+    room: &mut Room<A>,
 ) -> Result<u32, Verdict> {
     let Room {
         packet, scratch, ..
@@ -45,9 +51,38 @@ pub(crate) fn send<H: Hook, A: Family>(
         path::clamp(&mut cursor, packet)?;
     }
     let target = (entry.peer, entry.ports);
-    let action = rewrite::to_backend(cursor, packet, target, backend, mode)?;
+    let fits = !H::SENDS_MORE || A::V6 || rewrite::fits(&cursor, packet, backend, mode);
+    let action = if fits || !mode.tunnels() {
+        rewrite::to_backend(cursor, packet, target, backend, mode)?
+    } else if is_unfinished(&mut cursor, packet)? {
+        // What a device will finish is over the whole datagram.
+        scratch.answer = Answer {
+            verdict: Verdict::TooBig as u32,
+            longest: rewrite::room(backend, mode),
+        };
+        return Ok(Next::Answer.code());
+    } else {
+        let (_, varied) = target;
+        split::send(cursor, packet, varied.0, backend)?
+    };
     flow::count_in(entry.backend, load);
     Ok(action)
+}
+
+/// Whether the packet's checksum of layer 4 is a device's to finish.
+#[inline(always)]
+fn is_unfinished<H: Hook, A: Ip>(
+    cursor: &mut Cursor<H>,
+    packet: &Packet<A>,
+) -> Result<bool, Verdict> {
+    let l4 = packet.l4 as usize;
+    if !packet.has_l4 {
+        Ok(false)
+    } else if packet.is_tcp() {
+        cursor.is_unfinished::<wire::Tcp>(l4)
+    } else {
+        cursor.is_unfinished::<wire::Udp>(l4)
+    }
 }
 
 /// Turns the packet into the answer to itself, unless there were too many just now.

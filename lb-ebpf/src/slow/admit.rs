@@ -26,7 +26,7 @@ use crate::{
     packet::Packet,
     rewrite,
     scratch::Scratch,
-    select,
+    select, split,
 };
 
 /// Begins a flow, or refuses to.
@@ -63,7 +63,7 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
         return refuse::expired(packet, &mut scratch.answer);
     }
     let mode = rewrite::mode(backend.mode)?;
-    if !rewrite::fits(cursor, packet, backend, mode) {
+    if !split::goes(cursor, packet, backend, mode)? {
         return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
     }
     let client_mac = cursor.read::<wire::Ethernet>(0)?.source();

@@ -22,6 +22,7 @@ use crate::{
     packet::Packet,
     rewrite,
     scratch::Scratch,
+    split,
 };
 
 /// A packet of an established flow.
@@ -154,7 +155,7 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
         }
     } else {
         let mode = rewrite::mode(backend.mode)?;
-        if !rewrite::fits(cursor, packet, backend, mode) {
+        if !split::goes(cursor, packet, backend, mode)? {
             return refuse::too_big(packet, &mut scratch.answer, rewrite::room(backend, mode));
         }
         if !mode.tunnels() {
