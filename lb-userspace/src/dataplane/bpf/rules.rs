@@ -60,10 +60,16 @@ pub(super) struct BackendRule {
     pub(super) timers: LbRule,
 }
 
+/// Backends that follow one another.
+type Shelf = [Option<BackendRule>; SHELF];
+
+/// A copy of the rules shares all shelves but those that are changed in it.
+const SHELF: usize = 256;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
     /// By index: the sweeper looks here once for every entry.
-    backends: Vec<Option<BackendRule>>,
+    backends: Vec<Arc<Shelf>>,
     pub(super) retired_listeners: BTreeSet<ListenerId>,
     /// The nat sources that new flows may use.
     pub(super) nat_sources: BTreeSet<IpAddr>,
@@ -72,22 +78,31 @@ pub(super) struct Rules {
 impl Rules {
     /// What a backend's flows go by; `None`: there is no such backend any more.
     pub(super) fn set(&mut self, backend: BackendIndex, rule: Option<BackendRule>) {
-        let index = usize::from(backend);
-        if self.backends.len() <= index {
-            self.backends.resize(index + 1, None);
+        let (shelf, place) = place(backend);
+        if self.backends.len() <= shelf {
+            self.backends
+                .resize_with(shelf + 1, || Arc::new([None; SHELF]));
         }
-        self.backends[index] = rule;
+        Arc::make_mut(&mut self.backends[shelf])[place] = rule;
     }
 
     pub(super) fn backend(&self, backend: BackendIndex) -> Option<&BackendRule> {
-        self.backends.get(usize::from(backend))?.as_ref()
+        let (shelf, place) = place(backend);
+        self.backends.get(shelf)?[place].as_ref()
     }
 
     pub(super) fn backends(&self) -> impl Iterator<Item = (BackendIndex, &BackendRule)> {
-        (0..)
-            .zip(&self.backends)
+        let rules = self.backends.iter().flat_map(|shelf| shelf.iter());
+        (0..=BackendIndex::MAX)
+            .zip(rules)
             .filter_map(|(i, r)| Some((i, r.as_ref()?)))
     }
+}
+
+/// The shelf of a backend, and its place there.
+fn place(backend: BackendIndex) -> (usize, usize) {
+    let index = usize::from(backend);
+    (index / SHELF, index % SHELF)
 }
 
 /// Where the latest rules are to be had. There are none before the first
@@ -105,5 +120,33 @@ impl Board {
 
     pub(super) fn publish(&self, rules: Arc<Rules>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_shares_what_is_not_changed_in_it() {
+        let rule = BackendRule {
+            lb: 1,
+            epoch: 1,
+            takes_new: true,
+            retired: false,
+            timers: LbRule::ORPHAN,
+        };
+        let mut rules = Rules::default();
+        for backend in [3, 300, BackendIndex::MAX] {
+            rules.set(backend, Some(rule));
+        }
+        let before = rules.clone();
+        rules.set(300, None);
+        assert_eq!(before.backend(300), Some(&rule));
+        let of = |rules: &Rules| rules.backends().map(|(b, _)| b).collect::<Vec<_>>();
+        assert_eq!(of(&before), [3, 300, BackendIndex::MAX]);
+        assert_eq!(of(&rules), [3, BackendIndex::MAX]);
+        assert!(Arc::ptr_eq(&before.backends[0], &rules.backends[0]));
+        assert_eq!(rules.backend(4), None);
     }
 }

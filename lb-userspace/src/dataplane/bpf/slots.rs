@@ -66,6 +66,9 @@ pub(super) struct MaglevTables {
     /// as somebody has waited.
     spare: (u32, Option<Inner>),
     walker: Walker,
+    /// Who owns which slot of the table that was put last, by the mark of whom it is of:
+    /// most often the next one is of the same members, one of which comes or goes.
+    owners: Option<(u64, Vec<u16>)>,
     /// Of tables that are in force: there is nothing left but that they return.
     returning: Vec<Swap>,
 }
@@ -83,6 +86,7 @@ impl MaglevTables {
             slots: (sizes.maglev as usize).clamp(2, maglev::MAX_SLOTS),
             spare: (sizes.load_balancers, None),
             walker: Walker::new(),
+            owners: None,
             returning: Vec::new(),
         }
     }
@@ -108,12 +112,19 @@ impl MaglevTables {
         match &*new {
             [] => {}
             [(lb, members, mark)] => {
-                let table = build(*lb, members, self.slots)?;
-                self.put_alone(*lb, table)?;
+                let whom = mark_of_owners(members, self.slots);
+                let owners = match self.owners.take() {
+                    Some((of, owners)) if of == whom => owners,
+                    _ => owners(members, self.slots),
+                };
+                let table = build(*lb, members, &owners);
+                self.owners = Some((whom, owners));
+                self.put_alone(*lb, table?)?;
                 self.maps.table_marks.put(&u32::from(*lb), mark)?;
             }
             many => put_many(&self.fd, many, |tables, (lb, members, mark)| {
-                swap(tables, (*lb).into(), &build(*lb, members, self.slots)?)?;
+                let table = build(*lb, members, &owners(members, self.slots))?;
+                swap(tables, (*lb).into(), &table)?;
                 Ok(self.maps.table_marks.put(&u32::from(*lb), mark)?)
             })?,
         }
@@ -230,10 +241,10 @@ fn returned(call: Swap) -> Result<(), DataplaneError> {
 }
 
 /// A table of its own, not in force yet.
-fn build(lb: LbIndex, members: &[Member], slots: usize) -> Result<Inner, DataplaneError> {
+fn build(lb: LbIndex, members: &[Member], owners: &[u16]) -> Result<Inner, DataplaneError> {
     // Words of eight bytes, for the alignment of the map's value.
     let mut words = vec![0_u64; SLOTS_LEN / 4];
-    fill(members, slots, cast_slice_mut(&mut words));
+    fill(members, owners, cast_slice_mut(&mut words));
     let failed = |error| failed("fill", lb.into(), error);
     let mut inner = Inner::create(1, 0).map_err(failed)?;
     let slots: &Slots = from_bytes(cast_slice(&words));
@@ -277,9 +288,21 @@ fn failed(what: &str, lb: u32, error: MapError) -> DataplaneError {
     }
 }
 
-/// The table for these members, in the first `slots` elements of `table`; what
-/// is beyond leads nowhere.
-fn fill(members: &[Member], slots: usize, table: &mut [u16]) {
+/// What the owners of a table's slots follow from, in a number: its members, in service
+/// or not.
+fn mark_of_owners(members: &[Member], slots: usize) -> u64 {
+    let members: Vec<_> = members
+        .iter()
+        .map(|member| Member {
+            in_service: true,
+            ..member.clone()
+        })
+        .collect();
+    mark(&members, slots)
+}
+
+/// Who owns which slot, in service or not.
+fn owners(members: &[Member], slots: usize) -> Vec<u16> {
     // The order is part of the result, and must be the same on every node.
     let mut members: Vec<_> = members.iter().collect();
     members.sort_by(|a, b| a.id.cmp(&b.id));
@@ -289,13 +312,19 @@ fn fill(members: &[Member], slots: usize, table: &mut [u16]) {
         .collect();
     let mut owners = vec![NO_BACKEND; slots];
     maglev::populate(&mut permutations, &mut owners);
+    owners
+}
+
+/// The table for these members, with as many slots as there are owners, in the first
+/// elements of `table`; what is beyond leads nowhere.
+fn fill(members: &[Member], owners: &[u16], table: &mut [u16]) {
     // By index: it is asked once for every slot.
     let mut in_service = vec![false; usize::from(NO_BACKEND) + 1];
     for member in members.iter().filter(|m| m.in_service) {
         in_service[usize::from(member.backend)] = true;
     }
-    let (used, beyond) = table.split_at_mut(slots);
-    maglev::refill(&owners, |b| in_service[usize::from(b)], used);
+    let (used, beyond) = table.split_at_mut(owners.len());
+    maglev::refill(owners, |b| in_service[usize::from(b)], used);
     beyond.fill(NO_BACKEND);
 }
 
@@ -314,7 +343,7 @@ mod tests {
 
     fn table(members: &[Member]) -> Vec<u16> {
         let mut table = vec![0; SLOTS_LEN];
-        fill(members, 251, &mut table);
+        fill(members, &owners(members, 251), &mut table);
         table
     }
 
