@@ -133,6 +133,7 @@ mod tests {
             lb: 1,
             epoch: 1,
             takes_new: true,
+            ends_udp: false,
             retired: false,
             timers: LbRule::ORPHAN,
         };
