@@ -79,7 +79,7 @@ struct Watched {
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 
 /// Looking at them unasked takes at most this share of the time.
-const LOOK_SHARE: u32 = 400;
+const LOOK_SHARE: u32 = 1000;
 
 /// How often it is told that a backend without a way is without it for another reason. On
 /// a host that knows too many neighbours, reasons change all the time, and nothing else
