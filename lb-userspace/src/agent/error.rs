@@ -79,7 +79,9 @@ impl AgentError {
             Self::Control(error) => error.hint(),
             Self::Interface { hint, .. } => hint.clone(),
             Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
-                "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned(),
+                "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf; `ip netns \
+                 exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not"
+                    .to_owned(),
             ),
             Self::Kernel(error) if root_cause::is_forbidden(error) => Some(
                 "`ebb doctor` says which rights are missing; in a container, its profile of \

@@ -44,7 +44,8 @@ impl Document {
         let mut places = BTreeMap::new();
         let understood = written::read(&mut findings).map(|written| {
             let declaration = declaration(&written.load_balancers, &mut places, &mut findings);
-            (settings(written, purpose, host, &mut findings), declaration)
+            let settings = settings(written, &declaration, purpose, host, &mut findings);
+            (settings, declaration)
         });
         findings.into_result()?;
         // There are findings if there is nothing to understand.

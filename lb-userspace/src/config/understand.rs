@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{abi::config::MAX_MACS, limits::MOST_INDICES, maglev};
+use lb_common::{
+    abi::config::{MAX_INTERFACES, MAX_MACS},
+    limits::MOST_INDICES,
+    maglev,
+};
 
 use super::{
     console::console,
@@ -24,11 +28,13 @@ use super::{
     },
 };
 use crate::model::{
-    Arrivals, Dscp, HookChoice, Mac, OnUnhealthy, TableSizes, TunnelSource, UdpSettings,
+    Arrivals, Counted, Declaration, Dscp, FIRST_NAT_PORT, HookChoice, LbName, LbSpec, Mac,
+    OnUnhealthy, Room, TableSizes, TunnelSource, UdpSettings,
 };
 
 pub(super) fn settings(
     mut written: Written,
+    declaration: &Declaration,
     purpose: Purpose,
     host: Option<&Host>,
     findings: &mut Findings<'_>,
@@ -50,6 +56,10 @@ pub(super) fn settings(
         }
         None => Vec::new(),
     };
+    let tables = tables(&written.tables, findings);
+    if purpose != Purpose::Apply {
+        room(&written.tables, &tables, declaration, findings);
+    }
     let settings = Settings {
         manage_vips: written.manage_vips.is_some_and(|at| at.value),
         socket: path(written.socket, "socket", "/run/ebb/ebb.sock", findings),
@@ -57,8 +67,8 @@ pub(super) fn settings(
         bpffs_dir: path(written.bpffs_dir, "bpffs_dir", BPFFS_DIR, findings),
         hook: hook(written.xdp_mode, written.packets.hook.take(), findings),
         kernel_log: written.kernel_log.is_some_and(|at| at.value),
-        tables: tables(&written.tables, findings),
-        nat: nat(written.nat, host, findings),
+        tables,
+        nat: nat(written.nat, declaration, host, findings),
         ipip: ipip(written.ipip, findings),
         udp: udp(&written.udp, findings),
         arrivals: arrivals(written.packets, findings),
@@ -97,6 +107,10 @@ fn interfaces(
     if written.value.is_empty() {
         let hint = "name the interfaces towards clients and backends".to_owned();
         findings.add(&written.span, "`interfaces` is empty", Some(hint));
+    }
+    if written.value.len() > MAX_INTERFACES as usize {
+        let message = format!("`interfaces` has more than {MAX_INTERFACES}");
+        findings.add(&written.span, message, None);
     }
     let mut names: Vec<String> = Vec::new();
     for At { value: name, span } in written.value {
@@ -181,6 +195,37 @@ fn tables(written: &WrittenTables, findings: &mut Findings<'_>) -> TableSizes {
     }
 }
 
+/// Whether what is declared has room in the tables.
+fn room(
+    written: &WrittenTables,
+    sizes: &TableSizes,
+    declaration: &Declaration,
+    findings: &mut Findings<'_>,
+) {
+    for what in Counted::ALL {
+        let (key, used) = match what {
+            Counted::LoadBalancers => (&written.load_balancers, declaration.len()),
+            Counted::Backends => (
+                &written.backends,
+                declaration.values().map(|lb| lb.backends.len()).sum(),
+            ),
+            Counted::Listeners => (
+                &written.listeners,
+                declaration.values().map(|lb| lb.listeners.len()).sum(),
+            ),
+        };
+        let room = Room {
+            what,
+            used: u32::try_from(used).unwrap_or(u32::MAX),
+            limit: sizes.limit(what),
+        };
+        if let Err(full) = room.check() {
+            let span = key.as_ref().map_or(0..0, |at| at.span.clone());
+            findings.add(&span, full.to_string(), Some(full.hint()));
+        }
+    }
+}
+
 fn is_prime(n: u32) -> bool {
     n >= 2
         && (2..)
@@ -188,7 +233,12 @@ fn is_prime(n: u32) -> bool {
             .all(|d| !n.is_multiple_of(d))
 }
 
-fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) -> Nat {
+fn nat(
+    written: WrittenNat,
+    declaration: &Declaration,
+    host: Option<&Host>,
+    findings: &mut Findings<'_>,
+) -> Nat {
     let mut pool = Vec::new();
     if let Some(At { value: list, span }) = written.pool {
         if list.is_empty() {
@@ -208,6 +258,12 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
             if pool.contains(&address) {
                 let message = format!("{address} is twice in the nat pool");
                 findings.add(&span, message, None);
+            } else if let Some(lb) = owner(declaration, address) {
+                let message =
+                    format!("{address} is the address of a listener of load balancer \"{lb}\"");
+                let hint = "what comes back to an address of the nat pool is for open flows, \
+                            and what comes to a listener is for new ones: give the pool another";
+                findings.add(&span, message, Some(hint.to_owned()));
             } else {
                 pool.push(address);
             }
@@ -217,10 +273,14 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
         let range = value.split_once('-').and_then(|(first, last)| {
             let first: u16 = first.trim().parse().ok()?;
             let last: u16 = last.trim().parse().ok()?;
-            (1..=last).contains(&first).then_some((first, last))
+            (FIRST_NAT_PORT..=last)
+                .contains(&first)
+                .then_some((first, last))
         });
         if range.is_none() {
-            let message = "`ports` must be a range like \"1024-32767\", from 1 to 65535";
+            let message = format!(
+                "`ports` must be a range like \"1024-32767\", from {FIRST_NAT_PORT} to 65535"
+            );
             findings.add(&span, message, None);
         }
         if let (Some((first, last)), Some((host_first, host_last))) =
@@ -236,6 +296,13 @@ fn nat(written: WrittenNat, host: Option<&Host>, findings: &mut Findings<'_>) ->
         range
     });
     Nat { pool, ports }
+}
+
+/// The load balancer that listens at an address.
+fn owner(declaration: &Declaration, address: IpAddr) -> Option<&LbName> {
+    let listens = |lb: &LbSpec| lb.listeners.keys().any(|key| key.address == address);
+    let mut owners = declaration.iter().filter(|(_, lb)| listens(lb));
+    owners.next().map(|(name, _)| name)
 }
 
 fn ipip(written: WrittenIpip, findings: &mut Findings<'_>) -> Ipip {

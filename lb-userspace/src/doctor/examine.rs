@@ -93,7 +93,16 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         examine_interface(interface, facts, &mut findings);
     }
     findings.extend(mtus(facts));
+    findings.push(clients());
     findings
+}
+
+/// What is so on every host, and is looked for when it is found out.
+fn clients() -> Finding {
+    good(
+        "clients",
+        "those of other hosts are served; a client on this host does not reach a VIP by ebb",
+    )
 }
 
 /// A command in which only blanks part words: the kernel lets none into the name of an
@@ -157,7 +166,8 @@ fn bpffs(facts: &Facts) -> Finding {
         Verdict::Bad,
         "bpffs",
         format!(
-            "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent"
+            "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent; \
+             `ip netns exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not"
         ),
         Some(Mend::Host(vec![
             Words::of("mkdir -p").path(mount),

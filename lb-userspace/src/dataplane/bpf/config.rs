@@ -12,7 +12,9 @@ use lb_common::{
     wire,
 };
 
-use crate::model::{Arrivals, Dscp, HookChoice, TableSizes, TunnelSource, UdpSettings};
+use crate::model::{
+    Arrivals, Dscp, FIRST_NAT_PORT, HookChoice, TableSizes, TunnelSource, UdpSettings,
+};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +66,6 @@ pub enum ConfigError {
     TunnelSource { address: IpAddr, bits: u8 },
 }
 
-/// The first port that nat may use: those below belong to services.
-const FIRST_PORT: u16 = 1024;
-
 const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 impl Config {
@@ -101,7 +100,7 @@ impl Config {
             None => free_ports(local_port_range()?)?,
         };
         let (first, last) = (*ports.start(), *ports.end());
-        if first < FIRST_PORT || first > last {
+        if first < FIRST_NAT_PORT || first > last {
             return Err(ConfigError::Ports { first, last });
         }
         Ok(Settings {
@@ -153,11 +152,11 @@ fn local_port_range() -> Result<RangeInclusive<u16>, ConfigError> {
     }
 }
 
-/// The widest range from [`FIRST_PORT`] on that the host does not use.
+/// The widest range from [`FIRST_NAT_PORT`] on that the host does not use.
 fn free_ports(hosts: RangeInclusive<u16>) -> Result<RangeInclusive<u16>, ConfigError> {
     let (first, last) = hosts.into_inner();
-    let below = (first > FIRST_PORT).then(|| FIRST_PORT..=first - 1);
-    let above = (last < u16::MAX).then(|| FIRST_PORT.max(last + 1)..=u16::MAX);
+    let below = (first > FIRST_NAT_PORT).then(|| FIRST_NAT_PORT..=first - 1);
+    let above = (last < u16::MAX).then(|| FIRST_NAT_PORT.max(last + 1)..=u16::MAX);
     [below, above]
         .into_iter()
         .flatten()

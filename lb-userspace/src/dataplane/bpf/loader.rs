@@ -56,7 +56,10 @@ pub enum LoadError {
     NoObject,
     #[error("ebb needs Linux {OLDEST_KERNEL} or later; this is {0}")]
     OldKernel(KernelVersion),
-    #[error("{dir} is not on a BPF file system; mount one with: mount -t bpf bpf {mount_point}")]
+    #[error(
+        "{dir} is not on a BPF file system; mount one with: mount -t bpf bpf {mount_point} (`ip \
+         netns exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not)"
+    )]
     NoBpffs { dir: String, mount_point: String },
     #[error("cannot make the directory {dir}: {source}")]
     Directory { dir: String, source: io::Error },
