@@ -4,7 +4,7 @@
 //! ground up:
 //!
 //! 1. leaves that know nothing of ebb: [`clock`], [`suggest`], [`lock`],
-//!    [`logging`], [`object`], `notify`, `packet_socket`, `root_cause`;
+//!    [`logging`], [`object`], `bpffs`, `notify`, `packet_socket`, `root_cause`;
 //! 2. [`model`], the words of everything above; [`wire`], the same as JSON;
 //! 3. [`netlink`] and `announce`, [`outbound`]: the host, and other hosts;
 //! 4. [`dataplane`], the packet path; [`config`], what the file says;
@@ -17,6 +17,7 @@
 pub mod agent;
 mod announce;
 pub mod api;
+mod bpffs;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -31,5 +31,7 @@ const _: () = assert!(size_of::<Settings>() == 64);
 /// How many interfaces the program is attached to at most.
 pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_NAT_POOL: u32 = 256;
+/// The first port that nat may use: those below belong to services.
+pub const FIRST_NAT_PORT: u16 = 1024;
 /// MAC addresses of ours besides those of the interfaces.
 pub const MAX_MACS: usize = 8;

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     api::{admin::SocketError, console, elb, metrics},
+    bpffs,
     config::{Diagnostic, Exposed, LONGEST_DOCUMENT},
     control::{self, vip::VipError},
     dataplane::bpf,
@@ -78,11 +79,12 @@ impl AgentError {
             Self::Store(error) => Some(error.hint()),
             Self::Control(error) => error.hint(),
             Self::Interface { hint, .. } => hint.clone(),
-            Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => Some(
-                "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf; `ip netns \
-                 exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not"
-                    .to_owned(),
-            ),
+            Self::Lock(LockError::Io { path, .. }) if path.starts_with("/sys/fs/bpf") => {
+                Some(format!(
+                    "a BPF file system must be mounted there: mount -t bpf bpf /sys/fs/bpf; {}",
+                    bpffs::HIDDEN
+                ))
+            }
             Self::Kernel(error) if root_cause::is_forbidden(error) => Some(
                 "`ebb doctor` says which rights are missing; in a container, its profile of \
                  system calls may forbid `bpf`, too"

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::config::{MAX_INTERFACES, MAX_MACS},
+    abi::config::{FIRST_NAT_PORT, MAX_INTERFACES, MAX_MACS, MAX_NAT_POOL},
     limits::MOST_INDICES,
     maglev,
 };
@@ -28,8 +28,8 @@ use super::{
     },
 };
 use crate::model::{
-    Arrivals, Counted, Declaration, Dscp, FIRST_NAT_PORT, HookChoice, LbName, LbSpec, Mac,
-    OnUnhealthy, Room, TableSizes, TunnelSource, UdpSettings,
+    Arrivals, Counted, Declaration, Dscp, HookChoice, LbName, LbSpec, Mac, OnUnhealthy, Room,
+    TableSizes, TunnelSource, UdpSettings,
 };
 
 pub(super) fn settings(
@@ -245,9 +245,8 @@ fn nat(
             let hint = "leave it out to use the address of the interface that leads to the backend";
             findings.add(&span, "the nat pool is empty", Some(hint.to_owned()));
         }
-        if list.len() > lb_common::abi::config::MAX_NAT_POOL as usize {
-            let most = lb_common::abi::config::MAX_NAT_POOL;
-            let message = format!("the nat pool has more than {most} addresses");
+        if list.len() > MAX_NAT_POOL as usize {
+            let message = format!("the nat pool has more than {MAX_NAT_POOL} addresses");
             findings.add(&span, message, None);
         }
         for At { value: text, span } in list {

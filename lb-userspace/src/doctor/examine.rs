@@ -9,7 +9,10 @@ use super::{
     finding::{Finding, Verdict, good, wrong},
     mend::{Mend, Words},
 };
-use crate::model::{HookChoice, TC_LINKS_SINCE};
+use crate::{
+    bpffs,
+    model::{HookChoice, TC_LINKS_SINCE},
+};
 
 /// The oldest kernel that the program is tested on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -97,11 +100,12 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// What is so on every host, and is looked for when it is found out.
+/// True of every host, and said here because whoever tries a VIP from the balancer itself
+/// looks here for the reason.
 fn clients() -> Finding {
     good(
         "clients",
-        "those of other hosts are served; a client on this host does not reach a VIP by ebb",
+        "those on other hosts are served; one on this host cannot reach a VIP through ebb",
     )
 }
 
@@ -166,8 +170,8 @@ fn bpffs(facts: &Facts) -> Finding {
         Verdict::Bad,
         "bpffs",
         format!(
-            "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent; \
-             `ip netns exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not"
+            "{dir} is not on a BPF file system, so nothing in the kernel can outlive the agent; {}",
+            bpffs::HIDDEN
         ),
         Some(Mend::Host(vec![
             Words::of("mkdir -p").path(mount),

@@ -11,6 +11,7 @@ use nix::unistd::Group;
 
 use super::service::ServiceFacts;
 use crate::{
+    bpffs,
     config::{Diagnostic, Document, Host, Purpose},
     model::HookChoice,
     netlink::Netlink,
@@ -55,9 +56,6 @@ pub struct InterfaceFacts {
     /// 0 off, 1 strict, 2 loose; the stricter of this one's and everybody's.
     pub rp_filter: Option<u32>,
 }
-
-/// The magic number of a BPF file system.
-const BPF_FS: u64 = 0xcafe_4a11;
 
 impl Facts {
     /// Looks around; `config` is the agent's configuration file.
@@ -107,7 +105,7 @@ impl Facts {
             kernel: read("/proc/sys/kernel/osrelease"),
             has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             jit: number("/proc/sys/net/core/bpf_jit_enable"),
-            bpffs_is_mounted: is_on_bpffs(&bpffs_dir),
+            bpffs_is_mounted: bpffs::holds(existing(&bpffs_dir)),
             bpffs_dir,
             capabilities: capabilities(),
             state_dir_problem: unwritable(&state_dir),
@@ -139,11 +137,6 @@ fn existing(path: &Path) -> &Path {
         }
     }
     path
-}
-
-fn is_on_bpffs(dir: &Path) -> bool {
-    rustix::fs::statfs(existing(dir))
-        .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind & 0xffff_ffff == BPF_FS))
 }
 
 fn unwritable(dir: &Path) -> Option<String> {

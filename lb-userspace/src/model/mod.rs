@@ -52,7 +52,7 @@ pub use next_hop::NextHop;
 pub use roster::{HealthReport, Key, Roster, Subject};
 pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};
 pub use standing::{Standing, THRESHOLD, Thresholds};
-pub use tables::{Counted, FIRST_NAT_PORT, Full, Room, TableSizes};
+pub use tables::{Counted, Full, Room, TableSizes};
 pub use target::{Ask, BadTarget, PATH_MAX, Path, Target};
 pub use together::Together;
 pub use tunnel::{Dscp, TunnelSource};

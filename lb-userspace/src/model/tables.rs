@@ -7,9 +7,6 @@ use lb_common::{
     maglev,
 };
 
-/// The first port that nat may use: those below belong to services.
-pub const FIRST_NAT_PORT: u16 = 1024;
-
 /// Sizes of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableSizes {

@@ -110,6 +110,18 @@ fn key(id: &str) -> BackendId {
 }
 
 #[test]
+fn more_interfaces_than_the_program_serves_are_refused() {
+    let with = |count: usize| {
+        let names: Vec<_> = (0..count).map(|n| format!("\"e{n}\"")).collect();
+        let text = format!("interfaces = [{}]\n", names.join(", "));
+        Document::parse("ebb.toml", &text, Purpose::Agent, None)
+    };
+    assert!(with(64).is_ok());
+    let faults = with(65).unwrap_err();
+    assert!(faults[0].message.contains("more than 64"), "{faults:?}");
+}
+
+#[test]
 fn a_good_file_is_understood() {
     let document = parse(GOOD).unwrap();
     let settings = document.settings.unwrap();

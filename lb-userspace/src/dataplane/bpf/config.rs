@@ -8,13 +8,11 @@ use std::{
 };
 
 use lb_common::{
-    abi::config::{MAX_INTERFACES, MAX_MACS, MAX_NAT_POOL, Settings},
+    abi::config::{FIRST_NAT_PORT, MAX_INTERFACES, MAX_MACS, MAX_NAT_POOL, Settings},
     wire,
 };
 
-use crate::model::{
-    Arrivals, Dscp, FIRST_NAT_PORT, HookChoice, TableSizes, TunnelSource, UdpSettings,
-};
+use crate::model::{Arrivals, Dscp, HookChoice, TableSizes, TunnelSource, UdpSettings};
 
 /// What [`super::Kernel::start`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::{
     schema::{self, Schema, SchemaError},
     table::OpenError,
 };
-use crate::{model::TableSizes, root_cause::told};
+use crate::{bpffs, model::TableSizes, root_cause::told};
 
 /// The names of the kernel programs in their object: the one at XDP, and the one at TC.
 const XDP: &str = "ebb";
@@ -57,8 +57,8 @@ pub enum LoadError {
     #[error("ebb needs Linux {OLDEST_KERNEL} or later; this is {0}")]
     OldKernel(KernelVersion),
     #[error(
-        "{dir} is not on a BPF file system; mount one with: mount -t bpf bpf {mount_point} (`ip \
-         netns exec` hides the host's, and `nsenter --net=/run/netns/NAME` does not)"
+        "{dir} is not on a BPF file system; mount one with: mount -t bpf bpf {mount_point} ({})",
+        bpffs::HIDDEN
     )]
     NoBpffs { dir: String, mount_point: String },
     #[error("cannot make the directory {dir}: {source}")]
@@ -177,7 +177,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), LoadError> {
             source,
         });
     }
-    if is_on_bpffs(dir) {
+    if bpffs::holds(dir) {
         return Ok(());
     }
     // What was just made is not wanted on another file system.
@@ -186,11 +186,4 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), LoadError> {
         dir: dir.display().to_string(),
         mount_point: "/sys/fs/bpf".to_owned(),
     })
-}
-
-/// `BPF_FS_MAGIC` from linux/magic.h.
-const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
-
-fn is_on_bpffs(dir: &Path) -> bool {
-    rustix::fs::statfs(dir).is_ok_and(|s| s.f_type == BPF_FS_MAGIC)
 }

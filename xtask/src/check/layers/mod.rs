@@ -34,6 +34,7 @@ use super::source::Crate;
 /// The top folders of lb-userspace, lowest first.
 const STOREYS: [&[&str]; 13] = [
     &[
+        "bpffs",
         "clock",
         "lock",
         "logging",
