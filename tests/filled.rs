@@ -15,7 +15,7 @@ use lb_common::abi::{
     config::Settings,
     counter::{BackendCounters, Verdict},
     exit::{Exit, INTERFACE_BITS, Reach},
-    half_open,
+    half_open, nat_port,
     vip::{Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
 };
 
@@ -30,6 +30,9 @@ pub struct Room {
 
 /// The program at TC, by its name in the object.
 const CLASSIFIER: &str = "ebb_tc";
+
+/// The rows of nat ports: enough that the backends of a test have one each.
+const NAT_PORT_ROWS: u32 = 64;
 
 /// The listeners that [`Filled::serve`] writes for a VIP: TCP and UDP.
 const PROTOCOLS: [u16; 2] = [6, 17];
@@ -50,6 +53,8 @@ impl Filled {
         let ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &0_u8, true)
             .override_global("HALF_OPEN_BUCKETS", &buckets, true)
+            .override_global("NAT_PORT_ROWS", &NAT_PORT_ROWS, true)
+            .map_max_entries("NAT_PORTS", NAT_PORT_ROWS)
             .map_max_entries("FLOWS_V4", room.flows)
             .map_max_entries("FLOWS_V6", room.flows)
             .map_max_entries("HALF_V4", buckets)
@@ -180,7 +185,22 @@ impl Filled {
             least_mtu_v4: 1280,
             ..Settings::default()
         };
-        Ok(self.array("SETTINGS")?.set(0, settings, 0)?)
+        self.array("SETTINGS")?.set(0, settings, 0)?;
+        self.forget_nat_ports()
+    }
+
+    /// Makes every port of nat one that nobody has.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn forget_nat_ports(&mut self) -> Result<()> {
+        let settings: Settings = self.array("SETTINGS")?.get(&0, 0)?;
+        let (first, last) = (settings.nat_port_first, settings.nat_port_last);
+        let row = nat_port::Row(nat_port::blank(first, last, settings.nat_seed));
+        for index in 0..NAT_PORT_ROWS {
+            self.array("NAT_PORTS")?.set(index, row, 0)?;
+        }
+        Ok(())
     }
 
     /// A load balancer with listeners for TCP and UDP on `port` of `vip`, and

@@ -54,6 +54,21 @@ pub const fn vip_entries(listeners: u32) -> u32 {
     listeners.saturating_mul(2).saturating_add(NAT_SOURCES)
 }
 
+/// Rows of nat ports for so many established flows: a row serves one source address and
+/// backend, and as many flows as there are ports.
+#[must_use]
+pub const fn nat_port_rows(flows: u32) -> u32 {
+    let rows = flows / 4096;
+    if rows < 64 {
+        64
+    } else if rows > 256 {
+        256
+    } else {
+        rows
+    }
+}
+
+const _: () = assert!(nat_port_rows(FLOWS) == 64);
 const _: () = assert!(listener_rows(LISTENERS) == 8192);
 const _: () = assert!(listener_rows(MOST_INDICES) == MOST_INDICES);
 const _: () = assert!(vip_entries(LISTENERS) == 9216);

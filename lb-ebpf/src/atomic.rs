@@ -7,8 +7,8 @@
 /// what it was.
 ///
 /// # Safety
-/// `word` is aligned to 8 bytes and valid, and no other CPU writes it but by
-/// this function.
+/// `word` is aligned to 8 bytes and valid, and no other CPU writes it but
+/// atomically.
 #[inline(always)]
 pub(crate) unsafe fn fetch_or(word: *mut u64, bits: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
@@ -32,6 +32,62 @@ pub(crate) unsafe fn fetch_or(word: *mut u64, bits: u64) -> u64 {
         use core::sync::atomic::{AtomicU64, Ordering};
         // SAFETY: the caller's promise.
         unsafe { AtomicU64::from_ptr(word) }.fetch_or(bits, Ordering::Relaxed)
+    }
+}
+
+/// Keeps only these bits of a word that other CPUs may change at the same time, and returns
+/// what it was.
+///
+/// # Safety
+/// As of [`fetch_or`].
+#[inline(always)]
+pub(crate) unsafe fn fetch_and(word: *mut u64, bits: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = bits;
+        // SAFETY: the caller's promise; one instruction, which writes `value`
+        // and the word.
+        unsafe {
+            core::arch::asm!(
+                "{value} = atomic_fetch_and((u64 *)({word} + 0), {value})",
+                word = in(reg) word,
+                value = inout(reg) value,
+                options(nostack),
+            );
+        }
+        value
+    }
+    // For the editor on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU64::from_ptr(word) }.fetch_and(bits, Ordering::Relaxed)
+    }
+}
+
+/// Adds to a word that other CPUs may change at the same time; it wraps.
+///
+/// # Safety
+/// As of [`fetch_or`].
+#[inline(always)]
+pub(crate) unsafe fn add(word: *mut u64, more: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's promise; one instruction, which writes the word.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) += {more}",
+            word = in(reg) word,
+            more = in(reg) more,
+            options(nostack),
+        );
+    }
+    // For the editor on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU64::from_ptr(word) }.fetch_add(more, Ordering::Relaxed);
     }
 }
 

@@ -72,6 +72,30 @@ impl<A: Family> Entry<A> {
             .ok_or(Verdict::DropInternal)
     }
 
+    /// When the flow began.
+    #[inline(always)]
+    pub(crate) fn born(self) -> u32 {
+        self.get(|f| f.born)
+    }
+
+    /// Ticks since a packet of this direction was seen.
+    #[inline(always)]
+    pub(crate) fn silent(self, now: u32) -> u32 {
+        now.wrapping_sub(self.get(|f| f.seen))
+    }
+
+    /// Of the same flow as an entry of the other direction: tuples are used again.
+    #[inline(always)]
+    pub(crate) fn is_of(self, other: Self) -> bool {
+        self.born() == other.born() && self.get(|f| f.backend) == other.get(|f| f.backend)
+    }
+
+    /// A conversation (UDP) whose client has sent its first datagram only.
+    #[inline(always)]
+    pub(crate) fn is_one_datagram(self, protocol: u32) -> bool {
+        protocol == wire::UDP as u32 && self.get(|f| f.bytes == f.seq as u64)
+    }
+
     /// The flow was taken from its backend, by a new epoch.
     #[inline(always)]
     pub(crate) fn is_disowned(self, backend: &Backend) -> bool {

@@ -18,6 +18,7 @@ use crate::{
     family::Family,
     flow::{self, Entry},
     maps,
+    nat_port::NatPorts,
 };
 
 /// The buckets of each table. The agent sets it together with the size of the
@@ -27,7 +28,7 @@ static HALF_OPEN_BUCKETS: u32 = maps::BUCKETS;
 
 /// A family whose table can be searched, by the functions at the end of this file: all
 /// return 0 for no.
-pub(crate) trait HalfOpen: Family {
+pub(crate) trait HalfOpen: NatPorts {
     /// One more than the entry's number.
     fn find(key: &FlowKey<Self>, now: u32) -> u32;
     fn remove(key: &FlowKey<Self>, now: u32) -> u32;

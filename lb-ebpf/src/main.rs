@@ -48,6 +48,7 @@ mod icmp_error;
 mod interface;
 mod lost;
 mod maps;
+mod nat_port;
 mod packet;
 mod parse;
 mod path;

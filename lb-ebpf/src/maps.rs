@@ -18,6 +18,7 @@ use lb_common::{
         flow::{Flow, FlowKey},
         fragment::{FragmentKey, FragmentPorts},
         half_open::{self, Bucket},
+        nat_port,
         path::Path,
         rate::{KINDS, Rate},
         vip::{Filter, Listener, ListenerIndex, VipKey},
@@ -35,6 +36,9 @@ pub(crate) type HalfOpenTable<A> =
     Array<Bucket<A>, { BUCKETS as usize }, { BPF_F_MMAPABLE as usize }>;
 /// The buckets of each table of half-open flows.
 pub(crate) const BUCKETS: u32 = half_open::buckets(limits::HALF_OPEN);
+
+/// The rows of nat ports.
+pub(crate) const NAT_PORT_ROWS: u32 = limits::nat_port_rows(limits::FLOWS);
 
 /// What a packet to one of our addresses is looked up in.
 pub(crate) type Vips<A> =
@@ -146,6 +150,14 @@ pub(crate) static INTERFACE_BY_IFINDEX: HashMap<u32, u32, { MAX_INTERFACES as us
 pub(crate) static NAT_POOL_V4: Array<Addr4, { MAX_NAT_POOL as usize }> = Array::new();
 #[btf_map]
 pub(crate) static NAT_POOL_V6: Array<Addr6, { MAX_NAT_POOL as usize }> = Array::new();
+
+/// Which ports nat has bound, of both families: see [`crate::nat_port`].
+#[btf_map]
+pub(crate) static NAT_PORTS: Array<
+    nat_port::Row,
+    { NAT_PORT_ROWS as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
 
 /// How long a datagram to a client may be, where an ICMP error has told (nat).
 #[btf_map]

@@ -17,7 +17,7 @@ use crate::{
     half_open::HalfOpen,
     maps,
     scratch::Room,
-    slow::{self, step::Step},
+    slow::{self, bind::Binds, step::Step},
 };
 
 /// A packet's way: the hit path, or the slow path of its family, given `missed`.
@@ -64,20 +64,24 @@ pub(crate) fn enter<H: Hook>(
 /// established flow.
 macro_rules! slow_path {
     ($hook:ty, $context:ty, $null:expr, $address:ty, $slow:ident, $read:ident, $connection:ident,
-     $icmp:ident, $send:ident, $answer:ident, $tunnel:ident, inside $inside_v4:ident,
+     $bind:ident, $icmp:ident, $send:ident, $answer:ident, $tunnel:ident, inside $inside_v4:ident,
      $inside_v6:ident) => {
         #[inline(never)]
         #[unsafe(no_mangle)]
         extern "C" fn $slow(context: *mut $context, missed: u32) -> u32 {
             use $crate::slow::step::Next;
             const CONNECTION: u32 = Next::Connection.code();
+            const BIND: u32 = Next::Bind.code();
             const ICMP: u32 = Next::Icmp.code();
             const SEND: u32 = Next::Send.code();
             const ANSWER: u32 = Next::Answer.code();
             const TUNNEL_V4: u32 = Next::TunnelV4.code();
             const TUNNEL_V6: u32 = Next::TunnelV6.code();
             let decided = match $read(context) {
-                CONNECTION => $connection(context, missed),
+                CONNECTION => match $connection(context, missed) {
+                    BIND => $bind(context),
+                    decided => decided,
+                },
                 ICMP => $icmp(context),
                 action => return action,
             };
@@ -112,6 +116,16 @@ macro_rules! slow_path {
             // SAFETY: the program passes its own context on.
             let hook = unsafe { <$hook>::new(context) };
             $crate::program::connection::<_, $address>(hook, missed != 0)
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $bind(context: *mut $context) -> u32 {
+            if context.is_null() {
+                return $null;
+            }
+            // SAFETY: the program passes its own context on.
+            $crate::program::bind::<_, $address>(unsafe { <$hook>::new(context) })
         }
 
         #[inline(never)]
@@ -177,6 +191,13 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(hook: H, missed: bool) -> u32 {
         Ok(next) => next.code(),
         Err(verdict) => end(hook, verdict),
     }
+}
+
+#[inline(always)]
+pub(crate) fn bind<H: Hook, A: Binds>(hook: H) -> u32 {
+    act(hook, |_, room: &mut Room<A>| {
+        Ok(slow::bind::bind(room)?.code())
+    })
 }
 
 #[inline(always)]

@@ -27,6 +27,12 @@ pub(crate) struct Scratch<A: Address> {
     pub(crate) reply: Flow<A>,
     /// The key of the flow's other direction.
     pub(crate) other: FlowKey<A>,
+    /// The client's tuple of a flow that gives its port up.
+    pub(crate) former: FlowKey<A>,
+    /// The tuple of the backend's packets of the flow that this packet's client begins anew,
+    /// if `comes_back` is not 0 (nat).
+    pub(crate) again: FlowKey<A>,
+    pub(crate) comes_back: u32,
     pub(crate) answer: Answer,
 }
 

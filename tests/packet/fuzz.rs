@@ -2,7 +2,7 @@
 //! same verdict and the same bytes, a million times.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -97,6 +97,9 @@ impl Pair {
             nat_ports: (1024, 32_767),
             nat_seed: 7,
             lb_seed: 1,
+            cursors: HashMap::new(),
+            bound: HashSet::new(),
+            again: None,
             slots: [world.slots(false), world.slots(true)],
             backends,
             flows: HashMap::new(),

@@ -26,6 +26,7 @@ mod icmp;
 mod mistakes;
 mod model;
 mod nat;
+mod nat_ports;
 mod routers;
 mod shapes;
 mod tc;

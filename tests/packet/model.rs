@@ -6,7 +6,7 @@
 //! the hash, the Maglev table, checksum arithmetic and TCP steps.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -15,6 +15,7 @@ use lb_common::{
         address::{Addr4, Addr6},
         counter::Verdict,
         flow::{FlowKey, Ports},
+        nat_port,
     },
     checksum, hash,
     maglev::NO_BACKEND,
@@ -164,6 +165,11 @@ pub(crate) struct Model {
     pub(crate) nat_ports: (u16, u16),
     pub(crate) nat_seed: u32,
     pub(crate) lb_seed: u32,
+    /// Where the search for a port goes on, by row, and those that are bound.
+    pub(crate) cursors: HashMap<nat_port::Owner, u32>,
+    pub(crate) bound: HashSet<(nat_port::Owner, u16)>,
+    /// The tuple of the backend's packets of a flow that its client begins anew.
+    pub(crate) again: Option<Tuple>,
     /// By family, IPv4 first.
     pub(crate) slots: [Vec<u16>; 2],
     pub(crate) backends: HashMap<u16, Backend>,
@@ -178,6 +184,9 @@ pub(crate) struct Model {
     pub(crate) mtu: usize,
     pub(crate) tunnel_bits: [u8; 2],
 }
+
+/// Places in a row of ports.
+const PLACES: u32 = 65_536;
 
 /// What the model expects: the action and the frame; the verdict if the packet
 /// is not forwarded.
@@ -421,6 +430,7 @@ impl Model {
         packet: &Packet,
     ) -> Result<(u32, Vec<u8>), (Verdict, Vec<u8>)> {
         let nat = self.mode == Mode::Nat;
+        self.again = None;
         if let Some(flow) = self.flows.get(&packet.tuple).cloned() {
             if self.is_disowned(&flow) {
                 if packet.is_tcp() && !packet.opens() {
@@ -533,29 +543,79 @@ impl Model {
         None
     }
 
+    /// The next port that is free, in the order of places; a round of the fuzz is too short
+    /// to use them all.
     fn bind(&mut self, tuple: Tuple, flow: &mut Flow) -> bool {
         let v6 = tuple.to.is_ipv6();
-        let mut hash = tuple.hash(self.nat_seed ^ self.lb_seed);
         let (first, last) = self.nat_ports;
-        for _ in 0..48 {
-            hash = hash::again(hash);
-            let port = first + hash::below(hash, u32::from(last - first) + 1) as u16;
-            let write = Tuple {
-                from: self.nat_sources[usize::from(v6)],
-                to: self.backends[&flow.backend].address,
-                source: port,
-                destination: 80,
-                protocol: tuple.protocol,
-            };
-            let key = write.reversed();
-            if self.flows.contains_key(&key) || self.half_open.contains_key(&key) {
-                continue;
+        let mut write = Tuple {
+            from: self.nat_sources[usize::from(v6)],
+            to: self.backends[&flow.backend].address,
+            source: 0,
+            destination: 80,
+            protocol: tuple.protocol,
+        };
+        if let Some(again) = self.again.take() {
+            write.source = again.destination;
+            if write.reversed() == again {
+                flow.write = write;
+                self.half_open.insert(again, reply_of(flow, tuple));
+                return true;
             }
-            flow.write = write;
-            self.half_open.insert(key, reply_of(flow, tuple));
-            return true;
+            self.unbind(&again);
         }
-        false
+        let row = self.row(&write.reversed());
+        let cursor = self.cursors.entry(row).or_default();
+        let places = (*cursor..PLACES).chain(0..*cursor);
+        let free = places.into_iter().find(|place| {
+            let port = nat_port::port(*place, self.nat_seed);
+            (first..=last).contains(&port) && !self.bound.contains(&(row, port))
+        });
+        let Some(place) = free else {
+            return false;
+        };
+        *cursor = place + 1;
+        write.source = nat_port::port(place, self.nat_seed);
+        self.bound.insert((row, write.source));
+        flow.write = write;
+        self.half_open
+            .insert(write.reversed(), reply_of(flow, tuple));
+        true
+    }
+
+    /// Which ports a flow has one of, by the tuple of its backend's packets.
+    fn row(&self, reply: &Tuple) -> nat_port::Owner {
+        let ports = Ports::new(reply.source, reply.destination);
+        let protocol = reply.protocol.into();
+        match (reply.from, reply.to) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let (source, destination) = (Addr4::from(a), Addr4::from(b));
+                let key = FlowKey {
+                    source,
+                    destination,
+                    ports,
+                    protocol,
+                };
+                nat_port::owner(&key, self.nat_seed)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let (source, destination) = (Addr6::from(a), Addr6::from(b));
+                let key = FlowKey {
+                    source,
+                    destination,
+                    ports,
+                    protocol,
+                };
+                nat_port::owner(&key, self.nat_seed)
+            }
+            _ => unreachable!("a tuple has one family"),
+        }
+    }
+
+    /// The port is free again.
+    fn unbind(&mut self, reply: &Tuple) {
+        let row = self.row(reply);
+        self.bound.remove(&(row, reply.destination));
     }
 
     fn retire(&mut self, flow: &Flow, tuple: Tuple) {
@@ -563,7 +623,9 @@ impl Model {
         let forward = if flow.reply { Self::other(flow) } else { tuple };
         if nat {
             let reply = if flow.reply { tuple } else { Self::other(flow) };
-            self.flows.remove(&reply);
+            if self.flows.remove(&reply).is_some() && self.flows.contains_key(&forward) {
+                self.again = Some(reply);
+            }
         }
         if let Some(removed) = self.flows.remove(&forward)
             && removed.state & tcp::CLOSED == 0
@@ -573,8 +635,9 @@ impl Model {
     }
 
     fn forget(&mut self, flow: &Flow, tuple: Tuple) {
-        if self.mode == Mode::Nat {
-            self.half_open.remove(&Self::other(flow));
+        if self.mode == Mode::Nat && self.half_open.remove(&Self::other(flow)).is_some() {
+            let reply = if flow.reply { tuple } else { Self::other(flow) };
+            self.unbind(&reply);
         }
         self.half_open.remove(&tuple);
     }
@@ -1156,6 +1219,8 @@ impl Model {
         self.half_open.clear();
         self.renewals.clear();
         self.fragments.clear();
+        self.cursors.clear();
+        self.bound.clear();
     }
 }
 

@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// A client's connection, and what it looks like at the backend.
-struct Connection {
-    client: Ends,
-    backend: u16,
-    at_backend: Ends,
+pub(crate) struct Connection {
+    pub(crate) client: Ends,
+    pub(crate) backend: u16,
+    pub(crate) at_backend: Ends,
 }
 
-fn open(world: &mut World, from: &str, v6: bool) -> Connection {
+pub(crate) fn open(world: &mut World, from: &str, v6: bool) -> Connection {
     let vip = if v6 {
         format!("[{VIP6}]:80")
     } else {
@@ -73,7 +73,14 @@ fn open(world: &mut World, from: &str, v6: bool) -> Connection {
 
 /// A segment from the backend's side of a connection whose packets arrive there
 /// as `ends`.
-fn answer(world: &mut World, ends: Ends, flags: u8, seq: u32, ack: u32, payload: usize) -> Out {
+pub(crate) fn answer(
+    world: &mut World,
+    ends: Ends,
+    flags: u8,
+    seq: u32,
+    ack: u32,
+    payload: usize,
+) -> Out {
     let back = Ends {
         from: ends.to,
         to: ends.from,
@@ -339,37 +346,6 @@ fn with_no_backend_in_service_a_syn_is_reset_with_its_number() {
         }
     );
     assert_eq!(world.verdicts(), [("reset_no_backend", 1)].into());
-}
-
-#[test]
-fn ports_that_are_all_taken_refuse_a_new_connection_with_its_number() {
-    for v6 in [false, true] {
-        let mut world = World::new(Mode::Nat, 1);
-        world.set_nat_ports(1024, 1031);
-        let mut refused = 0;
-        for port in 5000..5100_u16 {
-            let client = if v6 {
-                ends(&format!("[fd00::9]:{port}"), &format!("[{VIP6}]:80"))
-            } else {
-                ends(&format!("10.0.0.9:{port}"), &format!("{VIP4}:80"))
-            };
-            let out = world.tcp(Segment {
-                ends: client,
-                flags: SYN,
-                seq: 7,
-                ack: 0,
-                payload: 0,
-            });
-            let segment = out.segment();
-            if segment.ends.to == client.from {
-                assert_eq!((segment.flags, segment.ack), (RST | ACK, 8));
-                refused += 1;
-            }
-        }
-        // Eight ports there are; nobody gets another's.
-        assert_eq!(world.verdicts(), [("reset_no_nat_port", 92)].into());
-        assert_eq!(refused, 92, "{}", world.state());
-    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! UDP: conversations, from the first datagram to the answer.
 
-use std::net::{IpAddr, SocketAddr};
-
 use crate::{
     frame::{Ends, ends, read, udp},
     world::{CLIENT_MAC, Mode, OUR_MAC, TX, VIP4, VIP6, World},
@@ -107,30 +105,4 @@ fn with_no_backend_in_service_the_client_is_told_the_port_is_unreachable() {
         assert_eq!(icmp.payload, frame[14..14 + header + 8]);
         assert_eq!(world.verdicts(), [("unreachable_no_backend", 1)].into());
     }
-}
-
-#[test]
-fn ports_that_are_all_taken_refuse_the_new_conversation() {
-    let mut world = World::new(Mode::Nat, 1);
-    world.set_nat_ports(1024, 1031);
-    let mut refused = 0;
-    for port in 5000..5100 {
-        let from = SocketAddr::new(IpAddr::from([10, 0, 0, 9]), port);
-        let ends = Ends {
-            from,
-            to: client(false).to,
-        };
-        if world.run(&udp(MACS, ends, b"x")).seen().icmp.is_some() {
-            refused += 1;
-        }
-    }
-    // Eight ports are taken; nobody gets another's.
-    let sources: std::collections::HashSet<_> = world
-        .flows4("HALF_V4")
-        .iter()
-        .filter(|(_, f)| f.state & lb_common::abi::flow::REPLY == 0)
-        .map(|(_, f)| f.ports)
-        .collect();
-    assert_eq!((refused, sources.len()), (92, 8), "{:?}", world.verdicts());
-    assert_eq!(world.verdicts(), [("unreachable_no_nat_port", 92)].into());
 }

@@ -338,9 +338,10 @@ impl World {
         }
     }
 
-    /// Empties the tables of flows and fragments, and forgets what was answered.
+    /// Empties the tables of flows, their ports, and fragments, and forgets what was answered.
     pub(crate) fn clear(&mut self) {
         self.reset_rates();
+        self.filled.forget_nat_ports().unwrap();
         self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4"]);
         self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6"]);
         self.empty_buckets::<Bucket<Addr4>>("HALF_V4");

@@ -118,7 +118,8 @@ pub struct Flow<A: Address> {
     pub seen: u32,
     /// When the flow began, in ticks.
     pub born: u32,
-    /// The sequence number that follows what this direction has sent.
+    /// The sequence number that follows what this direction has sent. Of a conversation
+    /// (UDP): the length of its first datagram.
     pub seq: u32,
     /// What this direction has acknowledged: the other's next number.
     pub ack: u32,
@@ -157,6 +158,10 @@ pub const RENEWS: u32 = 1 << 23;
 /// `Flow::state`, on a reply entry: the way to the client does not take all that its
 /// connection has agreed on, and routers may fragment (nat over IPv4).
 pub const FRAGMENTS: u32 = 1 << 24;
+
+/// `Flow::state`, on a forward entry: the backend closed first, or at the same time as the
+/// client, and holds its end of the tuple in TIME-WAIT after that (nat).
+pub const TIME_WAIT: u32 = 1 << 25;
 
 plain!(
     Ports,

@@ -12,6 +12,7 @@ pub mod exit;
 pub mod flow;
 pub mod fragment;
 pub mod half_open;
+pub mod nat_port;
 pub mod path;
 mod plain;
 pub mod rate;
@@ -19,4 +20,4 @@ pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;

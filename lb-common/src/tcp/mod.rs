@@ -14,7 +14,7 @@ pub mod state;
 pub use numbers::{Numbers, Segment, after, is_lost, is_sent};
 pub use state::{
     BACKEND_FIN, CLIENT_FIN, CLOSED, From, LINGER_MS, QUIET_MS, SETTLE_AFTER_MS, SETTLED_LINGER_MS,
-    Says, Sight, WAS_RESET, both_closed, is_closing, may_begin_anew, says,
+    Says, Sight, WAS_RESET, both_closed, closes_last, is_closing, may_begin_anew, says,
 };
 
 /// Flags of a TCP header (RFC 9293, section 3.1), as the byte at offset 13.

@@ -131,6 +131,16 @@ const fn acknowledges_fin(sight: Sight, segment: Segment) -> bool {
         && segment.ack.wrapping_sub(sight.own.ack) == 1
 }
 
+/// Whether the backend's FIN answers the client's, all of which it has: then it waits for
+/// its acknowledgement and no longer (LAST-ACK). One that has sent its FIN before that
+/// remembers the connection for a while (TIME-WAIT; RFC 9293, section 3.6). The client
+/// has sent what comes before `client_end`.
+#[inline(always)]
+#[must_use]
+pub const fn closes_last(state: u32, client_end: u32, fin: Segment) -> bool {
+    state & CLIENT_FIN != 0 && fin.ack == client_end
+}
+
 /// Where one side is seen only: the client has said that it goes, and silence will
 /// tell.
 #[inline(always)]
@@ -194,6 +204,14 @@ mod tests {
             next_seq: seq.wrapping_add((flags & FIN != 0) as u32),
             ack,
         }
+    }
+
+    #[test]
+    fn who_sends_its_fin_before_it_has_the_others_closes_first() {
+        let fin = segment(FIN | ACK, 5000, 1000);
+        assert!(closes_last(CLIENT_FIN, 1000, fin));
+        assert!(!closes_last(0, 1000, fin), "the client is open");
+        assert!(!closes_last(CLIENT_FIN, 1001, fin), "they cross");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
     } = room;
     let packet = &*packet;
     let now = clock::now();
+    scratch.comes_back = 0;
     let mut established = None;
     let mut half = None;
     if missed {
@@ -118,6 +119,17 @@ fn retire<A: HalfOpen>(
     let here = A::flows().remove(&packet.key).is_ok();
     let there = state & NAT != 0 && A::flows().remove(&scratch.other).is_ok();
     let removed = if state & REPLY != 0 { there } else { here };
+    if state & NAT != 0 && here && there {
+        let reply_key = if state & REPLY != 0 {
+            &packet.key
+        } else {
+            &scratch.other
+        };
+        // The new flow is better off with this port than any other: the backend may
+        // remember the old one, and takes what follows it from the same client.
+        scratch.again = *reply_key;
+        scratch.comes_back = 1;
+    }
     if removed && truth & tcp::CLOSED == 0 {
         flow::count(index, |row| row.closed += 1);
     }

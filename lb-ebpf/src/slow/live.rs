@@ -5,7 +5,8 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{NAT, REPLY},
+        flow::{FlowKey, NAT, REPLY, TIME_WAIT},
+        nat_port::Class,
     },
     tcp, wire,
 };
@@ -19,6 +20,7 @@ use crate::{
     exit,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
+    nat_port,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -64,7 +66,11 @@ fn step<A: HalfOpen>(
     let state = entry.state();
     let sees_both = state & NAT != 0;
     if !packet.has_l4 || sees_both && !packet.has(tcp::SYN | tcp::FIN | tcp::RST) {
-        return Ok(entry.fits(packet));
+        let fits = entry.fits(packet);
+        if fits && state & (tcp::CLOSED | TIME_WAIT | REPLY) == tcp::CLOSED {
+            farewell(packet, entry, backend, scratch)?;
+        }
+        return Ok(fits);
     }
     let mut other = None;
     if sees_both {
@@ -79,25 +85,46 @@ fn step<A: HalfOpen>(
     // was looked up and found.
     if state & REPLY == 0 {
         let expected = other.map_or(entry.numbers().seq, |reply| reply.numbers().ack);
-        let fits = judge(packet, entry, entry, tcp::From::Client, sees_both, expected);
+        let from = tcp::From::Client;
+        let key = &scratch.other;
+        let fits = judge(packet, entry, entry, from, sees_both, expected, key);
         return Ok(fits || !sees_both && renewal::is_followed_by(packet, entry, now));
     }
     let Some(forward) = other else {
         return Ok(false);
     };
     let expected = forward.numbers().ack;
+    let from = tcp::From::Backend;
     Ok(judge(
         packet,
         entry,
         forward,
-        tcp::From::Backend,
+        from,
         true,
         expected,
+        &packet.key,
     ))
 }
 
+/// A word of the client's on a flow that is closed. Where the backend closed last, it
+/// waits for this one alone: then another flow may have the port.
+#[inline(always)]
+fn farewell<A: HalfOpen>(
+    packet: &Packet<A>,
+    entry: Entry<A>,
+    backend: &Backend,
+    scratch: &mut Scratch<A>,
+) -> Result<(), Verdict> {
+    entry.other_key(&packet.key, backend, &mut scratch.other)?;
+    let sent = Entry::established(&scratch.other).map(|reply| reply.numbers().seq);
+    if sent == Some(packet.segment.ack) {
+        nat_port::put(&scratch.other, Class::Closed);
+    }
+    Ok(())
+}
+
 /// What the packet adds to the state in the forward entry, `truth`. True if it fits what
-/// is known of its own direction.
+/// is known of its own direction. `reply` is the tuple of the backend's packets (nat).
 #[inline(always)]
 fn judge<A: HalfOpen>(
     packet: &Packet<A>,
@@ -106,6 +133,7 @@ fn judge<A: HalfOpen>(
     from: tcp::From,
     sees_both: bool,
     expected: u32,
+    reply: &FlowKey<A>,
 ) -> bool {
     let sight = tcp::Sight {
         state: truth.state(),
@@ -119,6 +147,13 @@ fn judge<A: HalfOpen>(
     if add == 0 {
         return fits;
     }
+    let client_end = truth.numbers().seq;
+    if sees_both
+        && add & tcp::BACKEND_FIN != 0
+        && !tcp::closes_last(sight.state, client_end, packet.segment)
+    {
+        add |= TIME_WAIT;
+    }
     let mut before = truth.add_state(add);
     // Two FINs that cross on two CPUs each saw the state without the other.
     if sees_both && tcp::both_closed(before | add) && (before | add) & tcp::CLOSED == 0 {
@@ -128,6 +163,10 @@ fn judge<A: HalfOpen>(
     let index = entry.get(|f| f.backend);
     if add & !before & tcp::CLOSED != 0 {
         flow::count(index, |row| row.closed += 1);
+        // Nothing of it is left at the backend, or nothing that anybody waits for.
+        if sees_both && (before | add) & (tcp::WAS_RESET | TIME_WAIT) != 0 {
+            nat_port::put(reply, Class::Closed);
+        }
     }
     if !sees_both && tcp::is_closing(before | add) && !tcp::is_closing(before) {
         flow::count(index, |row| row.closing += 1);

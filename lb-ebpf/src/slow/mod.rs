@@ -1,7 +1,7 @@
 //! Everything but the hit path: handshakes, ends, first packets, refusals.
 //!
 //! ```text
-//! read ──→ connection ──────────────────→ send
+//! read ──→ connection ──→ (bind) ────────→ send
 //!    └───→ icmp ─────────────────────────↗
 //!          │  (either of them) ──────────→ answer
 //!          └→ tunnel
@@ -14,13 +14,14 @@
 //! - [`mod@read`]: a packet of any shape.
 //! - [`connection`]: a TCP or UDP packet, told what it is to its flow: to an
 //!   established one ([`live`], [`renewal`]), to one that is not yet ([`opening`]), to
-//!   none ([`admit`], [`refuse`]).
+//!   none ([`admit`], [`refuse`]), and which port it gets from nat ([`bind`]).
 //! - [`icmp`]: echo to a VIP, and errors that follow the flow they are about.
 //! - [`tunnel`]: errors about a tunnel, told to the client whose packet was inside.
 //! - [`act`]: sends the packet on, or the answer that it was turned into.
 
 pub(crate) mod act;
 mod admit;
+pub(crate) mod bind;
 pub(crate) mod connection;
 pub(crate) mod icmp;
 mod live;

@@ -4,7 +4,8 @@ use lb_common::{
     abi::{
         backend::{Backend, TAKES_NEW, over_share},
         counter::Verdict,
-        flow::{ADOPTED, ANSWERED, Flow, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
+        flow::{ADOPTED, ANSWERED, Flow, FlowKey, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
+        nat_port::Class,
     },
     tcp,
 };
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     flow::{self, Entry},
     half_open::{self, HalfOpen},
-    maps,
+    maps, nat_port,
     packet::Packet,
     scratch::Scratch,
 };
@@ -97,7 +98,7 @@ fn handshake<A: HalfOpen>(
     let mut other = None;
     if nat {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;
-        other = half_open::entry(&scratch.other, now);
+        other = half_open::entry(&scratch.other, now).filter(|other| other.is_of(entry));
     }
     let meaning = if !packet.is_tcp() {
         conversation(entry, now)
@@ -152,7 +153,9 @@ fn answer<A: HalfOpen>(packet: &Packet<A>, entry: Entry<A>, forward: Option<Entr
             return Meaning::Unknown;
         }
         entry.set_numbers(tcp::Numbers { seq: next_seq, ack });
-        entry.add_state(ANSWERED);
+        if entry.add_state(ANSWERED) & ANSWERED == 0 && entry.state() & NAT != 0 {
+            nat_port::put(&packet.key, Class::Answered);
+        }
         return Meaning::Part;
     }
     if answered && entry.fits(packet) {
@@ -228,7 +231,8 @@ fn has_gone_on<A: HalfOpen>(entry: Entry<A>, now: u32) -> bool {
 }
 
 /// The two halves of a half-open nat flow are evicted apart; a packet of the
-/// client brings a lost reply entry back, under the key in `scratch`.
+/// client brings a lost reply entry back, under the key in `scratch`. Unless another flow
+/// has the port by now: then this one is over, and the client's next SYN begins anew.
 #[inline(always)]
 fn mend_reply<A: HalfOpen>(
     packet: &Packet<A>,
@@ -237,11 +241,14 @@ fn mend_reply<A: HalfOpen>(
     now: u32,
 ) -> Result<(), Verdict> {
     entry.get(|f| write_reply(f, packet, &mut scratch.reply));
-    if half_open::put(&scratch.other, &scratch.reply, now) {
-        Ok(())
-    } else {
-        Err(Verdict::DropInternal)
+    if Entry::established(&scratch.other).is_none()
+        && half_open::put_new(&scratch.other, &scratch.reply, now)
+    {
+        nat_port::put(&scratch.other, Class::Unanswered);
+        return Ok(());
     }
+    half_open::remove(&packet.key, now);
+    Err(Verdict::DropInternal)
 }
 
 /// Writes the reply entry that belongs to a forward one.
@@ -295,12 +302,39 @@ fn promote<A: HalfOpen>(
         }
         return Ok(None);
     }
-    flow::count(scratch.value.backend, |row| row.opened += 1);
     if nat {
+        let from_backend = scratch.value.state & REPLY != 0;
+        let (reply_key, reply) = if from_backend {
+            (&packet.key, &scratch.value)
+        } else {
+            (&scratch.other, &scratch.reply)
+        };
+        // A new flow may have taken the port since the entries were copied: one of the
+        // two sees the other.
+        if !is_still(reply_key, reply, now) {
+            let _ = A::flows().remove(&packet.key);
+            let _ = A::flows().remove(&scratch.other);
+            return Err(Verdict::DropInternal);
+        }
+        // The client of a conversation has sent one datagram so far, and may be nobody.
+        let class = if packet.is_tcp() {
+            Class::Open
+        } else {
+            Class::Answered
+        };
+        nat_port::put(reply_key, class);
         half_open::remove(&scratch.other, now);
     }
+    flow::count(scratch.value.backend, |row| row.opened += 1);
     half_open::remove(&packet.key, now);
     Ok(Entry::established(&packet.key))
+}
+
+/// Whether the half-open table has this very entry.
+#[inline(always)]
+fn is_still<A: HalfOpen>(key: &FlowKey<A>, flow: &Flow<A>, now: u32) -> bool {
+    half_open::entry(key, now)
+        .is_some_and(|entry| entry.born() == flow.born && entry.target() == (flow.peer, flow.ports))
 }
 
 /// Takes a half-open flow out of its table.
@@ -314,7 +348,16 @@ pub(crate) fn forget<A: HalfOpen>(
 ) -> Result<(), Verdict> {
     if entry.state() & NAT != 0 {
         entry.other_key(&packet.key, backend, &mut scratch.other)?;
-        half_open::remove(&scratch.other, now);
+        let is_reply = entry.is_reply();
+        if half_open::entry(&scratch.other, now).is_some_and(|other| other.is_of(entry)) {
+            half_open::remove(&scratch.other, now);
+            let reply_key = if is_reply {
+                &packet.key
+            } else {
+                &scratch.other
+            };
+            nat_port::put(reply_key, Class::Free);
+        }
     }
     half_open::remove(&packet.key, now);
     Ok(())

@@ -6,7 +6,7 @@
 //! flows.
 
 use lb_common::{
-    abi::flow::{FlowKey, HALF_OPEN, RENEWS},
+    abi::flow::{FlowKey, HALF_OPEN, RENEWS, TIME_WAIT},
     tcp::{self, Numbers},
 };
 
@@ -58,7 +58,7 @@ fn answer<A: HalfOpen>(
             seq: ack,
             ack: next_seq,
         });
-        forward.drop_state(tcp::CLIENT_FIN | tcp::BACKEND_FIN);
+        forward.drop_state(tcp::CLIENT_FIN | tcp::BACKEND_FIN | TIME_WAIT);
         half_open::remove(&scratch.other, now);
     }
 }

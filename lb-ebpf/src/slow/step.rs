@@ -11,6 +11,10 @@ pub(crate) enum Next {
     Connection,
     /// Read: an ICMP message.
     Icmp,
+    /// Admitted: the new flow in [`Scratch::value`] wants a port (nat).
+    ///
+    /// [`Scratch::value`]: crate::scratch::Scratch::value
+    Bind,
     /// Decided: the packet goes on by the entry in [`Scratch::value`].
     ///
     /// [`Scratch::value`]: crate::scratch::Scratch::value

@@ -4,7 +4,7 @@ use crate::{
     model::{Hook, Mode, Protocol},
     wire::{
         Attributes, Backend, BackendCounters, BackendTally, ConnectionDraining, Drain, Flow, Flows,
-        InterfaceStatus, Listener, LoadBalancer, NextHop, State, Status, Table,
+        InterfaceStatus, Listener, LoadBalancer, NatPorts, NextHop, State, Status, Table,
     },
 };
 
@@ -184,6 +184,13 @@ pub(super) fn status() -> Status {
             limit,
         })
         .into(),
+        nat_ports: vec![NatPorts {
+            source: "10.0.1.1".to_owned(),
+            target: "10.0.1.11:8080".to_owned(),
+            protocol: "tcp".to_owned(),
+            used: 1_146,
+            limit: 31_744,
+        }],
         load_balancers: 1,
         backends: BackendTally {
             in_service: 2,

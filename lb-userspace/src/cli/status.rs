@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::client::Client,
-    wire::{Status, Table},
+    wire::{NatPorts, Status, Table},
 };
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,10 @@ fn render(status: &Status, all: bool) -> String {
         ("flows", format!("{} open", words::count(status.flows))),
         ("room", room(&status.tables)),
     ];
+    let ports: Vec<_> = status.nat_ports.iter().map(ports).collect();
+    let facts = facts
+        .into_iter()
+        .chain((!ports.is_empty()).then(|| ("nat ports", ports.join(&format!("\n{:18}", "")))));
     let mut text = format!(
         "{STRONG}ebb {}{STRONG:#}\n{}",
         status.version,
@@ -77,6 +81,18 @@ fn render(status: &Status, all: bool) -> String {
         text.push_str(&format!("\n{CAUTION}warning:{CAUTION:#} {warning}\n"));
     }
     text
+}
+
+/// How many ports of nat are taken, from where to where.
+fn ports(ports: &NatPorts) -> String {
+    let (used, limit) = (words::count(ports.used), words::count(ports.limit));
+    let NatPorts {
+        source,
+        target,
+        protocol,
+        ..
+    } = ports;
+    format!("{used} of {limit} from {source} to {target} ({protocol})")
 }
 
 /// How much of each table is taken, the flows' on a line of their own.
@@ -120,6 +136,7 @@ ebb 0.1.0
   flows           1,146 open
   room            1 of 1,024 load balancers, 4 of 16,384 backends, 2 of 4,096 listeners
                   2,292 of 262,144 flow entries for IPv4, 0 of 262,144 flow entries for IPv6
+  nat ports       1,146 of 31,744 from 10.0.1.1 to 10.0.1.11:8080 (tcp)
 
 VERDICT  PACKETS
 forward    5,000

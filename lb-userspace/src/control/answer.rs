@@ -1,6 +1,10 @@
 //! The sole writer's answers: what each request asks, does and says.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     command::Command,
@@ -11,7 +15,7 @@ use super::{
     writer::{Control, FLOWS_READ, declared},
 };
 use crate::{
-    dataplane::{Counters, FlowRecord},
+    dataplane::{Counters, FlowRecord, NatPortFill},
     model::{
         AttributesSpec, BackendCounters, BackendId, BackendIndex, DrainTimeout, HealthCheck,
         Invalid, Leave, ListenerKey, Protocol, spec,
@@ -121,6 +125,7 @@ impl Control {
                 })
                 .collect(),
             tables: self.tables(),
+            nat_ports: fullest(self.parts.dataplane.gauges().nat_ports),
             load_balancers: self.state().desired.load_balancers.len() as u64,
             backends: tally,
             flows,
@@ -492,7 +497,7 @@ fn leave(how: &wire::Deregister) -> Result<Leave, Error> {
 }
 
 fn flow(record: &FlowRecord, backend: Option<&BackendId>) -> wire::Flow {
-    let socket = |(address, port): (IpAddr, u16)| std::net::SocketAddr::new(address, port);
+    let socket = |(address, port): (IpAddr, u16)| SocketAddr::new(address, port);
     wire::Flow {
         protocol: record.protocol,
         client: socket(record.client).to_string(),
@@ -508,4 +513,30 @@ fn flow(record: &FlowRecord, backend: Option<&BackendId>) -> wire::Flow {
 /// To the millisecond.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// So many of the targets of nat are shown.
+const TARGETS: usize = 16;
+
+/// The targets with the largest parts of their ports in use.
+fn fullest(mut ports: Vec<NatPortFill>) -> Vec<wire::NatPorts> {
+    // used / limit, without a fraction.
+    ports.sort_by(|a, b| (b.used * a.limit).cmp(&(a.used * b.limit)));
+    ports.truncate(TARGETS);
+    ports
+        .into_iter()
+        .map(
+            |NatPortFill {
+                 target,
+                 used,
+                 limit,
+             }| wire::NatPorts {
+                source: target.source.to_string(),
+                target: SocketAddr::new(target.address, target.port).to_string(),
+                protocol: target.protocol.name().to_owned(),
+                used,
+                limit,
+            },
+        )
+        .collect()
 }

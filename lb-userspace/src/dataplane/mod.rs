@@ -143,10 +143,40 @@ pub struct Counters {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gauges {
     pub tables: Vec<TableFill>,
+    /// Of the targets that have ports in use.
+    pub nat_ports: Vec<NatPortFill>,
     /// Rounds of the sweeper since the agent started.
     pub sweeps: u64,
     /// How long the last of them took.
     pub last_sweep: Duration,
+}
+
+/// What nat binds ports towards, and from which address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NatTarget {
+    pub backend: BackendIndex,
+    pub source: IpAddr,
+    /// The backend's.
+    pub address: IpAddr,
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+/// How many of the ports towards a target are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NatPortFill {
+    pub target: NatTarget,
+    /// With those of other targets, where so many are in use that some share their ports.
+    pub used: u64,
+    pub limit: u64,
+}
+
+impl NatPortFill {
+    /// Few are left.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.used * 5 >= self.limit * 4
+    }
 }
 
 /// How full a table of established flows is.

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::half_open,
-    limits::{self, listener_rows, table_rows, vip_entries},
+    limits::{self, listener_rows, nat_port_rows, table_rows, vip_entries},
     maglev,
 };
 
@@ -61,7 +61,7 @@ impl TableSizes {
 
     /// Every map whose size is configured, with its entries.
     #[must_use]
-    pub fn by_map(&self) -> [(&'static str, u32); 14] {
+    pub fn by_map(&self) -> [(&'static str, u32); 15] {
         let buckets = half_open::buckets(self.half_open);
         let rows = listener_rows(self.listeners);
         let vips = vip_entries(self.listeners);
@@ -70,6 +70,7 @@ impl TableSizes {
             ("FLOWS_V6", self.flows),
             ("HALF_V4", buckets),
             ("HALF_V6", buckets),
+            ("NAT_PORTS", nat_port_rows(self.flows)),
             ("VIPS_V4", vips),
             ("VIPS_V6", vips),
             ("LISTENERS_V4", rows),

@@ -36,7 +36,7 @@ pub use flow::{Flow, FlowSort, Flows};
 pub use health::{HealthByHand, HealthCheck, HealthCheckSetting, LastCheck, SetHealth};
 pub use listener::Listener;
 pub use load_balancer::{Deleted, LoadBalancer, LoadBalancers, NewLoadBalancer};
-pub use status::{BackendTally, InterfaceStatus, Status, Table};
+pub use status::{BackendTally, InterfaceStatus, NatPorts, Status, Table};
 
 #[cfg(test)]
 mod tests;

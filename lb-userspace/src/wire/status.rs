@@ -15,6 +15,9 @@ pub struct Status {
     /// How much there is room for.
     #[serde(default)]
     pub tables: Vec<Table>,
+    /// Where the most ports of nat are in use, the fullest first.
+    #[serde(default)]
+    pub nat_ports: Vec<NatPorts>,
     pub load_balancers: u64,
     pub backends: BackendTally,
     /// Open flows of all load balancers.
@@ -31,6 +34,19 @@ pub struct Table {
     /// `load_balancers`, `backends`, `listeners`, as in `[tables]`; and
     /// `flows_ipv4`, `flows_ipv6`: the entries of established flows.
     pub name: String,
+    pub used: u64,
+    pub limit: u64,
+}
+
+/// How many of the ports from an address of ebb's to a backend's port are in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatPorts {
+    /// An IP address.
+    pub source: String,
+    /// An address and a port.
+    pub target: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
     pub used: u64,
     pub limit: u64,
 }

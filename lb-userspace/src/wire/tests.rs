@@ -324,6 +324,13 @@ fn an_answer_is_sent_as_it_always_was() {
             used: 2,
             limit: 16_384,
         }],
+        nat_ports: vec![NatPorts {
+            source: "10.0.1.1".to_owned(),
+            target: "10.0.1.11:8080".to_owned(),
+            protocol: "tcp".to_owned(),
+            used: 3,
+            limit: 31_744,
+        }],
         load_balancers: 1,
         backends: BackendTally {
             in_service: 1,

@@ -1,12 +1,15 @@
 //! What is measured, and how it is called. Pure: from one look at the agent to
 //! the page that Prometheus reads.
 
+use std::net::SocketAddr;
+
 use prometheus::{
     CounterVec, Encoder as _, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::{
     control::Measured,
+    dataplane::NatPortFill,
     model::Counted,
     wire::{Backend, Drain, LoadBalancer, State},
 };
@@ -127,6 +130,30 @@ impl Page {
             let family = &[table.family];
             entries.with_label_values(family).set(count(table.entries));
             room.with_label_values(family).set(count(table.limit));
+        }
+        let whose = ["source", "target", "protocol"];
+        let used = self.gauges(
+            "ebb_nat_ports_used",
+            "Ports in use from an address of ebb's to a backend's address and port (nat), at the \
+             last sweep; none where none is.",
+            &whose,
+        )?;
+        let room = self.gauges(
+            "ebb_nat_ports_limit",
+            "Ports that there are from an address of ebb's to a backend's address and port.",
+            &whose,
+        )?;
+        for NatPortFill {
+            target,
+            used: ports,
+            limit,
+        } in &gauges.nat_ports
+        {
+            let source = target.source.to_string();
+            let to = SocketAddr::new(target.address, target.port).to_string();
+            let labels = [&*source, &to, target.protocol.name()];
+            used.with_label_values(&labels).set(count(*ports));
+            room.with_label_values(&labels).set(count(*limit));
         }
         let used = self.gauges(
             "ebb_table_used",

@@ -19,7 +19,7 @@ use super::{
     link::Links,
     loader::{self, LoadError, Loaded},
     maps::{Family, Maps},
-    nexthop, rules,
+    nat_ports, nexthop, rules,
     shared::{Fill, Shared},
     slots::Wanted,
     state::{Disowned, Found, Pace, ServeError, State},
@@ -137,6 +137,7 @@ fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
         seed => seed,
     };
     let settings = config.settings(seed)?;
+    nat_ports::prepare(maps, &settings)?;
     fill_pool(&maps.v4.nat_pool, config)?;
     fill_pool(&maps.v6.nat_pool, config)?;
     Ok(maps.settings.put(&0, &settings)?)
@@ -365,7 +366,8 @@ impl Dataplane for Kernel {
         let attachments = self.attachments();
         let of_interfaces = warnings::of_interfaces(&self.interfaces, &attachments);
         let of_tables = warnings::of_tables(self.shared.fill.entries(), flows.max_entries());
-        of_interfaces.chain(of_tables).collect()
+        let of_ports = warnings::of_ports(self.shared.fill.nat_ports());
+        of_interfaces.chain(of_tables).chain(of_ports).collect()
     }
 
     fn gauges(&self) -> Gauges {
@@ -383,6 +385,7 @@ impl Dataplane for Kernel {
                     limit: limit.into(),
                 })
                 .collect(),
+            nat_ports: fill.nat_ports(),
             sweeps: fill.rounds.load(Ordering::Relaxed),
             last_sweep: Duration::from_micros(fill.micros.load(Ordering::Relaxed)),
         }

@@ -8,7 +8,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint, SchedClassifier, Xdp},
     util::KernelVersion,
 };
-use lb_common::abi::half_open;
+use lb_common::{abi::half_open, limits};
 
 use super::{
     kernel_log::{self, KernelLog},
@@ -99,7 +99,9 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     kernel_log::set_level(&mut loader, log);
     let buckets = half_open::buckets(sizes.half_open);
+    let nat_port_rows = limits::nat_port_rows(sizes.flows);
     loader.override_global("HALF_OPEN_BUCKETS", &buckets, true);
+    loader.override_global("NAT_PORT_ROWS", &nat_port_rows, true);
     for (name, max_entries) in sizes.by_map() {
         loader.map_max_entries(name, max_entries);
     }

@@ -26,6 +26,7 @@ use lb_common::abi::{
 
 use super::{
     half_open::{HalfOpen, HasWays},
+    nat_ports::NatPorts,
     table::{OpenError, PerCpu, Table},
 };
 
@@ -121,6 +122,7 @@ pub(super) struct Maps {
     pub(super) table_marks: Table<u32, u64>,
     pub(super) verdicts: PerCpu<u64>,
     pub(super) settings: Arc<Table<u32, Settings>>,
+    pub(super) nat_ports: NatPorts,
     pub(super) exits: Table<u32, Exit>,
     pub(super) routers: Table<RouterKey, u32>,
     pub(super) interface_by_ifindex: Table<u32, u32>,
@@ -139,6 +141,7 @@ impl Maps {
             closed_by_agent: table(ebpf, "CLOSED_BY_AGENT")?,
             table_marks: table(ebpf, "TABLE_MARKS")?,
             verdicts: per_cpu(ebpf, "VERDICT_COUNTERS")?,
+            nat_ports: NatPorts::open(map(ebpf, "NAT_PORTS")?, "NAT_PORTS")?,
             settings,
             exits: table(ebpf, "EXITS")?,
             routers: table(ebpf, "ROUTERS")?,

@@ -36,6 +36,7 @@ mod link;
 mod loader;
 mod mac;
 mod maps;
+mod nat_ports;
 mod nexthop;
 mod passing;
 mod reset;

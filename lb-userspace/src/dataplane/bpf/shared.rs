@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{maps::Maps, rules, state::State};
-use crate::dataplane::{Event, EventSink};
+use crate::dataplane::{Event, EventSink, NatPortFill};
 
 /// What all threads share.
 pub(super) struct Shared {
@@ -43,12 +43,14 @@ impl Shared {
 }
 
 /// What the sweeper's last round found: how many entries the tables of
-/// established flows had, and how long it took to see that.
+/// established flows had and how many ports were in use, and how long it took to
+/// see that.
 #[derive(Default)]
 pub(super) struct Fill {
     entries: [AtomicU64; 2],
     pub(super) rounds: AtomicU64,
     pub(super) micros: AtomicU64,
+    nat_ports: Mutex<Vec<NatPortFill>>,
 }
 
 impl Fill {
@@ -59,6 +61,21 @@ impl Fill {
         for (fill, entries) in self.entries.iter().zip(entries) {
             fill.store(entries, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn note_ports(&self, ports: Vec<NatPortFill>) {
+        *self.lock_ports() = ports;
+    }
+
+    pub(super) fn nat_ports(&self) -> Vec<NatPortFill> {
+        self.lock_ports().clone()
+    }
+
+    fn lock_ports(&self) -> MutexGuard<'_, Vec<NatPortFill>> {
+        // It is replaced whole.
+        self.nat_ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How full the tables are, that hold so many entries each.

@@ -1,7 +1,12 @@
 //! What an operator should know of the packet path, and can mend.
 
+use std::net::SocketAddr;
+
 use super::shared::Crowd;
-use crate::{dataplane::Attachment, model::Hook};
+use crate::{
+    dataplane::{Attachment, NatPortFill, NatTarget},
+    model::Hook,
+};
 
 /// Of the `wanted` interfaces: those that are not there, and those that are slow.
 pub(super) fn of_interfaces(
@@ -30,6 +35,32 @@ pub(super) fn of_tables(entries: [u64; 2], max: u32) -> impl Iterator<Item = Str
                  [tables] flows"
             )
         })
+}
+
+/// Of the ports of nat.
+pub(super) fn of_ports(ports: Vec<NatPortFill>) -> impl Iterator<Item = String> {
+    ports.into_iter().filter(NatPortFill::is_short).map(
+        |NatPortFill {
+             target,
+             used,
+             limit,
+         }| {
+            let NatTarget {
+                source,
+                address,
+                port,
+                protocol,
+                ..
+            } = target;
+            let to = SocketAddr::new(address, port);
+            format!(
+                "few ports are left from {source} to {to} ({}): {used} of {limit} are in \
+                 use; when all are, nat refuses new flows there: widen [nat] ports, or add \
+                 addresses to [nat] pool",
+                protocol.name()
+            )
+        },
+    )
 }
 
 fn of_hook(attachment: &Attachment) -> Option<String> {

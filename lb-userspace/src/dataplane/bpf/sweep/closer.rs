@@ -11,7 +11,8 @@ use super::{
     super::{
         half_open::HalfOpen,
         maps::{Family, FlowTable, Maps},
-        reset::Flows,
+        nat_ports::Port,
+        reset::{Flows, Frame},
         table::{TableError, Walk},
     },
     decide::Stage,
@@ -22,7 +23,7 @@ use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},
         exit::Exit,
-        flow::{Flow, FlowKey, NAT, SETTLED},
+        flow::{ANSWERED, Flow, FlowKey, NAT, SETTLED, TIME_WAIT},
         vip::Listener,
     },
     tcp::CLOSED,
@@ -83,22 +84,38 @@ impl Closer {
         let Some(forward) = entries.take_same(key, seen)? else {
             return Ok(false);
         };
-        let reply = if forward.state & NAT != 0 {
+        let mut reply = None;
+        if forward.state & NAT != 0 {
             let backend = self.backend(forward.backend)?;
-            entries.take_same(&reply_key(key, &forward, &backend), &forward)?
-        } else {
-            None
-        };
+            let reply_key = reply_key(key, &forward, &backend);
+            reply = entries.take_same(&reply_key, &forward)?;
+            if reply.is_some() {
+                self.taken.ports.push(maps.nat_ports.of(&reply_key));
+            }
+        }
         let was_open = stage == Stage::Established && forward.state & CLOSED == 0;
         if was_open {
             *self.taken.closed.entry(forward.backend).or_default() += 1;
-            if farewell == Farewell::Reset && key.protocol == u32::from(wire::TCP) {
-                self.say_goodbye(&Flows {
-                    key,
-                    forward: &forward,
-                    reply: reply.as_ref(),
-                })?;
-            }
+        }
+        let flows = Flows {
+            key,
+            forward: &forward,
+            reply: reply.as_ref(),
+        };
+        if was_open && farewell == Farewell::Reset && key.protocol == u32::from(wire::TCP) {
+            self.reset_client(&flows)?;
+            let frames = self.to_backend(&flows)?;
+            self.taken.frames.extend(frames);
+        }
+        let began = stage == Stage::HalfOpen && reply.is_some_and(|r| r.state & ANSWERED != 0);
+        let is_remembered = began || forward.state & (CLOSED | TIME_WAIT) == CLOSED | TIME_WAIT;
+        if is_remembered && key.protocol == u32::from(wire::TCP) {
+            // The next flow on this port is to find nothing there of this one.
+            let frames = self.to_backend(&flows)?;
+            self.taken.reminders.extend(frames);
+        }
+        if self.taken.frames.len() >= FRAMES {
+            self.farewells.tell(std::mem::take(&mut self.taken));
         }
         Ok(was_open)
     }
@@ -137,7 +154,20 @@ impl Closer {
         seen: &Flow<A>,
     ) -> Result<(), TableError> {
         let entries = entries::<A>(&self.maps, stage);
-        entries.take_same(key, seen).map(drop)
+        if entries.take_same(key, seen)?.is_some() {
+            self.maps.nat_ports.free(self.maps.nat_ports.of(key));
+        }
+        Ok(())
+    }
+
+    /// The port of a nat flow, by its forward entry.
+    pub(super) fn port_of<A: Family>(
+        &mut self,
+        key: &FlowKey<A>,
+        forward: &Flow<A>,
+    ) -> Result<Port, TableError> {
+        let backend = self.backend(forward.backend)?;
+        Ok(self.maps.nat_ports.of(&reply_key(key, forward, &backend)))
     }
 
     /// The tuple of the forward entry that belongs to a reply entry.
@@ -181,19 +211,21 @@ impl Closer {
         self.farewells.wait()
     }
 
-    fn say_goodbye<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<(), TableError> {
+    fn reset_client<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<(), TableError> {
         let exit = self.exit(flows.forward.exit)?;
         if exit.ifindex != 0 {
             self.taken.frames.extend(flows.to_client(&exit));
         }
-        let backend = self.backend(flows.forward.backend)?;
-        if backend.flags & REACHABLE != 0 {
-            self.taken.frames.extend(flows.to_backend(&backend));
-        }
-        if self.taken.frames.len() >= FRAMES {
-            self.farewells.tell(std::mem::take(&mut self.taken));
-        }
         Ok(())
+    }
+
+    /// The RSTs for the backend, if there is a way there.
+    fn to_backend<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<Vec<Frame>, TableError> {
+        let backend = self.backend(flows.forward.backend)?;
+        if backend.flags & REACHABLE == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(flows.to_backend(&backend).collect())
     }
 
     fn backend(&mut self, index: BackendIndex) -> Result<Backend, TableError> {

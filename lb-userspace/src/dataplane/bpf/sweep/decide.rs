@@ -14,9 +14,12 @@ const QUIET_TICKS: u32 = ticks(QUIET_MS);
 const SETTLE_AFTER_TICKS: u32 = ticks(SETTLE_AFTER_MS);
 const SETTLED_LINGER_TICKS: u32 = ticks(SETTLED_LINGER_MS);
 
-/// How long what has ended lingers when the table is short of room: its backend's
+/// How long what has ended lingers when the table is short of room, or of ports: its backend's
 /// last acknowledgement, and no more.
 const SHORT_LINGER_TICKS: u32 = ticks(500);
+
+/// How long a handshake may be silent where ports are wanted back.
+const SHORT_HANDSHAKE: u32 = ticks(2_000);
 
 /// How long a connection that has carried nothing yet may be silent when the table fills.
 const BARE: u32 = ticks(5_000);
@@ -45,6 +48,8 @@ pub(super) struct Facts {
     pub(super) ends_udp: bool,
     /// The client has sent more than what opens a connection.
     pub(super) is_more_than_a_handshake: bool,
+    /// Few ports are left where it has one (nat).
+    pub(super) short_of_ports: bool,
     /// How full the table is: what has ended, or never began, must make room.
     pub(super) crowd: Crowd,
 }
@@ -65,6 +70,7 @@ pub(super) fn decide(facts: &Facts, timers: &LbRule) -> Decision {
     match (facts.stage, facts.protocol) {
         (Stage::HalfOpen, protocol) => {
             let limit = match protocol {
+                Protocol::Tcp if facts.short_of_ports => SHORT_HANDSHAKE,
                 Protocol::Tcp => HALF_OPEN_TICKS,
                 Protocol::Udp => timers.udp_unreplied,
             };
@@ -114,7 +120,7 @@ fn established_tcp(facts: &Facts, timers: &LbRule) -> Decision {
 
 /// How long the entry of a closed flow is kept.
 fn linger(facts: &Facts) -> u32 {
-    if facts.crowd == Crowd::Short {
+    if facts.crowd == Crowd::Short || facts.short_of_ports {
         SHORT_LINGER_TICKS
     } else if facts.state & SETTLED != 0 {
         SETTLED_LINGER_TICKS

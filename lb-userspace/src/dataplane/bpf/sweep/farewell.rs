@@ -7,11 +7,12 @@ use std::{
     io, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tracing::{debug, warn};
 
-use super::super::{maps::Maps, reset::Frame, table::TableError};
+use super::super::{maps::Maps, nat_ports::Port, reset::Frame, table::TableError};
 use crate::{model::BackendIndex, packet_socket::PacketSocket};
 
 /// What was taken out of the table.
@@ -19,9 +20,26 @@ use crate::{model::BackendIndex, packet_socket::PacketSocket};
 pub(super) struct Taken {
     /// To be sent to the flows' ends.
     pub(super) frames: Vec<Frame>,
+    /// To be sent to backends that remember a connection which is over. Nobody waits for
+    /// these.
+    pub(super) reminders: Vec<Frame>,
     /// How many were open, by backend: to be entered into the books after that. Who
     /// reads there that a flow has ended finds its ends told.
     pub(super) closed: BTreeMap<BackendIndex, u64>,
+    /// Ports that are free once the backends have been told.
+    pub(super) ports: Vec<Port>,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        let Self {
+            frames,
+            reminders,
+            closed,
+            ports,
+        } = self;
+        frames.is_empty() && reminders.is_empty() && closed.is_empty() && ports.is_empty()
+    }
 }
 
 enum Message {
@@ -32,6 +50,11 @@ enum Message {
 
 /// How much may wait to be told: each is at most a few hundred frames.
 const WAITING: usize = 8;
+
+/// So many frames that nobody waits for are sent at once, with a pause after them: the
+/// smallest receive rings, those of virtual devices, have room for 256.
+const AT_ONCE: usize = 32;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The thread. It ends, when all is told, after this is dropped.
 pub(super) struct Farewells {
@@ -63,7 +86,7 @@ impl Farewells {
 
     /// Has it told and noted in a moment, or does it at once.
     pub(super) fn tell(&self, taken: Taken) {
-        if taken.frames.is_empty() && taken.closed.is_empty() {
+        if taken.is_empty() {
             return;
         }
         match self.messages().try_send(Message::Tell(taken)) {
@@ -121,17 +144,34 @@ struct Teller {
 
 impl Teller {
     fn tell(&self, taken: Taken) {
-        if let Err(unsent) = self.socket.send(&taken.frames) {
-            let reason = unsent.reason.map(|r| r.to_string()).unwrap_or_default();
-            warn!(frames = unsent.frames, reason, "could not send some RSTs");
-        } else if !taken.frames.is_empty() {
-            debug!(frames = taken.frames.len(), "sent RSTs");
+        self.send(&taken.frames);
+        self.remind(&taken.reminders);
+        for port in taken.ports {
+            self.maps.nat_ports.free(port);
         }
         let mut outcome = self.books();
         if let Err(error) = self.note(taken.closed)
             && outcome.is_ok()
         {
             *outcome = Err(error);
+        }
+    }
+
+    fn send(&self, frames: &[Frame]) {
+        if let Err(unsent) = self.socket.send(frames) {
+            let reason = unsent.reason.map(|r| r.to_string()).unwrap_or_default();
+            warn!(frames = unsent.frames, reason, "could not send some RSTs");
+        } else if !frames.is_empty() {
+            debug!(frames = frames.len(), "sent RSTs");
+        }
+    }
+
+    /// Sends them a few at a time: in a burst, they would take the room in a backend's
+    /// receive ring that its clients' packets need.
+    fn remind(&self, frames: &[Frame]) {
+        for some in frames.chunks(AT_ONCE) {
+            self.send(some);
+            thread::sleep(PAUSE);
         }
     }
 

@@ -5,6 +5,7 @@
 //! - [`closer`]: takes a flow out;
 //! - [`farewell`]: the thread that sends the RSTs, and keeps the books;
 //! - [`pace`]: forced closes that are spread over time; pure;
+//! - [`ports`]: which ports of nat are in use, or lost; pure;
 //! - [`quiet`]: the end of drains where the backend's side is not seen;
 //! - [`audit`]: whether the books balance; pure;
 //! - [`shares`]: who has more than its share of a table that is short of room; pure;
@@ -19,12 +20,13 @@ mod closer;
 mod decide;
 mod farewell;
 mod pace;
+mod ports;
 mod quiet;
 mod round;
 mod shares;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -38,6 +40,7 @@ use self::{
     closer::{Closer, Farewell},
     decide::Stage,
     pace::Paced,
+    ports::Ports,
     quiet::Quiet,
     round::{Round, each_open},
 };
@@ -45,13 +48,14 @@ use super::{
     books,
     kernel_log::KernelLog,
     maps::{AnyKey, Family},
+    nat_ports::Port,
     rules::Rules,
     shared::Shared,
     state::{Disowned, Pace},
     table::TableError,
 };
 use crate::{
-    dataplane::{DataplaneError, Event},
+    dataplane::{DataplaneError, Event, NatPortFill},
     model::{BackendIndex, Epoch, LbIndex},
 };
 
@@ -150,6 +154,12 @@ struct Sweeper {
     paced: Paced,
     quiet: Quiet,
     audit: Audit,
+    ports: Ports,
+    /// Rows of nat ports of which many are in use, and when to look for those again.
+    crowded: BTreeSet<u32>,
+    look_at_ports: Instant,
+    /// Whether rows were looked for yet that no flow is met of.
+    looked_for_ports: bool,
     /// Who has more than its share of which tables.
     over_share: BTreeMap<LbIndex, u8>,
     /// The counters when the round began.
@@ -164,6 +174,10 @@ const REST: u32 = 69;
 
 /// Rounds begin at most this often.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// As above, while ports of nat are wanted back: a quarter of a CPU.
+const SHORT_REST: u32 = 3;
+const SHORT_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long to do nothing after the kernel refused something.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -180,6 +194,10 @@ impl Sweeper {
             paced: Paced::default(),
             quiet: Quiet::default(),
             audit: Audit::default(),
+            ports: Ports::default(),
+            crowded: BTreeSet::new(),
+            look_at_ports: Instant::now(),
+            looked_for_ports: false,
             over_share: BTreeMap::new(),
             before: Vec::new(),
             log,
@@ -189,7 +207,13 @@ impl Sweeper {
     fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
         loop {
             let now = Instant::now();
-            let wake = [Some(self.resume), self.paced.wake(), self.quiet.wake()];
+            let look = self.ports.owned().next().map(|_| self.look_at_ports);
+            let wake = [
+                Some(self.resume),
+                self.paced.wake(),
+                self.quiet.wake(),
+                look,
+            ];
             let wake = wake.into_iter().flatten().min().unwrap_or(now);
             let mut command = match inbox.recv_timeout(wake.saturating_duration_since(now)) {
                 Ok(command) => Some(command),
@@ -232,10 +256,29 @@ impl Sweeper {
         };
         self.close_paced(now)?;
         self.quiet.tick(&mut self.closer, &rules, now)?;
+        if now >= self.look_at_ports {
+            self.look_at_ports(now);
+        }
         if now >= self.resume {
             self.go_round(rules)?;
         }
         Ok(())
+    }
+
+    /// Ports that are wanted back soon do not wait for the end of a round that spares the
+    /// CPU.
+    fn look_at_ports(&mut self, now: Instant) {
+        let ports = &self.shared.maps.nat_ports;
+        let owned = self.ports.owned();
+        let crowded: BTreeSet<_> = owned.filter(|row| ports.is_crowded(*row)).collect();
+        if !crowded.is_subset(&self.crowded) {
+            if self.round.as_ref().is_some_and(|round| !round.urgent) {
+                self.round = None;
+            }
+            self.resume = now;
+        }
+        self.crowded = crowded;
+        self.look_at_ports = now + SHORT_PERIOD;
     }
 
     /// Has the next round take the backend's flows out; `closed` of them were
@@ -315,7 +358,8 @@ impl Sweeper {
                 let max = self.shared.maps.v4.flows.max_entries();
                 let crowds = self.shared.fill.crowds(max);
                 let urgent = !self.jobs.is_empty();
-                let round = Round::new(self.next_round, rules, urgent, crowds);
+                let crowded = self.crowded.clone();
+                let round = Round::new(self.next_round, rules, urgent, crowds, crowded);
                 self.next_round += 1;
                 let backends = round.rules.backends().map(|(index, _)| index);
                 self.before = books::rows(&self.shared.maps, self.audit.turn(backends))?;
@@ -324,16 +368,26 @@ impl Sweeper {
         };
         let urgent = round.urgent;
         let is_over = round.slice(&mut self.closer, &self.shared.board)?;
+        let rest = if self.crowded.is_empty() {
+            REST
+        } else {
+            SHORT_REST
+        };
         self.resume = if urgent {
             started
         } else {
-            Instant::now() + started.elapsed() * REST
+            Instant::now() + started.elapsed() * rest
         };
         if is_over && let Some(round) = self.round.take() {
             self.closer.flush()?;
             self.end_round(&round)?;
             let next = if self.jobs.is_empty() {
-                round.began + PERIOD
+                round.began
+                    + if self.crowded.is_empty() {
+                        PERIOD
+                    } else {
+                        SHORT_PERIOD
+                    }
             } else {
                 started
             };
@@ -361,6 +415,7 @@ impl Sweeper {
             }
         }
         self.audit(round)?;
+        self.audit_ports(round)?;
         self.forget(round)?;
         self.shared
             .fill
@@ -420,6 +475,36 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Frees ports that no flow has, and notes how many are in use.
+    fn audit_ports(&mut self, round: &Round) -> Result<(), DataplaneError> {
+        let ports = &self.shared.maps.nat_ports;
+        let met = &round.tally.ports;
+        let mut rows: BTreeSet<u32> = met.rows().collect();
+        rows.extend(self.ports.owned());
+        if !self.looked_for_ports {
+            rows.extend(ports.in_use()?);
+            self.looked_for_ports = true;
+        }
+        let (blank, span) = (ports.blank(), ports.span());
+        let mut fills = Vec::new();
+        for row in rows {
+            let finding = self.ports.row(row, &ports.bound(row), blank, met);
+            for place in finding.lost {
+                ports.free(Port { row, place });
+            }
+            if finding.idle {
+                ports.leave(row);
+            }
+            fills.extend(met.targets(row).map(|target| NatPortFill {
+                target,
+                used: finding.used,
+                limit: span.into(),
+            }));
+        }
+        self.shared.fill.note_ports(fills);
+        Ok(())
+    }
+
     /// Frees what was retired before the round and was met nowhere in it.
     fn forget(&mut self, round: &Round) -> Result<(), DataplaneError> {
         let tally = &round.tally;
@@ -430,7 +515,7 @@ impl Sweeper {
                 self.shared.tell(Event::Forgotten(backend));
             }
         }
-        let listeners: std::collections::BTreeSet<_> = round
+        let listeners: BTreeSet<_> = round
             .rules
             .retired_listeners
             .difference(tally.listeners())

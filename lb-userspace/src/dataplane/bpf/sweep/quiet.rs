@@ -179,6 +179,7 @@ fn is_still_closing<A: Family>(
         silent: Tick::now().since(flow.seen),
         disowned: false,
         draining: true,
+        short_of_ports: false,
         crowd: Crowd::Roomy,
         ends_udp: false,
         is_more_than_a_handshake: true,

@@ -32,8 +32,12 @@ use super::{
     },
     closer::{Closer, Farewell, entries, same},
     decide::{Decision, Facts, Stage, decide},
+    ports::Met,
 };
-use crate::model::{BackendIndex, Protocol};
+use crate::{
+    dataplane::NatTarget,
+    model::{BackendIndex, Protocol},
+};
 
 pub(super) struct Round {
     pub(super) number: u64,
@@ -44,6 +48,8 @@ pub(super) struct Round {
     pub(super) urgent: bool,
     /// How full the established tables, IPv4 and IPv6, were when it began.
     crowds: [Crowd; 2],
+    /// Rows of nat ports of which many were in use then.
+    short_of_ports: BTreeSet<u32>,
     half_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
     half_v6: Walk<FlowKey<Addr6>, Flow<Addr6>>,
     flows_v4: Walk<FlowKey<Addr4>, Flow<Addr4>>,
@@ -62,6 +68,7 @@ pub(super) struct Tally {
     nat_sources: HashSet<IpAddr>,
     /// Entries of the established tables, IPv4 and IPv6.
     pub(super) established: [u64; 2],
+    pub(super) ports: Met,
     /// What the last entry named: most entries name the same.
     last: Option<(ListenerId, IpAddr)>,
 }
@@ -71,8 +78,15 @@ pub(super) struct Tally {
 const SLICE: usize = super::super::table::BATCH;
 
 impl Round {
-    pub(super) fn new(number: u64, rules: Arc<Rules>, urgent: bool, crowds: [Crowd; 2]) -> Self {
+    pub(super) fn new(
+        number: u64,
+        rules: Arc<Rules>,
+        urgent: bool,
+        crowds: [Crowd; 2],
+        short_of_ports: BTreeSet<u32>,
+    ) -> Self {
         Self {
+            short_of_ports,
             number,
             began: Instant::now(),
             rules,
@@ -90,7 +104,7 @@ impl Round {
     pub(super) fn slice(&mut self, closer: &mut Closer, board: &Board) -> Result<bool, TableError> {
         use Stage::{Established, HalfOpen};
         let tally = &mut self.tally;
-        let crowds = self.crowds;
+        let crowds = (self.crowds, &self.short_of_ports);
         if !self.half_v4.is_done() {
             slice(HalfOpen, crowds, &mut self.half_v4, closer, board, tally)?;
         } else if !self.half_v6.is_done() {
@@ -121,7 +135,7 @@ impl Round {
 
 fn slice<A: Family>(
     stage: Stage,
-    crowds: [Crowd; 2],
+    (crowds, short_of_ports): ([Crowd; 2], &BTreeSet<u32>),
     walk: &mut Walk<FlowKey<A>, Flow<A>>,
     closer: &mut Closer,
     board: &Board,
@@ -139,6 +153,7 @@ fn slice<A: Family>(
         let mut visit = Visit {
             stage,
             crowd: crowds[usize::from(A::V6)],
+            short_of_ports,
             now,
             rules: &rules,
             closer,
@@ -152,6 +167,7 @@ fn slice<A: Family>(
 struct Visit<'v> {
     stage: Stage,
     crowd: Crowd,
+    short_of_ports: &'v BTreeSet<u32>,
     now: Tick,
     rules: &'v Rules,
     closer: &'v mut Closer,
@@ -170,6 +186,19 @@ impl Visit<'_> {
         };
         if stays {
             self.tally.name(flow);
+            if flow.state & REPLY != 0
+                && let Some(protocol) = protocol_of(key.protocol)
+            {
+                let port = self.closer.maps().nat_ports.of(key);
+                let target = NatTarget {
+                    backend: flow.backend,
+                    source: key.destination.into(),
+                    address: key.source.into(),
+                    port: key.ports.source(),
+                    protocol,
+                };
+                self.tally.ports.meet(port, target);
+            }
         }
         Ok(())
     }
@@ -192,6 +221,7 @@ impl Visit<'_> {
             disowned,
             draining: !rule.takes_new,
             ends_udp: rule.ends_udp,
+            short_of_ports: self.is_short_of_ports(key, flow)?,
             crowd: self.crowd,
             is_more_than_a_handshake: flow.is_more_than_a_handshake(),
         };
@@ -258,6 +288,20 @@ impl Visit<'_> {
         }
         self.closer.delete_orphan(self.stage, key, reply)?;
         Ok(false)
+    }
+
+    /// Only of what has ended, or has not begun, is it asked.
+    fn is_short_of_ports<A: Family>(
+        &mut self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+    ) -> Result<bool, TableError> {
+        let may_go = self.stage == Stage::HalfOpen || flow.state & CLOSED != 0;
+        if self.short_of_ports.is_empty() || flow.state & NAT == 0 || !may_go {
+            return Ok(false);
+        }
+        let row = self.closer.port_of(key, flow)?.row;
+        Ok(self.short_of_ports.contains(&row))
     }
 
     fn is_disowned<A: Family>(

@@ -19,6 +19,7 @@ fn flow(protocol: Protocol, state: u32, silent_ms: u64) -> Facts {
         protocol,
         state,
         silent: ticks(silent_ms),
+        short_of_ports: false,
         disowned: false,
         draining: false,
         ends_udp: false,
@@ -29,6 +30,43 @@ fn flow(protocol: Protocol, state: u32, silent_ms: u64) -> Facts {
 
 fn fate(facts: Facts, mode: Mode) -> Decision {
     decide(&facts, &timers(mode))
+}
+
+#[test]
+fn a_handshake_that_nobody_finishes_gives_its_port_back_soon_where_few_are_left() {
+    let handshake = |silent_ms, short_of_ports| {
+        let facts = Facts {
+            stage: Stage::HalfOpen,
+            short_of_ports,
+            ..flow(Protocol::Tcp, NAT, silent_ms)
+        };
+        fate(facts, Mode::Nat)
+    };
+    assert_eq!(handshake(3000, false), Decision::Keep);
+    assert_eq!(handshake(3000, true), Decision::Forget);
+    assert_eq!(
+        handshake(1500, true),
+        Decision::Keep,
+        "a lost SYN-ACK comes again"
+    );
+}
+
+#[test]
+fn what_has_ended_gives_its_port_back_soon_where_few_are_left() {
+    let ended = |silent_ms, short_of_ports| {
+        let facts = Facts {
+            short_of_ports,
+            ..flow(Protocol::Tcp, CLOSED, silent_ms)
+        };
+        fate(facts, Mode::Nat)
+    };
+    assert_eq!(ended(1000, false), Decision::Keep);
+    assert_eq!(ended(1000, true), Decision::Forget);
+    assert_eq!(
+        ended(100, true),
+        Decision::Keep,
+        "its last word is under way"
+    );
 }
 
 #[test]
@@ -197,6 +235,7 @@ proptest! {
         draining in any::<bool>(), more in any::<bool>(), crowd in crowds(), mode in 0..3_u8,
     ) {
         let facts = Facts {
+            short_of_ports: false,
             stage: if half { Stage::HalfOpen } else { Stage::Established },
             protocol: if tcp { Protocol::Tcp } else { Protocol::Udp },
             state,
@@ -214,7 +253,7 @@ proptest! {
     #[test]
     fn longer_silence_never_spares_a_flow(
         state in any::<u32>(), tcp in any::<bool>(), draining in any::<bool>(),
-        bare in any::<bool>(), crowd in crowds(),
+        bare in any::<bool>(), crowd in crowds(), short_of_ports in any::<bool>(),
         silent in 0..400_000_u32, more in 0..400_000_u32,
     ) {
         let with = |silent| fate(Facts {
@@ -226,6 +265,7 @@ proptest! {
             draining,
             ends_udp: false,
             is_more_than_a_handshake: !bare,
+            short_of_ports,
             crowd,
         }, Mode::Dsr);
         if with(silent) != Decision::Keep {

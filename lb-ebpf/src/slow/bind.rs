@@ -1,0 +1,304 @@
+//! A port for a new flow of nat: one that is free, or that another flow can do without.
+//!
+//! A try is a function of its own, and so is the end of the other flow: the verifier
+//! walks through each of them once, and not once for every try.
+
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        counter::Verdict,
+        flow::{FlowKey, Ports, ticks},
+        nat_port::{self, Class, Taken},
+    },
+    hash, tcp,
+};
+
+use super::{
+    opening::write_reply,
+    refuse,
+    step::{Next, Step},
+};
+use crate::{
+    clock,
+    flow::{self, Entry},
+    half_open::{self, HalfOpen},
+    maps,
+    nat_port::{self as ports, Row},
+    packet::Packet,
+    scratch::{Room, Scratch},
+};
+
+/// How often it is tried to get a port: once for each class that has none, and then for
+/// every port whose flow turns out to need it, or that another CPU was faster to take.
+const TRIES: u32 = 24;
+/// So many of them spare a handshake that is not yet [`SPARED`] old, if there is an older
+/// one.
+const SPARING: u32 = 12;
+const SPARED: u32 = ticks(1_000);
+
+/// A family that ports can be bound in: see the functions of these names below.
+pub(crate) trait Binds: HalfOpen {
+    fn try_one(scratch: &mut Scratch<Self>, row: u32, class: u32, now: u32, spared: u32) -> u32;
+    fn vacate(reply: &FlowKey<Self>, forward: &mut FlowKey<Self>, now: u32, spared: u32) -> u32;
+}
+
+// What the two say, as numbers: the verifier wants those.
+
+/// The port is the new flow's, or nobody's.
+const DONE: u32 = 0;
+/// Another port, then.
+const AGAIN: u32 = 1;
+/// There is none of this class.
+const NONE: u32 = 2;
+/// Its flow is a handshake, and younger than those that are to be ended.
+const YOUNG: u32 = 3;
+
+/// Finds a source port for the new flow in the room and binds it by the reply entry; or
+/// refuses the packet.
+#[inline(always)]
+pub(crate) fn bind<A: Binds>(room: &mut Room<A>) -> Step {
+    let Room {
+        packet, scratch, ..
+    } = room;
+    let packet = &*packet;
+    let now = clock::now();
+    if !source(packet, scratch)? || !port(scratch, now) {
+        return refuse::refuse(
+            packet,
+            &mut scratch.answer,
+            Verdict::ResetNoPort,
+            Verdict::UnreachableNoPort,
+        );
+    }
+    if !half_open::put(&packet.key, &scratch.value, now) {
+        return Err(Verdict::DropInternal);
+    }
+    Ok(Next::Send)
+}
+
+/// Writes the reply entry, and its tuple but for the port. False if there is no address for
+/// the flow to come from.
+#[inline(always)]
+fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool, Verdict> {
+    let backend = maps::BACKENDS
+        .get(scratch.value.backend as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let listener = A::listeners()
+        .get(scratch.value.listener as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let lb = maps::LBS
+        .get(listener.lb as u32)
+        .ok_or(Verdict::DropInternal)?;
+    let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
+    let pool = if A::V6 {
+        settings.nat_pool_v6
+    } else {
+        settings.nat_pool_v4
+    } as u32;
+    scratch.value.peer = if pool == 0 {
+        A::from_words(backend.source)
+    } else {
+        let hash = packet.key.hash(settings.nat_seed ^ lb.seed);
+        match A::nat_pool().get(hash::below(hash, pool) as u32) {
+            Some(address) => *address,
+            None => return Ok(false),
+        }
+    };
+    let address = A::from_words(backend.address);
+    let ports = Ports::new(0, u16::from_be(listener.backend_port));
+    scratch.other = flow::reply_key(address, scratch.value.peer, ports, packet.key.protocol);
+    write_reply(&scratch.value, packet, &mut scratch.reply);
+    Ok(true)
+}
+
+/// Finds a port and binds it; writes it into the forward entry.
+#[inline(always)]
+fn port<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
+    if scratch.comes_back != 0 && again(scratch, now) {
+        return true;
+    }
+    let row = A::row(&scratch.other);
+    let mut class = 0;
+    for tries in 0..TRIES {
+        let spared = if tries < SPARING { SPARED } else { 0 };
+        match A::try_one(scratch, row, class, now, spared) {
+            DONE => return true,
+            NONE => class += 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Binds the port that this client's last flow had, if the backend is the same. If not,
+/// nobody has it now.
+#[inline(always)]
+fn again<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
+    let (had, other) = (&scratch.again, &mut scratch.other);
+    let is_same = (had.source, had.destination) == (other.source, other.destination)
+        && had.ports.source() == other.ports.source();
+    if is_same {
+        other.ports = had.ports;
+        scratch.value.ports = had.ports.swapped();
+        if Entry::established(other).is_none() && half_open::put_new(other, &scratch.reply, now) {
+            ports::put(other, Class::Unanswered);
+            return true;
+        }
+    }
+    ports::put(had, Class::Free);
+    false
+}
+
+/// Takes the next port of a class and binds it.
+#[inline(always)]
+fn try_one<A: Binds>(
+    scratch: &mut Scratch<A>,
+    row: u32,
+    class: u32,
+    now: u32,
+    spared: u32,
+) -> Option<u32> {
+    let row = Row(row);
+    let place = match row.take(class) {
+        Taken::Place(place) => place,
+        Taken::Again => return Some(AGAIN),
+        Taken::None => return Some(NONE),
+    };
+    let seed = maps::SETTINGS.get(0)?.nat_seed;
+    let to = scratch.other.ports.source();
+    let ports = Ports::new(nat_port::port(place, seed), to);
+    scratch.other.ports = ports.swapped();
+    scratch.value.ports = ports;
+    if class != Class::Free as u32 {
+        match A::vacate(&scratch.other, &mut scratch.former, now, spared) {
+            DONE => {}
+            YOUNG => {
+                row.put_back(place, class);
+                return Some(AGAIN);
+            }
+            // It keeps the port.
+            _ => return Some(AGAIN),
+        }
+    }
+    if Entry::established(&scratch.other).is_some()
+        || !half_open::put_new(&scratch.other, &scratch.reply, now)
+    {
+        return Some(AGAIN);
+    }
+    // A packet on another CPU may just have established the flow that was here.
+    if Entry::established(&scratch.other).is_some() {
+        half_open::remove(&scratch.other, now);
+        return Some(AGAIN);
+    }
+    row.put(place, Class::Unanswered);
+    Some(DONE)
+}
+
+/// Ends the flow whose backend's packets have the tuple `reply`, if it can do without its
+/// port, and is not a handshake that has been silent for less than `spared` ticks. `forward`
+/// is room for the flow's other tuple.
+#[inline(always)]
+fn vacate<A: Binds>(
+    reply: &FlowKey<A>,
+    forward: &mut FlowKey<A>,
+    now: u32,
+    spared: u32,
+) -> Result<u32, Verdict> {
+    if let Some(entry) = Entry::established(reply) {
+        entry.other_key(reply, entry.backend()?, forward)?;
+        let truth = Entry::established(forward).filter(|truth| truth.is_of(entry));
+        if let Some(truth) = truth {
+            let state = truth.state();
+            if state & tcp::CLOSED == 0 && !truth.is_one_datagram(reply.protocol) {
+                return Ok(AGAIN);
+            }
+            if A::flows().remove(&*forward).is_ok() && state & tcp::CLOSED == 0 {
+                flow::count(truth.get(|f| f.backend), |row| row.closed += 1);
+            }
+        }
+        let _ = A::flows().remove(reply);
+        return Ok(DONE);
+    }
+    if let Some(entry) = half_open::entry(reply, now) {
+        entry.other_key(reply, entry.backend()?, forward)?;
+        let born = entry.born();
+        let mut silent = entry.silent(now);
+        let client = half_open::entry(&*forward, now).filter(|client| client.born() == born);
+        if let Some(client) = client
+            && client.silent(now) < silent
+        {
+            silent = client.silent(now);
+        }
+        if silent < spared {
+            return Ok(YOUNG);
+        }
+        if client.is_some() {
+            half_open::remove(&*forward, now);
+        }
+        half_open::remove(reply, now);
+    }
+    Ok(DONE)
+}
+
+// As in `half_open`: pointers to what has a size, compared with null.
+
+macro_rules! functions {
+    ($address:ty, $try:ident, $vacate:ident) => {
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $try(
+            scratch: *mut Scratch<$address>,
+            row: u32,
+            class: u32,
+            now: u32,
+            spared: u32,
+        ) -> u32 {
+            // SAFETY: callers pass a reference; the verifier has seen that.
+            match unsafe { scratch.as_mut() } {
+                Some(scratch) => try_one(scratch, row, class, now, spared).unwrap_or(NONE),
+                None => NONE,
+            }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $vacate(
+            reply: *const FlowKey<$address>,
+            forward: *mut FlowKey<$address>,
+            now: u32,
+            spared: u32,
+        ) -> u32 {
+            // SAFETY: as above.
+            match unsafe { (reply.as_ref(), forward.as_mut()) } {
+                // What names a backend or a listener that is not there is no flow.
+                (Some(reply), Some(forward)) => vacate(reply, forward, now, spared).unwrap_or(DONE),
+                _ => AGAIN,
+            }
+        }
+
+        impl Binds for $address {
+            #[inline(always)]
+            fn try_one(
+                scratch: &mut Scratch<Self>,
+                row: u32,
+                class: u32,
+                now: u32,
+                spared: u32,
+            ) -> u32 {
+                $try(scratch, row, class, now, spared)
+            }
+            #[inline(always)]
+            fn vacate(
+                reply: &FlowKey<Self>,
+                forward: &mut FlowKey<Self>,
+                now: u32,
+                spared: u32,
+            ) -> u32 {
+                $vacate(reply, forward, now, spared)
+            }
+        }
+    };
+}
+
+functions!(Addr4, try_nat_port_v4, vacate_v4);
+functions!(Addr6, try_nat_port_v6, vacate_v6);

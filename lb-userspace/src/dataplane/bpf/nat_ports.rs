@@ -1,0 +1,208 @@
+//! The ports of nat, as the agent works on them: in its own memory, beside the kernel
+//! program. [`lb_common::abi::nat_port`] says what they are.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use aya::maps::Map;
+use lb_common::abi::{
+    address::{Addr4, Addr6},
+    config::Settings,
+    flow::{ANSWERED, FlowKey, HALF_OPEN, REPLY},
+    nat_port::{self, Class, PROBES, ROW_LEN, Row, Words, bound, count_word, owner_word},
+};
+
+use super::{
+    maps::{Family, Maps},
+    table::{OpenError, Shared, Table, TableError},
+};
+
+/// A port by its row and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Port {
+    pub(super) row: u32,
+    pub(super) place: u32,
+}
+
+/// Places by bits.
+pub(super) type Bits = Vec<u64>;
+
+/// All rows.
+pub(super) struct NatPorts {
+    rows: Shared,
+    /// The same, to be read and written whole: what is touched in this process's memory
+    /// counts as its own.
+    whole: Table<u32, Row>,
+    /// Set once, before anybody asks.
+    prepared: OnceLock<Prepared>,
+}
+
+/// What does not change while the agent runs.
+struct Prepared {
+    settings: Settings,
+    /// A row of which nobody has a port.
+    blank: Box<Row>,
+}
+
+/// A row in this process's memory.
+struct Mapped<'r>(&'r [AtomicU64]);
+
+impl Words for Mapped<'_> {
+    fn load(&self, at: u32) -> u64 {
+        self.0[at as usize].load(Ordering::SeqCst)
+    }
+    fn set(&self, at: u32, bits: u64) -> u64 {
+        self.0[at as usize].fetch_or(bits, Ordering::SeqCst)
+    }
+    fn clear(&self, at: u32, bits: u64) -> u64 {
+        self.0[at as usize].fetch_and(!bits, Ordering::SeqCst)
+    }
+    fn write_cursor(&self, cursor: u64) {
+        self.0[0].store(cursor, Ordering::Relaxed);
+    }
+    fn take_over(&self, owner: u64) -> bool {
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        let word = &self.0[owner_word()];
+        word.compare_exchange(0, owner, success, failure).is_ok()
+    }
+    fn count_bound(&self, more: u64) {
+        self.0[count_word()].fetch_add(more, Ordering::SeqCst);
+    }
+}
+
+impl NatPorts {
+    pub(super) fn open(map: &Map, name: &'static str) -> Result<Self, OpenError> {
+        Ok(Self {
+            rows: Shared::open::<Row>(map, name)?,
+            whole: Table::open(map, name)?,
+            prepared: OnceLock::new(),
+        })
+    }
+
+    fn prepared(&self) -> &Prepared {
+        self.prepared.get().expect("`prepare` comes first")
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.prepared().settings
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.rows.len()
+    }
+
+    /// The port of a flow, by the tuple of its backend's packets.
+    pub(super) fn of<A: Family>(&self, reply: &FlowKey<A>) -> Port {
+        let seed = self.settings().nat_seed;
+        let owner = nat_port::owner(reply, seed);
+        let mut rows = (0..PROBES).map(|probe| owner.row(probe, self.len()));
+        let own = rows.find(|row| owner.has(&self.row(*row)));
+        Port {
+            row: own.unwrap_or_else(|| owner.row(0, self.len())),
+            place: nat_port::place(reply.ports.destination(), seed),
+        }
+    }
+
+    /// The port's flow is gone. One that nobody is to have any more is not free for that.
+    pub(super) fn free(&self, port: Port) {
+        let settings = self.settings();
+        let number = nat_port::port(port.place, settings.nat_seed);
+        if (settings.nat_port_first..=settings.nat_port_last).contains(&number) {
+            self.put(port, Class::Free);
+        }
+    }
+
+    fn put(&self, port: Port, class: Class) {
+        nat_port::put(&self.row(port.row), port.place, class);
+    }
+
+    fn row(&self, row: u32) -> Mapped<'_> {
+        Mapped(&self.rows.words()[row as usize * ROW_LEN..][..ROW_LEN])
+    }
+
+    /// Nobody has a port of this row any more: whoever needs one next may have it.
+    pub(super) fn leave(&self, row: u32) {
+        self.row(row).0[owner_word()].store(0, Ordering::SeqCst);
+    }
+
+    /// Whether half of a row's ports or more are bound.
+    pub(super) fn is_crowded(&self, row: u32) -> bool {
+        let bound = self.row(row).0[count_word()].load(Ordering::Relaxed);
+        bound >= u64::from(self.span()).div_ceil(2)
+    }
+
+    /// Which ports of a row are bound.
+    pub(super) fn bound(&self, row: u32) -> Bits {
+        let words = &self.row(row).0[bound()];
+        words
+            .iter()
+            .map(|word| word.load(Ordering::SeqCst))
+            .collect()
+    }
+
+    /// The rows that are somebody's.
+    pub(super) fn in_use(&self) -> Result<Vec<u32>, TableError> {
+        let mut rows = Vec::new();
+        for row in 0..self.len() {
+            let Row(words) = self.whole.at(row)?;
+            if words[owner_word()] != 0 {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Which ports of a row nobody can have.
+    pub(super) fn blank(&self) -> &[u64] {
+        &self.prepared().blank.0[bound()]
+    }
+
+    /// How many ports a row has.
+    pub(super) fn span(&self) -> u32 {
+        let settings = self.settings();
+        u32::from(settings.nat_port_last - settings.nat_port_first) + 1
+    }
+}
+
+/// Makes the rows those of these settings, if they are of others: before the settings are
+/// written. What open flows have is bound again.
+pub(super) fn prepare(maps: &Maps, settings: &Settings) -> Result<(), TableError> {
+    let known = maps.settings.at(0)?;
+    let Settings {
+        nat_port_first: first,
+        nat_port_last: last,
+        nat_seed: seed,
+        ..
+    } = *settings;
+    let prepared = maps.nat_ports.prepared.get_or_init(|| Prepared {
+        settings: *settings,
+        blank: Box::new(Row(nat_port::blank(first, last, seed))),
+    });
+    if (known.nat_port_first, known.nat_port_last, known.nat_seed) == (first, last, seed) {
+        return Ok(());
+    }
+    for index in 0..maps.nat_ports.len() {
+        maps.nat_ports.whole.put(&index, &prepared.blank)?;
+    }
+    bind_again::<Addr4>(maps)?;
+    bind_again::<Addr6>(maps)
+}
+
+fn bind_again<A: Family>(maps: &Maps) -> Result<(), TableError> {
+    let family = A::maps(maps);
+    let bind = |key: &FlowKey<A>, state: u32| {
+        if state & REPLY == 0 {
+            return;
+        }
+        let class = match (state & HALF_OPEN, state & ANSWERED) {
+            (0, _) => Class::Open,
+            (_, 0) => Class::Unanswered,
+            _ => Class::Answered,
+        };
+        maps.nat_ports.put(maps.nat_ports.of(key), class);
+    };
+    family.half_open.each(|key, flow| bind(key, flow.state));
+    family.flows.each(|key, flow| bind(key, flow.state))
+}
