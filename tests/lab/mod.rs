@@ -31,6 +31,7 @@ pub mod passer;
 pub mod process;
 pub mod resets;
 pub mod rough;
+pub mod rush;
 pub mod site;
 pub mod sockets;
 pub mod talker;

@@ -131,7 +131,7 @@ fn read_slowly_until(flooded: &AtomicBool, mut stream: TcpStream) -> Result<Vec<
 }
 
 /// Packets that the host has sent.
-fn sent(host: &Host) -> Result<u64> {
+pub(crate) fn sent(host: &Host) -> Result<u64> {
     let json = host.run("ip", &["-json", "-statistics", "link", "show", "eth0"])?;
     let links: serde_json::Value = serde_json::from_str(&json)?;
     let packets = links[0]["stats64"]["tx"]["packets"].as_u64();

@@ -30,8 +30,9 @@ const BACKENDS: u32 = 1000;
 const MEASURED: Duration = Duration::from_secs(6);
 /// Of a core.
 const MOST: f64 = 0.05;
-/// Of what the plainest client takes, where that is more.
-const MOST_TIMES: f64 = 1.5;
+/// Of what the plainest client takes, where that is more. Measured: 1.2 to 1.5, with other
+/// tests on the other core.
+const MOST_TIMES: f64 = 1.75;
 /// Seconds from one check of a backend to the next.
 const INTERVAL: f64 = 5.0;
 /// In a second, as the kernel tells it to anybody (USER_HZ).

@@ -12,6 +12,7 @@ mod hostile;
 mod installed;
 mod metrics;
 mod million;
+mod nat;
 mod p1_new_flows;
 mod p2_old_flows;
 mod p3_early_end;

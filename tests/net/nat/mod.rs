@@ -1,0 +1,3 @@
+//! nat at rate: ports come back as fast as connections go.
+
+mod rate;
