@@ -80,7 +80,7 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
         seq: if packet.is_tcp() {
             packet.segment.next_seq
         } else {
-            packet.len as u32
+            packet.len
         },
         ack: if packet.has(tcp::ACK) {
             packet.segment.ack

@@ -274,6 +274,7 @@ pub(crate) fn status() -> Status {
         uptime_seconds: 1,
         interfaces: Vec::new(),
         tables: Vec::new(),
+        nat_ports: Vec::new(),
         load_balancers: 0,
         backends: BackendTally::default(),
         flows: 0,

@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+use lb_common::abi::{
+    address::{Addr4, Addr6},
+    flow::{Flow, FlowKey, REPLY},
+};
 use tracing::info;
 
 use super::{
@@ -19,7 +23,7 @@ use super::{
     link::Links,
     loader::{self, LoadError, Loaded},
     maps::{Family, Maps},
-    nat_ports, nexthop, rules,
+    nexthop, rules,
     shared::{Fill, Shared},
     slots::Wanted,
     state::{Disowned, Found, Pace, ServeError, State},
@@ -137,10 +141,25 @@ fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
         seed => seed,
     };
     let settings = config.settings(seed)?;
-    nat_ports::prepare(maps, &settings)?;
+    if maps.nat_ports.prepare(&settings, &maps.settings.at(0)?)? {
+        bind_again::<Addr4>(maps)?;
+        bind_again::<Addr6>(maps)?;
+    }
     fill_pool(&maps.v4.nat_pool, config)?;
     fill_pool(&maps.v6.nat_pool, config)?;
     Ok(maps.settings.put(&0, &settings)?)
+}
+
+/// Binds the ports that open flows have.
+fn bind_again<A: Family>(maps: &Maps) -> Result<(), TableError> {
+    let bind = |key: &FlowKey<A>, flow: &Flow<A>| {
+        if flow.state & REPLY != 0 {
+            maps.nat_ports.bind(key, flow.state);
+        }
+    };
+    let family = A::maps(maps);
+    family.half_open.each(bind);
+    family.flows.each(bind)
 }
 
 fn fill_pool<A: Family>(pool: &table::Table<u32, A>, config: &Config) -> Result<(), TableError> {

@@ -8,16 +8,13 @@ use std::sync::{
 
 use aya::maps::Map;
 use lb_common::abi::{
-    address::{Addr4, Addr6},
+    address::Address,
     config::Settings,
-    flow::{ANSWERED, FlowKey, HALF_OPEN, REPLY},
+    flow::{ANSWERED, FlowKey, HALF_OPEN},
     nat_port::{self, Class, PROBES, ROW_LEN, Row, Words, bound, count_word, owner_word},
 };
 
-use super::{
-    maps::{Family, Maps},
-    table::{OpenError, Shared, Table, TableError},
-};
+use super::table::{OpenError, Shared, Table, TableError};
 
 /// A port by its row and its place there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,8 +90,45 @@ impl NatPorts {
         self.rows.len()
     }
 
+    /// Makes the rows those of these settings, if they are of the `known` ones: then what open
+    /// flows have is to be bound again. Comes before everything else.
+    pub(super) fn prepare(
+        &self,
+        settings: &Settings,
+        known: &Settings,
+    ) -> Result<bool, TableError> {
+        let Settings {
+            nat_port_first: first,
+            nat_port_last: last,
+            nat_seed: seed,
+            ..
+        } = *settings;
+        let prepared = self.prepared.get_or_init(|| Prepared {
+            settings: *settings,
+            blank: Box::new(Row(nat_port::blank(first, last, seed))),
+        });
+        if (known.nat_port_first, known.nat_port_last, known.nat_seed) == (first, last, seed) {
+            return Ok(false);
+        }
+        for index in 0..self.len() {
+            self.whole.put(&index, &prepared.blank)?;
+        }
+        Ok(true)
+    }
+
+    /// A flow has its port, by the tuple of its backend's packets and the state of its entry
+    /// under that.
+    pub(super) fn bind<A: Address>(&self, reply: &FlowKey<A>, state: u32) {
+        let class = match (state & HALF_OPEN, state & ANSWERED) {
+            (0, _) => Class::Open,
+            (_, 0) => Class::Unanswered,
+            _ => Class::Answered,
+        };
+        self.put(self.of(reply), class);
+    }
+
     /// The port of a flow, by the tuple of its backend's packets.
-    pub(super) fn of<A: Family>(&self, reply: &FlowKey<A>) -> Port {
+    pub(super) fn of<A: Address>(&self, reply: &FlowKey<A>) -> Port {
         let seed = self.settings().nat_seed;
         let owner = nat_port::owner(reply, seed);
         let mut rows = (0..PROBES).map(|probe| owner.row(probe, self.len()));
@@ -164,45 +198,4 @@ impl NatPorts {
         let settings = self.settings();
         u32::from(settings.nat_port_last - settings.nat_port_first) + 1
     }
-}
-
-/// Makes the rows those of these settings, if they are of others: before the settings are
-/// written. What open flows have is bound again.
-pub(super) fn prepare(maps: &Maps, settings: &Settings) -> Result<(), TableError> {
-    let known = maps.settings.at(0)?;
-    let Settings {
-        nat_port_first: first,
-        nat_port_last: last,
-        nat_seed: seed,
-        ..
-    } = *settings;
-    let prepared = maps.nat_ports.prepared.get_or_init(|| Prepared {
-        settings: *settings,
-        blank: Box::new(Row(nat_port::blank(first, last, seed))),
-    });
-    if (known.nat_port_first, known.nat_port_last, known.nat_seed) == (first, last, seed) {
-        return Ok(());
-    }
-    for index in 0..maps.nat_ports.len() {
-        maps.nat_ports.whole.put(&index, &prepared.blank)?;
-    }
-    bind_again::<Addr4>(maps)?;
-    bind_again::<Addr6>(maps)
-}
-
-fn bind_again<A: Family>(maps: &Maps) -> Result<(), TableError> {
-    let family = A::maps(maps);
-    let bind = |key: &FlowKey<A>, state: u32| {
-        if state & REPLY == 0 {
-            return;
-        }
-        let class = match (state & HALF_OPEN, state & ANSWERED) {
-            (0, _) => Class::Open,
-            (_, 0) => Class::Unanswered,
-            _ => Class::Answered,
-        };
-        maps.nat_ports.put(maps.nat_ports.of(key), class);
-    };
-    family.half_open.each(|key, flow| bind(key, flow.state));
-    family.flows.each(|key, flow| bind(key, flow.state))
 }

@@ -104,14 +104,14 @@ impl Closer {
         };
         if was_open && farewell == Farewell::Reset && key.protocol == u32::from(wire::TCP) {
             self.reset_client(&flows)?;
-            let frames = self.to_backend(&flows)?;
+            let frames = self.resets_for_backend(&flows)?;
             self.taken.frames.extend(frames);
         }
         let began = stage == Stage::HalfOpen && reply.is_some_and(|r| r.state & ANSWERED != 0);
         let is_remembered = began || forward.state & (CLOSED | TIME_WAIT) == CLOSED | TIME_WAIT;
         if is_remembered && key.protocol == u32::from(wire::TCP) {
             // The next flow on this port is to find nothing there of this one.
-            let frames = self.to_backend(&flows)?;
+            let frames = self.resets_for_backend(&flows)?;
             self.taken.reminders.extend(frames);
         }
         if self.taken.frames.len() >= FRAMES {
@@ -220,7 +220,10 @@ impl Closer {
     }
 
     /// The RSTs for the backend, if there is a way there.
-    fn to_backend<A: Family>(&mut self, flows: &Flows<'_, A>) -> Result<Vec<Frame>, TableError> {
+    fn resets_for_backend<A: Family>(
+        &mut self,
+        flows: &Flows<'_, A>,
+    ) -> Result<Vec<Frame>, TableError> {
         let backend = self.backend(flows.forward.backend)?;
         if backend.flags & REACHABLE == 0 {
             return Ok(Vec::new());
