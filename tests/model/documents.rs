@@ -83,6 +83,29 @@ fn a_backend_drained_by_hand_does_not_come_back_by_a_restart_or_a_reload() {
 }
 
 #[test]
+fn a_reload_that_is_refused_is_warned_of_until_one_is_not() {
+    let mut rig = Rig::with_file(Some(&file(&[1])));
+    let warned = |rig: &mut Rig| {
+        let handle = rig.handle.clone();
+        let warnings = rig.ask(handle.status()).unwrap().warnings;
+        let of_it = |warning: &&String| warning.contains("reload was refused");
+        warnings.iter().filter(of_it).count()
+    };
+    assert_eq!(warned(&mut rig), 0);
+    let handle = rig.handle.clone();
+    rig.ask(handle.unreadable("ebb.toml is not valid".to_owned()))
+        .unwrap();
+    assert_eq!(warned(&mut rig), 1);
+    reload(&mut rig, &file(&[1, 2])).unwrap();
+    assert_eq!(warned(&mut rig), 0);
+    // A good file can ask for what cannot be done.
+    rig.create(new_lb("by-hand", "10.0.0.7", &[])).unwrap();
+    let clash = file(&[1]).replace("10.0.0.100", "10.0.0.7");
+    reload(&mut rig, &clash).unwrap_err();
+    assert_eq!(warned(&mut rig), 1);
+}
+
+#[test]
 fn a_backend_registered_by_hand_survives_a_reload() {
     let mut rig = Rig::with_file(Some(&file(&[1])));
     rig.register("web-9", "10.0.1.9").unwrap();

@@ -356,14 +356,17 @@ async fn reload(file: &ConfigFile, running: &Settings, handle: &Handle) {
         Ok(read) => read,
         Err(AgentError::Config(faults)) => {
             tracing::error!("{path} is not valid and was not applied");
-            for fault in faults {
+            for fault in &faults {
                 tracing::error!("{fault}");
             }
-            return;
+            let first = faults
+                .first()
+                .map_or_else(String::new, |f| format!(": {f}"));
+            return unreadable(handle, format!("{path} is not valid{first}")).await;
         }
         Err(error) => {
             tracing::error!("{error}; nothing was applied");
-            return;
+            return unreadable(handle, error.to_string()).await;
         }
     };
     if settings != *running {
@@ -375,5 +378,13 @@ async fn reload(file: &ConfigFile, running: &Settings, handle: &Handle) {
         Ok(applied) if applied.steps.is_empty() => tracing::info!("{path} has no changes"),
         Ok(applied) => tracing::info!(steps = applied.steps.len(), "{path} was applied"),
         Err(error) => tracing::error!("{}; nothing was applied", error.message()),
+    }
+}
+
+/// Has the status warn of it, for not everybody who reloads reads the log.
+async fn unreadable(handle: &Handle, why: String) {
+    if let Err(error) = handle.unreadable(why).await {
+        // The agent is about to stop.
+        tracing::debug!("nobody was told: {}", error.message());
     }
 }

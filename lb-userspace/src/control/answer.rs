@@ -11,7 +11,7 @@ use super::{
     describe::Beside,
     error::Error,
     handle::{Declare, FlowQuery, Measured, Report, Request},
-    merge::Edit,
+    merge::{Edit, Reading},
     writer::{Control, FLOWS_READ, declared},
 };
 use crate::{
@@ -71,7 +71,17 @@ impl Control {
             }
             Request::KeepElb(lb, elb, reply) => drop(reply.send(self.keep_elb(&lb, elb, by))),
             Request::Flows(lb, query, reply) => drop(reply.send(self.flows(&lb, &query))),
-            Request::Declare(declare, reply) => drop(reply.send(self.declare(&declare, by))),
+            Request::Declare(declare, reply) => {
+                let answer = self.declare(&declare, by);
+                if declare.reading == Reading::Reload {
+                    self.trouble.file = answer.as_ref().err().map(Error::message);
+                }
+                drop(reply.send(answer));
+            }
+            Request::Unreadable(why, reply) => {
+                self.trouble.file = Some(why);
+                drop(reply.send(Ok(())));
+            }
         }
     }
 
@@ -107,7 +117,7 @@ impl Control {
         }
         warnings.extend(self.guard.warnings());
         warnings.extend(self.late_checks());
-        warnings.extend(self.trouble.warning());
+        warnings.extend(self.trouble.warnings());
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

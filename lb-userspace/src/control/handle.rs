@@ -65,6 +65,8 @@ pub enum Request {
     KeepElb(String, serde_json::Value, Reply<()>),
     Flows(String, FlowQuery, Reply<Flows>),
     Declare(Box<Declare>, Reply<Applied>),
+    /// The configuration file could not even be read: why.
+    Unreadable(String, Reply<()>),
 }
 
 impl Request {
@@ -94,7 +96,8 @@ impl Request {
             | Self::SetAttributes(..)
             | Self::SetHealthCheck(..)
             | Self::KeepElb(..)
-            | Self::Declare(..) => false,
+            | Self::Declare(..)
+            | Self::Unreadable(..) => false,
         }
     }
 }
@@ -543,6 +546,17 @@ impl Handle {
         };
         self.ask(|reply| Request::Declare(Box::new(declare), reply))
             .await
+    }
+}
+
+impl Handle {
+    /// The configuration file was to be read again and is not one: until there is a good
+    /// one, the status warns of that.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn unreadable(&self, why: String) -> Result<(), Error> {
+        self.ask(|reply| Request::Unreadable(why, reply)).await
     }
 }
 

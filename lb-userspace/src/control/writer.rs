@@ -93,6 +93,8 @@ pub(super) struct Trouble {
     pub(super) unheard: Vec<dataplane::Event>,
     pub(super) retried: Moment,
     pub(super) said: Option<(String, Moment)>,
+    /// Why the configuration file was not taken when it was read last.
+    pub(super) file: Option<String>,
 }
 
 impl Control {
@@ -411,8 +413,15 @@ impl Trouble {
     }
 
     /// What an operator should know of it.
-    pub(super) fn warning(&self) -> Option<String> {
-        self.said.as_ref().map(|(said, _)| said.clone())
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let said = self.said.as_ref().map(|(said, _)| said.clone());
+        let file = self.file.as_ref().map(|why| {
+            format!(
+                "the last reload was refused, and what was in force before it still is: {why}; \
+                 `ebb check-config` says all that is wrong with a file"
+            )
+        });
+        said.into_iter().chain(file)
     }
 }
 

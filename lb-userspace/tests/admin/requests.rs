@@ -74,7 +74,7 @@ fn play(request: Request) {
     match request {
         Request::Status(reply) => drop(reply.send(Ok(fake::status()))),
         // The admin API has no use for it.
-        Request::Measure(_) | Request::Room(_) => {}
+        Request::Measure(_) | Request::Room(_) | Request::Unreadable(..) => {}
         Request::LoadBalancers(reply) => drop(reply.send(Ok(vec![load_balancer("web")]))),
         Request::CreateLoadBalancer(new, reply) => {
             drop(reply.send(Ok(load_balancer(&new.name))));
