@@ -155,6 +155,17 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
         frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
         counted: Counted::In(Service::Dsr),
     });
+    // And here all ports are bound soon: every SYN takes another's.
+    paths.push(Path {
+        name: "v4-tcp-new-nat",
+        tables: Tables::Hot,
+        target: None,
+        katran: None,
+        front: Front::Rotate { flows: NEW },
+        action: TX,
+        frame: frame::tcp(Service::Nat.client(), SYN, 1000, 0)?,
+        counted: Counted::In(Service::Nat),
+    });
     Ok(paths)
 }
 

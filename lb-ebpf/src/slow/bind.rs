@@ -30,10 +30,11 @@ use crate::{
 
 /// How often it is tried to get a port: once for each class that has none, and then for
 /// every port whose flow turns out to need it, or that another CPU was faster to take.
-const TRIES: u32 = 24;
+const TRIES: u32 = 16;
 /// So many of them spare a handshake that is not yet [`SPARED`] old, if there is an older
-/// one.
-const SPARING: u32 = 12;
+/// one near it. In a flood that binds every port within a second there is none, and looking
+/// for it would cost more than all the rest.
+const SPARING: u32 = 6;
 const SPARED: u32 = ticks(1_000);
 
 /// A family that ports can be bound in: see the functions of these names below.
