@@ -161,10 +161,12 @@ impl NatPorts {
         self.row(row).0[owner_word()].store(0, Ordering::SeqCst);
     }
 
-    /// Whether half of a row's ports or more are bound.
-    pub(super) fn is_crowded(&self, row: u32) -> bool {
+    /// Whether so many of a row's ports are bound that they are wanted back: half of them,
+    /// and until it is less than a quarter, so that it does not change all the time.
+    pub(super) fn is_crowded(&self, row: u32, was: bool) -> bool {
         let bound = self.row(row).0[count_word()].load(Ordering::Relaxed);
-        bound >= u64::from(self.span()).div_ceil(2)
+        let part = if was { 4 } else { 2 };
+        bound >= u64::from(self.span()).div_ceil(part)
     }
 
     /// Which ports of a row are bound.

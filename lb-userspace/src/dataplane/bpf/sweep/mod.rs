@@ -270,7 +270,8 @@ impl Sweeper {
     fn look_at_ports(&mut self, now: Instant) {
         let ports = &self.shared.maps.nat_ports;
         let owned = self.ports.owned();
-        let crowded: BTreeSet<_> = owned.filter(|row| ports.is_crowded(*row)).collect();
+        let is_crowded = |row: &u32| ports.is_crowded(*row, self.crowded.contains(row));
+        let crowded: BTreeSet<_> = owned.filter(is_crowded).collect();
         if !crowded.is_subset(&self.crowded) {
             if self.round.as_ref().is_some_and(|round| !round.urgent) {
                 self.round = None;
