@@ -40,6 +40,8 @@ const PROTOCOLS: [u16; 2] = [6, 17];
 /// The program and its maps.
 pub struct Filled {
     ebpf: Ebpf,
+    /// A row of ports that nobody has, with the settings that it is of.
+    blank: Option<(Settings, Box<nat_port::Row>)>,
 }
 
 impl Filled {
@@ -61,7 +63,7 @@ impl Filled {
             .map_max_entries("HALF_V6", buckets)
             .load(object)
             .context("cannot load the kernel program")?;
-        let mut filled = Self { ebpf };
+        let mut filled = Self { ebpf, blank: None };
         match hook {
             Hook::Xdp => filled.verify("ebb")?,
             Hook::Tc => filled
@@ -195,11 +197,22 @@ impl Filled {
     /// Where the kernel refuses.
     pub fn forget_nat_ports(&mut self) -> Result<()> {
         let settings: Settings = self.array("SETTINGS")?.get(&0, 0)?;
-        let (first, last) = (settings.nat_port_first, settings.nat_port_last);
-        let row = nat_port::Row(nat_port::blank(first, last, settings.nat_seed));
+        let blank = match self.blank.take() {
+            Some((of, blank)) if of == settings => blank,
+            _ => {
+                let (first, last) = (settings.nat_port_first, settings.nat_port_last);
+                Box::new(nat_port::Row(nat_port::blank(
+                    first,
+                    last,
+                    settings.nat_seed,
+                )))
+            }
+        };
+        let mut rows = self.array::<nat_port::Row>("NAT_PORTS")?;
         for index in 0..NAT_PORT_ROWS {
-            self.array("NAT_PORTS")?.set(index, row, 0)?;
+            rows.set(index, *blank, 0)?;
         }
+        self.blank = Some((settings, blank));
         Ok(())
     }
 

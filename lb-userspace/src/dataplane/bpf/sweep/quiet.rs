@@ -30,7 +30,7 @@ use super::{
 use crate::model::{BackendIndex, Protocol};
 
 /// How often it is looked.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a walk is trusted that does not explain the counters: the books
 /// differ, and walking again soon would find the same.
