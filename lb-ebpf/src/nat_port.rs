@@ -7,7 +7,7 @@
 use lb_common::abi::{
     address::{Addr4, Addr6},
     flow::FlowKey,
-    nat_port::{self, Class, PROBES, Taken, Words},
+    nat_port::{self, Class, PROBES, ROW_LEN, Taken, Words},
 };
 
 use crate::{atomic, family::Family, maps};
@@ -92,22 +92,35 @@ fn put_one<A: NatPorts>(reply: &FlowKey<A>, class: u32) {
 /// A row in the map.
 struct Place(*mut u64);
 
+impl Place {
+    /// A word of the row; the first where there is no such word.
+    #[inline(always)]
+    fn word(&self, at: u32) -> *mut u64 {
+        let mut at = unknown(u64::from(at));
+        if at >= ROW_LEN as u64 {
+            at = 0;
+        }
+        // SAFETY: within the row.
+        unsafe { self.0.add(unknown(at) as usize) }
+    }
+}
+
 impl Words for Place {
     #[inline(always)]
     fn load(&self, at: u32) -> u64 {
-        // SAFETY: `at` is within the row; others may write the word, atomically.
-        unsafe { self.0.add(at as usize).read_volatile() }
+        // SAFETY: a word of the row, which others may write, atomically.
+        unsafe { self.word(at).read_volatile() }
     }
     #[inline(always)]
     fn set(&self, at: u32, bits: u64) -> u64 {
-        // SAFETY: `at` is within the row, whose words are written atomically but for the
-        // first, which nobody sets bits of.
-        unsafe { atomic::fetch_or(self.0.add(at as usize), bits) }
+        // SAFETY: a word of the row. They are written atomically but for the first, which
+        // nobody sets bits of.
+        unsafe { atomic::fetch_or(self.word(at), bits) }
     }
     #[inline(always)]
     fn clear(&self, at: u32, bits: u64) -> u64 {
         // SAFETY: as above.
-        unsafe { atomic::fetch_and(self.0.add(at as usize), !bits) }
+        unsafe { atomic::fetch_and(self.word(at), !bits) }
     }
     #[inline(always)]
     fn write_cursor(&self, cursor: u64) {
@@ -126,6 +139,29 @@ impl Words for Place {
     }
 }
 
+/// The same number, of which the compiler knows nothing: a bound that is checked between two
+/// of these is checked on the register that the verifier sees used, and is not left out
+/// because of a mask that the verifier has lost sight of (that of Linux 6.1 does, where the
+/// compiler works in 32 bits).
+#[inline(always)]
+fn unknown(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // An instruction there must be: the kernel refuses two lines of source at one.
+        // SAFETY: a register is moved to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) number, options(nostack, nomem, pure));
+        }
+        number
+    }
+    // For the editor on the host.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number
+    }
+}
+
 #[inline(always)]
 fn row(index: u32) -> Option<Place> {
     maps::NAT_PORTS
@@ -139,10 +175,9 @@ extern "C" fn take_nat_port(index: u32, class: u32) -> u32 {
     let Some(row) = row(index) else {
         return 0;
     };
-    let Some(class) = Class::TAKEN_FROM.get(class as usize) else {
-        return 0;
-    };
-    match nat_port::take(&row, *class) {
+    // Nothing here says how great it is at most, or the compiler would leave the mask out
+    // that says so to the verifier.
+    match nat_port::take_from(&row, class) {
         Taken::None => 0,
         Taken::Again => 1,
         Taken::Place(place) => place + 2,

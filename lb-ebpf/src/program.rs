@@ -195,9 +195,10 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(hook: H, missed: bool) -> u32 {
 
 #[inline(always)]
 pub(crate) fn bind<H: Hook, A: Binds>(hook: H) -> u32 {
-    act(hook, |_, room: &mut Room<A>| {
-        Ok(slow::bind::bind(room)?.code())
-    })
+    match slow::bind::bind::<A>() {
+        Ok(next) => next.code(),
+        Err(verdict) => end(hook, verdict),
+    }
 }
 
 #[inline(always)]

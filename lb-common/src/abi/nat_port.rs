@@ -101,7 +101,12 @@ pub enum Taken {
 /// it is [`put`].
 #[inline(always)]
 pub fn take(row: &impl Words, class: Class) -> Taken {
-    let set = class as u32;
+    take_from(row, class as u32)
+}
+
+/// As [`take`], by the number of one of the classes that ports are taken from.
+#[inline(always)]
+pub fn take_from(row: &impl Words, set: u32) -> Taken {
     let from = row.load(0) as u32;
     let word = from >> 6 & (WORDS - 1);
     let mut at = word;

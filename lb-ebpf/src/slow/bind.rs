@@ -1,13 +1,15 @@
 //! A port for a new flow of nat: one that is free, or that another flow can do without.
 //!
 //! A try is a function of its own, and so is the end of the other flow: the verifier
-//! walks through each of them once, and not once for every try.
+//! walks through each of them once, and not once for every try. Both ask for the room by
+//! themselves, and whoever calls them holds no reference to it meanwhile: Linux 6.1 takes no
+//! pointer that was handed over for a map's key.
 
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
         counter::Verdict,
-        flow::{FlowKey, Ports, ticks},
+        flow::{Ports, ticks},
         nat_port::{self, Class, Taken},
     },
     hash, tcp,
@@ -19,7 +21,7 @@ use super::{
     step::{Next, Step},
 };
 use crate::{
-    clock,
+    clock, family,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
     maps,
@@ -39,8 +41,8 @@ const SPARED: u32 = ticks(1_000);
 
 /// A family that ports can be bound in: see the functions of these names below.
 pub(crate) trait Binds: HalfOpen {
-    fn try_one(scratch: &mut Scratch<Self>, row: u32, class: u32, now: u32, spared: u32) -> u32;
-    fn vacate(reply: &FlowKey<Self>, forward: &mut FlowKey<Self>, now: u32, spared: u32) -> u32;
+    fn try_one(row: u32, class: u32, now: u32, spared: u32) -> u32;
+    fn vacate(now: u32, spared: u32) -> u32;
 }
 
 // What the two say, as numbers: the verifier wants those.
@@ -57,13 +59,19 @@ const YOUNG: u32 = 3;
 /// Finds a source port for the new flow in the room and binds it by the reply entry; or
 /// refuses the packet.
 #[inline(always)]
-pub(crate) fn bind<A: Binds>(room: &mut Room<A>) -> Step {
+pub(crate) fn bind<A: Binds>() -> Step {
+    let now = clock::now();
+    let found = start::<A>(now)?;
+    let found = match found {
+        Start::Search(row) => search::<A>(row, now),
+        Start::Found => true,
+        Start::None => false,
+    };
     let Room {
         packet, scratch, ..
-    } = room;
+    } = family::room::<A>()?;
     let packet = &*packet;
-    let now = clock::now();
-    if !source(packet, scratch)? || !port(scratch, now) {
+    if !found {
         return refuse::refuse(
             packet,
             &mut scratch.answer,
@@ -75,6 +83,30 @@ pub(crate) fn bind<A: Binds>(room: &mut Room<A>) -> Step {
         return Err(Verdict::DropInternal);
     }
     Ok(Next::Send)
+}
+
+/// What there is before ports are tried.
+enum Start {
+    /// Where to look for one.
+    Search(u32),
+    /// The one that the client had.
+    Found,
+    /// No address to come from.
+    None,
+}
+
+#[inline(always)]
+fn start<A: Binds>(now: u32) -> Result<Start, Verdict> {
+    let Room {
+        packet, scratch, ..
+    } = family::room::<A>()?;
+    if !source(packet, scratch)? {
+        return Ok(Start::None);
+    }
+    if scratch.comes_back != 0 && again(scratch, now) {
+        return Ok(Start::Found);
+    }
+    Ok(Start::Search(A::row(&scratch.other)))
 }
 
 /// Writes the reply entry, and its tuple but for the port. False if there is no address for
@@ -112,18 +144,15 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
     Ok(true)
 }
 
-/// Finds a port and binds it; writes it into the forward entry.
+/// Finds a port of the row and binds it; writes it into the forward entry.
 #[inline(always)]
-fn port<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
-    if scratch.comes_back != 0 && again(scratch, now) {
-        return true;
-    }
-    let row = A::row(&scratch.other);
+fn search<A: Binds>(row: u32, now: u32) -> bool {
     let mut class = 0;
     for tries in 0..TRIES {
         let spared = if tries < SPARING { SPARED } else { 0 };
-        match A::try_one(scratch, row, class, now, spared) {
+        match A::try_one(row, class, now, spared) {
             DONE => return true,
+            NONE if class == Class::Answered as u32 => return false,
             NONE => class += 1,
             _ => {}
         }
@@ -152,13 +181,7 @@ fn again<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
 
 /// Takes the next port of a class and binds it.
 #[inline(always)]
-fn try_one<A: Binds>(
-    scratch: &mut Scratch<A>,
-    row: u32,
-    class: u32,
-    now: u32,
-    spared: u32,
-) -> Option<u32> {
+fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32> {
     let row = Row(row);
     let place = match row.take(class) {
         Taken::Place(place) => place,
@@ -166,12 +189,9 @@ fn try_one<A: Binds>(
         Taken::None => return Some(NONE),
     };
     let seed = maps::SETTINGS.get(0)?.nat_seed;
-    let to = scratch.other.ports.source();
-    let ports = Ports::new(nat_port::port(place, seed), to);
-    scratch.other.ports = ports.swapped();
-    scratch.value.ports = ports;
+    try_this::<A>(nat_port::port(place, seed))?;
     if class != Class::Free as u32 {
-        match A::vacate(&scratch.other, &mut scratch.former, now, spared) {
+        match A::vacate(now, spared) {
             DONE => {}
             YOUNG => {
                 row.put_back(place, class);
@@ -181,6 +201,7 @@ fn try_one<A: Binds>(
             _ => return Some(AGAIN),
         }
     }
+    let scratch = &mut family::room::<A>().ok()?.scratch;
     if Entry::established(&scratch.other).is_some()
         || !half_open::put_new(&scratch.other, &scratch.reply, now)
     {
@@ -195,16 +216,26 @@ fn try_one<A: Binds>(
     Some(DONE)
 }
 
-/// Ends the flow whose backend's packets have the tuple `reply`, if it can do without its
-/// port, and is not a handshake that has been silent for less than `spared` ticks. `forward`
-/// is room for the flow's other tuple.
+/// Writes the port into the tuples.
 #[inline(always)]
-fn vacate<A: Binds>(
-    reply: &FlowKey<A>,
-    forward: &mut FlowKey<A>,
-    now: u32,
-    spared: u32,
-) -> Result<u32, Verdict> {
+fn try_this<A: Binds>(port: u16) -> Option<()> {
+    let scratch = &mut family::room::<A>().ok()?.scratch;
+    let ports = Ports::new(port, scratch.other.ports.source());
+    scratch.other.ports = ports.swapped();
+    scratch.value.ports = ports;
+    Some(())
+}
+
+/// Ends the flow whose backend's packets have the tuple in the room, if it can do without
+/// its port, and is not a handshake that has been silent for less than `spared` ticks.
+#[inline(always)]
+fn vacate<A: Binds>(now: u32, spared: u32) -> Result<u32, Verdict> {
+    let Scratch {
+        other: reply,
+        former: forward,
+        ..
+    } = &mut family::room::<A>()?.scratch;
+    let reply = &*reply;
     if let Some(entry) = Entry::established(reply) {
         entry.other_key(reply, entry.backend()?, forward)?;
         let truth = Entry::established(forward).filter(|truth| truth.is_of(entry));
@@ -241,61 +272,29 @@ fn vacate<A: Binds>(
     Ok(DONE)
 }
 
-// As in `half_open`: pointers to what has a size, compared with null.
-
 macro_rules! functions {
     ($address:ty, $try:ident, $vacate:ident) => {
         #[inline(never)]
         #[unsafe(no_mangle)]
-        extern "C" fn $try(
-            scratch: *mut Scratch<$address>,
-            row: u32,
-            class: u32,
-            now: u32,
-            spared: u32,
-        ) -> u32 {
-            // SAFETY: callers pass a reference; the verifier has seen that.
-            match unsafe { scratch.as_mut() } {
-                Some(scratch) => try_one(scratch, row, class, now, spared).unwrap_or(NONE),
-                None => NONE,
-            }
+        extern "C" fn $try(row: u32, class: u32, now: u32, spared: u32) -> u32 {
+            try_one::<$address>(row, class, now, spared).unwrap_or(NONE)
         }
 
         #[inline(never)]
         #[unsafe(no_mangle)]
-        extern "C" fn $vacate(
-            reply: *const FlowKey<$address>,
-            forward: *mut FlowKey<$address>,
-            now: u32,
-            spared: u32,
-        ) -> u32 {
-            // SAFETY: as above.
-            match unsafe { (reply.as_ref(), forward.as_mut()) } {
-                // What names a backend or a listener that is not there is no flow.
-                (Some(reply), Some(forward)) => vacate(reply, forward, now, spared).unwrap_or(DONE),
-                _ => AGAIN,
-            }
+        extern "C" fn $vacate(now: u32, spared: u32) -> u32 {
+            // What names a backend or a listener that is not there is no flow.
+            vacate::<$address>(now, spared).unwrap_or(DONE)
         }
 
         impl Binds for $address {
             #[inline(always)]
-            fn try_one(
-                scratch: &mut Scratch<Self>,
-                row: u32,
-                class: u32,
-                now: u32,
-                spared: u32,
-            ) -> u32 {
-                $try(scratch, row, class, now, spared)
+            fn try_one(row: u32, class: u32, now: u32, spared: u32) -> u32 {
+                $try(row, class, now, spared)
             }
             #[inline(always)]
-            fn vacate(
-                reply: &FlowKey<Self>,
-                forward: &mut FlowKey<Self>,
-                now: u32,
-                spared: u32,
-            ) -> u32 {
-                $vacate(reply, forward, now, spared)
+            fn vacate(now: u32, spared: u32) -> u32 {
+                $vacate(now, spared)
             }
         }
     };
