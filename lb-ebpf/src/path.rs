@@ -16,7 +16,9 @@ use lb_common::{
         flow::Ports,
         path::{PATH_TICKS, Path},
     },
-    checksum, wire,
+    checksum,
+    tcp::options::{self, Options},
+    wire,
 };
 use lb_ebpf::{
     cursor::Cursor,
@@ -72,30 +74,59 @@ pub(crate) fn clamp<H: Hook, A: Family>(
         return Ok(());
     };
     let headers = <A as lb_common::abi::address::Address>::HEADER_LEN + wire::TCP_LEN;
-    limit(cursor, packet, path.mtu.saturating_sub(headers as u32))
+    let most = path.mtu.saturating_sub(headers as u32);
+    // No path that is believed takes more than 65,535 bytes.
+    limit(cursor, packet, most as u16)
 }
 
-/// The option for the segment size (RFC 9293, section 3.7.1), as every stack sends it: the
-/// first one. Another order is left alone.
+/// Lets the option for the segment size promise no more than `most`, wherever among the
+/// options it is.
 #[inline(always)]
 fn limit<H: Hook, A: Ip>(
     cursor: &mut Cursor<H>,
     packet: &Packet<A>,
-    most: u32,
+    most: u16,
 ) -> Result<(), Verdict> {
-    const KIND_AND_LEN: u32 = 0x0204_0000;
     let l4 = packet.l4 as usize;
-    let words = cursor.read::<wire::Tcp>(l4)?.data_offset() >> 4;
-    if words as usize * 4 < wire::TCP_LEN + size_of::<u32>() {
+    let mut options = [0; options::ROOM];
+    let end = (cursor.read::<wire::Tcp>(l4)?.data_offset() >> 4) as usize * 4;
+    for (word, room) in options.as_chunks_mut().0.iter_mut().enumerate() {
+        let at = wire::TCP_LEN + word * size_of::<u32>();
+        if at < end {
+            *room = *cursor.read::<[u8; size_of::<u32>()]>(l4 + at)?;
+        }
+    }
+    let place = segment_size_in(&options) as usize;
+    if place >= options::ROOM {
         return Ok(());
     }
-    let option = cursor.header::<wire::Word>(l4 + wire::TCP_LEN)?;
-    let old = u32::from_be(option.value());
-    if old & 0xFFFF_0000 != KIND_AND_LEN || old & 0xFFFF <= most {
+    let option = l4 + wire::TCP_LEN + place;
+    let [_, _, size @ ..] = cursor.header::<[u8; options::SEGMENT_SIZE_LEN]>(option)?;
+    let old = u16::from_be_bytes(*size);
+    if old <= most {
         return Ok(());
     }
-    let new = KIND_AND_LEN | most;
-    option.set_value(new.to_be());
-    let own = checksum::difference(old.to_be() as u64, new.to_be() as u64, 1);
+    *size = most.to_be_bytes();
+    // As both lie in memory; in an odd place each byte is in the other half of a word, and
+    // the sum has its halves exchanged (RFC 1071, section 2 B).
+    let (old, new) = if place.is_multiple_of(2) {
+        (old.to_be(), most.to_be())
+    } else {
+        (old.to_le(), most.to_le())
+    };
+    let own = checksum::difference(old as u64, new as u64, 1);
     cursor.mend::<wire::Tcp>(l4, 0, own)
+}
+
+/// Where the option for the segment size begins; no place among them if there is none.
+///
+/// A function of its own, so that the verifier does not multiply the places by what is
+/// done to the packet afterwards. `extern "C"` over a pointer to what has a size is the form
+/// that it accepts, and it wants to see it compared with null.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn segment_size_in(options: *const Options) -> u32 {
+    // SAFETY: callers pass a reference; the verifier has seen that.
+    let place = unsafe { options.as_ref() }.and_then(options::segment_size);
+    place.unwrap_or(options::ROOM) as u32
 }

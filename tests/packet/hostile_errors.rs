@@ -2,7 +2,7 @@
 //! packets; and what is too big for its way out is answered.
 
 use crate::{
-    frame::{ACK, Ends, Icmp, PSH, SYN, Segment, icmp, tcp, udp},
+    frame::{ACK, Ends, Icmp, PSH, SYN, Segment, icmp, tcp, udp, with_right_sums},
     hostile::{BACKEND, CLIENT, MODES, Victim, client, segment, turned, victims},
     world::{CLIENT_MAC, DROP, Mode, OTHER_IFINDEX, OUR_MAC, TX, World},
 };
@@ -142,26 +142,39 @@ fn p10_no_error_tells_an_mtu_below_the_floor() {
     }
 }
 
-/// The segment size that a SYN of the client promises to its backend.
-fn promised(world: &mut World, ends: Ends, mss: u16) -> u16 {
+/// What becomes of these options of the client's SYN on their way to its backend.
+fn sent_on(world: &mut World, ends: Ends, options: &[u8]) -> Vec<u8> {
+    assert_eq!(options.len() % 4, 0, "{options:?}");
     let mut syn = tcp(
         MACS,
         Segment {
-            payload: 4,
+            payload: options.len(),
             ..segment(ends, SYN, 7, 0)
         },
     );
-    // The payload becomes the option, and the sum stays what it is but for the header's
-    // length and what the option says.
+    // The payload becomes the options.
     let l4 = if ends.from.is_ipv6() { 54 } else { 34 };
-    syn[l4 + 12] = 0x60;
-    let [a, b] = mss.to_be_bytes();
-    syn[l4 + 20..].copy_from_slice(&[2, 4, a, b]);
-    let syn = crate::frame::with_right_sums(&syn);
-    let out = world.run(&syn);
+    syn[l4 + 12] = u8::try_from(5 + options.len() / 4).unwrap() << 4;
+    let options_at = l4 + 20..l4 + 20 + options.len();
+    syn[options_at.clone()].copy_from_slice(options);
+    let out = world.run(&with_right_sums(&syn));
     // All sums are right.
     out.seen();
-    u16::from_be_bytes(out.frame[l4 + 22..l4 + 24].try_into().unwrap())
+    out.frame[options_at].to_vec()
+}
+
+/// The option that promises this segment size.
+fn promise(mss: u16) -> [u8; 4] {
+    let [a, b] = mss.to_be_bytes();
+    [2, 4, a, b]
+}
+
+/// The segment size that a SYN of the client promises to its backend, if it said `mss`.
+fn promised(world: &mut World, ends: Ends, mss: u16) -> u16 {
+    let [_, _, a, b] = sent_on(world, ends, &promise(mss))[..] else {
+        panic!("four bytes were sent");
+    };
+    u16::from_be_bytes([a, b])
 }
 
 #[test]
@@ -223,6 +236,95 @@ fn p10_a_clients_path_shrinks_the_segments_of_that_client_and_of_no_other() {
             1460,
             "another client"
         );
+    }
+}
+
+/// A victim in nat whose path takes 1400 bytes, as it has been told, and the longest
+/// segment that fits.
+fn with_a_short_path(v6: bool) -> (Victim, u16) {
+    let mut victim = Victim::open(Mode::Nat, v6);
+    victim
+        .world
+        .run(&about(turned(victim.client), BACKEND, |p| {
+            too_big(v6, 1400, p)
+        }));
+    (victim, if v6 { 1340 } else { 1360 })
+}
+
+#[test]
+fn p10_the_segment_size_is_found_in_every_place_and_order_of_options() {
+    const SACK_PERMITTED: &[u8] = &[4, 2];
+    const WINDOW_SCALE: &[u8] = &[3, 3, 7];
+    const TIMESTAMPS: &[u8] = &[8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
+    // As senders have no use for it, but may send it: it looks like the one that is sought.
+    const UNKNOWN: &[u8] = &[254, 6, 2, 4, 0xFF, 0xFF];
+    // The longest that leaves room.
+    const LONG: &[u8; 36] = &{
+        let mut long = [9; 36];
+        long[0] = 254;
+        long[1] = 36;
+        long
+    };
+    let befores = [
+        [SACK_PERMITTED, &[]],
+        [WINDOW_SCALE, &[]],
+        [TIMESTAMPS, &[]],
+        [UNKNOWN, &[]],
+        [LONG, &[]],
+        [SACK_PERMITTED, TIMESTAMPS],
+        [TIMESTAMPS, WINDOW_SCALE],
+        [WINDOW_SCALE, UNKNOWN],
+    ]
+    .map(|two| two.concat())
+    .into_iter()
+    // And behind so many that are their kind alone, in even places and odd ones.
+    .chain((0..=36).map(|nops| vec![1; nops]));
+    let befores: Vec<Vec<u8>> = befores.collect();
+    for v6 in [false, true] {
+        let (mut victim, most) = with_a_short_path(v6);
+        let mut ends = victim.client;
+        for (port, before) in (42_000..).zip(&befores) {
+            ends.from.set_port(port);
+            let with = |mss| {
+                let mut options = [before, &promise(mss)[..]].concat();
+                options.resize(options.len().next_multiple_of(4), 0);
+                options
+            };
+            let out = sent_on(&mut victim.world, ends, &with(1460));
+            assert_eq!(out, with(most), "behind {before:?}");
+        }
+    }
+}
+
+#[test]
+fn p10_what_no_receiver_reads_as_a_segment_size_is_not_changed() {
+    let long = promise(1460);
+    let whole: [&[u8]; 6] = [
+        // Behind the end of the options,
+        &[0],
+        // behind one that is shorter than itself,
+        &[8, 0],
+        &[8, 1],
+        // behind one that is longer than the header, inside one,
+        &[8, 200],
+        &[254, 6],
+        // and in one of another length.
+        &[2, 6],
+    ];
+    for v6 in [false, true] {
+        let (mut victim, _) = with_a_short_path(v6);
+        let mut ends = victim.client;
+        for (port, before) in (42_000..).zip(whole) {
+            ends.from.set_port(port);
+            let mut options = [before, &long[..]].concat();
+            options.resize(options.len().next_multiple_of(4), 0);
+            let out = sent_on(&mut victim.world, ends, &options);
+            assert_eq!(out, options);
+        }
+        // It has room for its kind only.
+        ends.from.set_port(41_999);
+        let cut = [1, 1, 2, 4];
+        assert_eq!(sent_on(&mut victim.world, ends, &cut), cut);
     }
 }
 

@@ -1,6 +1,7 @@
 //! TCP as who stands between its two ends sees it.
 //!
 //! - [`numbers`]: which sequence numbers are believed, and what is known of them.
+//! - [`options`]: where the options of a header begin and end.
 //! - [`state`]: the life of a flow, from what it opens by to what closes it.
 //!
 //! Anybody can send a packet with a flow's four-tuple on it. So nothing of a
@@ -9,6 +10,7 @@
 //! knows better, and answers it (RFC 9293, section 3.10.7; RFC 5961).
 
 pub mod numbers;
+pub mod options;
 pub mod state;
 
 pub use numbers::{Numbers, Segment, after, is_lost, is_sent};
