@@ -9,7 +9,8 @@
 //!   slow they may be;
 //! - [`host`]: by which names this host is asked;
 //! - [`ends`], [`operators`]: who comes in by TCP, and whether they may change
-//!   something without an access key.
+//!   something without an access key;
+//! - [`tries`]: how often somebody may try whether they have one.
 
 pub mod admin;
 mod attended;
@@ -26,5 +27,6 @@ pub mod metrics;
 mod operators;
 mod party;
 mod seats;
+mod tries;
 
 pub use operators::Operators;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::rig::Rig;
+use crate::rig::{Door, Rig};
 
 #[test]
 fn wrong_logins_do_not_hold_the_right_one_up() {
@@ -38,6 +38,20 @@ fn who_guesses_on_is_told_to_stop() {
     let refused = (0..150).filter(|_| guess().starts_with("HTTP/1.1 429 "));
     let refused = refused.count();
     assert!(refused > 20, "only {refused} of 150 guesses were too many");
+}
+
+#[test]
+fn a_local_user_who_guesses_holds_up_no_other_users_login() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let rig = Rig::start();
+    let guess = rig.console_post("/console/login", "", r#"{"key":"anna","secret":"guess"}"#);
+    let guess = || rig.answer(rig.connect_as_nobody(Door::Console), &guess);
+    let refused = (0..150).filter(|_| guess().starts_with("HTTP/1.1 429 "));
+    let refused = refused.count();
+    assert!(refused > 20, "only {refused} of 150 guesses were too many");
+    rig.log_in();
 }
 
 #[test]

@@ -12,3 +12,5 @@ mod manners;
 mod operators;
 mod rig;
 mod scrapers;
+mod signatures;
+mod signed;

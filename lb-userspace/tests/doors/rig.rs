@@ -46,7 +46,7 @@ pub(crate) const DOORS: [Door; 4] = [Door::Admin, Door::Elb, Door::Console, Door
 
 pub(crate) struct Rig {
     pub(crate) socket: PathBuf,
-    elb: SocketAddr,
+    pub(crate) elb: SocketAddr,
     console: SocketAddr,
     metrics: SocketAddr,
     log: Log,
@@ -97,6 +97,13 @@ impl Rig {
     pub(crate) fn without_keys() -> Self {
         let keys = r#"access_keys = { anna = "secret" }"#;
         Self::with(&CONFIG.replace(keys, ""), |_| {})
+    }
+
+    /// With the console's access key at the Query API, too.
+    pub(crate) fn with_keys() -> Self {
+        let elb = "[elb_api]\n";
+        let keys = "access_keys = { anna = \"secret\" }\n";
+        Self::with(&CONFIG.replace(elb, &format!("{elb}{keys}")), |_| {})
     }
 
     fn with(config: &str, mut spy: impl FnMut(&Message) + Send + 'static) -> Self {

@@ -1,11 +1,7 @@
 //! Who may ask: whoever reaches the address, or who has logged in; and only
 //! the console's own page, never another that a browser happens to show.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
@@ -18,17 +14,14 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{
-    sessions::{LIFE, Pass, Sessions},
-    tries::Tries,
-};
+use super::sessions::{LIFE, Pass, Sessions};
 use crate::{
     api::{
         admin::{Caller, Refusal, Sent},
         ends::Ends,
         host::Names,
         operators::Operators,
-        party::Party,
+        tries::Tries,
     },
     seldom::Seldom,
 };
@@ -43,7 +36,7 @@ pub(super) struct Guard {
     names: Names,
     /// Who may change something without a login, where there is none.
     operators: Operators,
-    tries: Mutex<Tries>,
+    tries: Tries,
     /// Logins that failed, in the log.
     failed: Seldom,
 }
@@ -54,7 +47,7 @@ impl Guard {
             sessions,
             names,
             operators,
-            tries: Mutex::default(),
+            tries: Tries::default(),
             failed: Seldom::default(),
         }
     }
@@ -196,19 +189,15 @@ struct Login {
 
 async fn login(
     State(guard): State<Arc<Guard>>,
-    Extension(Ends { peer, .. }): Extension<Ends>,
+    Extension(ends): Extension<Ends>,
     Sent(Login { key, secret }): Sent<Login>,
 ) -> Result<Response, Refusal> {
-    let now = Instant::now();
-    let may_try = {
-        let mut tries = guard.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        tries.one_more(Party::at(peer.ip()), now)
-    };
-    if !may_try {
+    let (now, peer, party) = (Instant::now(), ends.peer, ends.party());
+    if !guard.tries.one_more(party, now) {
         return Err(Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_logins",
-            "too many logins were tried from this address; one a second is let through",
+            format!("{party} has tried too many logins; one a second is let through"),
         ));
     }
     match guard.sessions.begin(&key, &secret, now) {

@@ -4,7 +4,6 @@
 //! - [`mod@serve`]: the TCP address, and what is there;
 //! - [`page`]: the page itself, whole in the binary;
 //! - [`guard`]: who may ask, and from which page; [`sessions`]: who logged in;
-//!   [`tries`]: how often it may be tried;
 //! - [`live`]: how things are, every second, as server-sent events;
 //! - [`history`]: how many flows there were, for the chart.
 //!
@@ -16,6 +15,5 @@ mod live;
 mod page;
 mod serve;
 mod sessions;
-mod tries;
 
 pub use self::serve::{Endpoint, StartError, serve};

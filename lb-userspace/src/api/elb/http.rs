@@ -16,7 +16,7 @@ use hyper::{
     http::request::Parts,
     service::service_fn,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -36,9 +36,11 @@ use crate::{
         operators::Operators,
         party::Party,
         seats::{Limits, NoPlace, Seat},
+        tries::Tries,
     },
     config::{AccessKeys, AccessKeysError, ElbApi},
     control::Handle,
+    seldom::Seldom,
 };
 
 /// A thousand instances to register are a tenth of it.
@@ -141,6 +143,8 @@ pub async fn serve(endpoint: Endpoint, control: Handle, stop: impl Future<Output
         keys,
         names,
         operators,
+        tries: Tries::default(),
+        wrong: Seldom::default(),
         shared,
         control,
     });
@@ -161,6 +165,9 @@ struct Office {
     keys: AccessKeys,
     names: Names,
     operators: Operators,
+    tries: Tries,
+    /// Signatures that were wrong, in the log.
+    wrong: Seldom,
     shared: Arc<Shared>,
     control: Handle,
 }
@@ -217,7 +224,7 @@ impl Office {
                 ));
             }
         };
-        let claim = self.claim(&head, ends.local)?;
+        let claim = self.claim(&head, ends)?;
         let seat = head.extensions.get::<Seat>().ok_or_else(not_served)?;
         let body = body::whole(body, BODY_LIMIT, seat).await?;
         let peer = ends.peer;
@@ -227,8 +234,8 @@ impl Office {
                 let operators = self.operators.clone();
                 (format!("elb {peer}"), MayChange::If(operators, ends))
             }
-            Some(claim) => {
-                let key = claim.verify(&head, &body, SystemTime::now())?;
+            Some((claim, party)) => {
+                let key = self.signer(&claim, party, &head, &body)?;
                 (format!("elb {peer} key {key}"), MayChange::Yes)
             }
         };
@@ -241,13 +248,14 @@ impl Office {
         actions::perform_form(form, &desk).await
     }
 
-    /// Who the head says is asking, if that is needed; or that they may not.
+    /// Who the head says is asking, and where that comes from, if it is needed; or that
+    /// they may not.
     fn claim<'h>(
         &'h self,
         head: &'h Parts,
-        local: SocketAddr,
-    ) -> Result<Option<Claim<'h>>, Refusal> {
-        let is_ours = asked_host(head).is_some_and(|host| self.names.include(host, local));
+        ends: Ends,
+    ) -> Result<Option<(Claim<'h>, Party)>, Refusal> {
+        let is_ours = asked_host(head).is_some_and(|host| self.names.include(host, ends.local));
         if self.keys.is_empty() {
             // A signature by whatever key is neither needed nor looked at.
             browser::refuse(&head.headers, is_ours)?;
@@ -264,8 +272,42 @@ impl Office {
                 ),
             ));
         }
-        Ok(Some(claim))
+        let party = ends.party();
+        if !self.tries.has_one(party, Instant::now()) {
+            return Err(guessed_too_often(party));
+        }
+        Ok(Some((claim, party)))
     }
+
+    /// The key that signed the request. What is signed rightly costs no try.
+    fn signer<'h>(
+        &self,
+        claim: &Claim<'h>,
+        party: Party,
+        head: &Parts,
+        body: &[u8],
+    ) -> Result<&'h str, Refusal> {
+        if !self.tries.one_more(party, Instant::now()) {
+            return Err(guessed_too_often(party));
+        }
+        let verified = claim.verify(head, body, SystemTime::now());
+        let is_wrong = |refusal: &Refusal| matches!(refusal.code, Code::SignatureDoesNotMatch);
+        if verified.as_ref().is_err_and(is_wrong) {
+            self.wrong.say(move |others| {
+                tracing::warn!(target: "audit", by = %format_args!("elb {party}"), "a signature was wrong{others}");
+            });
+        } else {
+            self.tries.one_back(party);
+        }
+        verified
+    }
+}
+
+fn guessed_too_often(party: Party) -> Refusal {
+    Refusal::new(
+        Code::ServiceUnavailable,
+        format!("{party} has sent too many wrong signatures; one request a second is looked at"),
+    )
 }
 
 /// The one host that the request names.
