@@ -9,6 +9,7 @@ mod health_checks;
 mod health_scale;
 mod hooks;
 mod hostile;
+mod hostile_doors;
 mod installed;
 mod metrics;
 mod million;

@@ -47,8 +47,15 @@ async fn collect<B>(mut body: B, limit: usize, seat: &Seat) -> Result<Vec<u8>, B
 where
     B: Body<Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin,
 {
-    let mut whole = Vec::new();
-    let mut is_small = true;
+    // What its head says, or nothing; no more than the limit, as the caller knows.
+    let said = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
+    let mut is_small = said <= SMALL;
+    if !is_small {
+        // Before any of it is read: otherwise every connection could fill the memory with the
+        // first part of a large body, and the allocator would keep that.
+        seat.sends_much()?;
+    }
+    let mut whole = Vec::with_capacity(said);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Broken(error.into()))?;
         // Trailers say nothing to us.

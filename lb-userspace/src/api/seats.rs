@@ -29,7 +29,7 @@ pub(super) struct Limits {
     pub(super) kept: usize,
 }
 
-/// As many connections may have sent more than any command is, and send on.
+/// As many connections may be sending more than any command is.
 const LARGE_REQUESTS: usize = 8;
 
 impl Limits {
@@ -88,7 +88,7 @@ struct Sitting {
     does: Does,
     /// It has sent the whole head of a request,
     has_asked: bool,
-    /// and more of its body than any command is.
+    /// and its body is larger than any command.
     sends_much: bool,
     leave: Arc<Notify>,
 }
