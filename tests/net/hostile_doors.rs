@@ -29,7 +29,7 @@ const BURSTS: usize = 4;
 
 /// By how much the agent may have grown when they have gone, in kilobytes: what the runtime
 /// and the allocator keep for the next connections. All bodies together have 256 MiB.
-const STAYS: u64 = 8 << 10;
+const STAYS: u64 = 4 << 10;
 
 /// For whatever is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,6 +9,7 @@
 mod error;
 mod file;
 mod lasting;
+mod memory;
 
 use std::{io, num::NonZeroUsize, path::Path, sync::Arc, thread};
 
@@ -53,6 +54,7 @@ use crate::{
 /// # Errors
 /// When it cannot start, or cannot go on.
 pub fn run(config: &Path, interfaces: &[String]) -> Result<(), AgentError> {
+    memory::give_back_large_blocks();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
