@@ -53,10 +53,16 @@ END
 
 # The configuration for this site; what is given are lines for its top.
 write_config() {
+    write_config_of '"eth0", "eth1", "eth2"' 'packets.hook = "xdp"' "$@"
+}
+
+# The configuration for a site with these interfaces; more lines for its top may follow.
+write_config_of() {
+    local interfaces=$1
+    shift
     cat >/etc/ebb/ebb.toml <<END
-interfaces = ["eth0", "eth1", "eth2"]
+interfaces = [$interfaces]
 manage_vips = true
-packets.hook = "xdp"
 $(printf '%s\n' "$@")
 
 [[load_balancer]]

@@ -164,7 +164,7 @@ pub(super) fn status() -> Status {
         pid: 42,
         started: DATE.to_owned(),
         uptime_seconds: 3_661,
-        interfaces: [("eth0", Hook::Xdp), ("eth1", Hook::GenericXdp)]
+        interfaces: [("eth0", Hook::Xdp), ("eth1", Hook::Tc)]
             .map(|(name, hook)| InterfaceStatus {
                 name: name.to_owned(),
                 xdp: hook.xdp().to_owned(),
@@ -202,7 +202,7 @@ pub(super) fn status() -> Status {
             .map(|(verdict, packets)| (verdict.to_owned(), packets))
             .into(),
         warnings: vec![
-            "eth1 has no XDP in its driver: every packet costs several times more".to_owned(),
+            "eth2 is missing: its traffic is not balanced".to_owned(),
         ],
     }
 }

@@ -130,7 +130,7 @@ mod tests {
 ebb 0.1.0
   pid             42
   up              1h1m, since 2026-01-02T03:04:05Z
-  interfaces      eth0 (xdp), eth1 (generic-xdp)
+  interfaces      eth0 (xdp), eth1 (tc)
   load balancers  1
   backends        2 in service, 1 draining, 1 out of service
   flows           1,146 open
@@ -141,7 +141,7 @@ ebb 0.1.0
 VERDICT  PACKETS
 forward    5,000
 
-warning: eth1 has no XDP in its driver: every packet costs several times more
+warning: eth2 is missing: its traffic is not balanced
 "
         );
     }

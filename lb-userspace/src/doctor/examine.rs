@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bpffs,
-    model::{HookChoice, TC_LINKS_SINCE},
+    model::HookChoice,
 };
 
 /// The oldest kernel that the program is tested on.
@@ -318,11 +318,7 @@ fn at_tc(facts: &Facts) -> bool {
     match facts.hook {
         HookChoice::Xdp => false,
         HookChoice::Tc => true,
-        HookChoice::Auto => {
-            let kernel = facts.kernel.as_deref().and_then(version);
-            kernel.is_some_and(|kernel| kernel >= TC_LINKS_SINCE)
-                && facts.interfaces.iter().any(wants_tc)
-        }
+        HookChoice::Auto => facts.interfaces.iter().any(wants_tc),
     }
 }
 
@@ -343,8 +339,7 @@ fn driver(interface: &InterfaceFacts, facts: &Facts) -> Finding {
             Verdict::Warning,
             what,
             format!(
-                "{driver} is not known to support XDP; [packets] hook = \"tc\" does without, \
-                 from Linux 6.6 on"
+                "{driver} is not known to support XDP; [packets] hook = \"tc\" does without"
             ),
             None,
         ),

@@ -1,9 +1,5 @@
 //! Where in the kernel packets are taken.
 
-/// Since this version of Linux what is attached to TC can be a link, which outlives the
-/// agent and is replaced in one step.
-pub const TC_LINKS_SINCE: (u32, u32) = (6, 6);
-
 /// The hook that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HookChoice {
@@ -21,9 +17,6 @@ pub enum HookChoice {
 pub enum Hook {
     /// XDP, in the driver.
     Xdp,
-    /// XDP after the kernel has made a socket buffer of the packet: slow, and only where
-    /// the kernel has no links for TC.
-    GenericXdp,
     Tc,
 }
 
@@ -33,7 +26,6 @@ impl Hook {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
-            Self::GenericXdp => "generic-xdp",
             Self::Tc => "tc",
         }
     }
@@ -43,7 +35,6 @@ impl Hook {
     pub const fn xdp(self) -> &'static str {
         match self {
             Self::Xdp => "driver",
-            Self::GenericXdp => "generic",
             Self::Tc => "off",
         }
     }

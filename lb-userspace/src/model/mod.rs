@@ -42,7 +42,7 @@ pub use attributes::{Attributes, AttributesSpec};
 pub use counters::BackendCounters;
 pub use drain::{Drain, DrainOutcome, Leave};
 pub use health_check::{AskedCheck, BadCheck, CHECKS_AT_ONCE, HealthCheck, INTERVAL, TIMEOUT};
-pub use hook::{Hook, HookChoice, TC_LINKS_SINCE};
+pub use hook::{Hook, HookChoice};
 pub use index::{BackendIndex, Epoch, LbIndex};
 pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME_MAX, WEIGHT};
 pub use lb_common::mode::Mode;

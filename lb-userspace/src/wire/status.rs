@@ -54,9 +54,9 @@ pub struct NatPorts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     pub name: String,
-    /// How XDP runs on it: `driver`, `generic`, or `off`.
+    /// How XDP runs on it: `driver` or `off`.
     pub xdp: String,
-    /// Where its packets are taken: `xdp`, `tc`; or `generic-xdp`, where neither works.
+    /// Where its packets are taken: `xdp` or `tc`.
     pub hook: String,
 }
 

@@ -77,7 +77,7 @@ impl Page {
         .set(whole(status.uptime_seconds));
         let interfaces = self.gauges(
             "ebb_interface_info",
-            "An interface with the program on it: how XDP runs there (driver, generic, off), and the hook (xdp, generic-xdp, tc).",
+            "An interface with the program on it: how XDP runs there (driver, off), and the hook (xdp, tc).",
             &["interface", "xdp", "hook"],
         )?;
         for interface in &status.interfaces {

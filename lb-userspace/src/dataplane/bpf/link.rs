@@ -3,7 +3,8 @@
 //! Links are pinned in `<bpffs_dir>/links/<interface>`, or at TC in
 //! `<bpffs_dir>/tc/<interface>`: they hold the program on the interface while no agent
 //! runs. An agent that starts finds them and replaces the program in them, atomically; no
-//! packet meets an interface without a program.
+//! packet meets an interface without a program. Where the kernel has no links for TC, a
+//! filter does what a link would ([`clsact`]).
 //!
 //! An interface that vanishes leaves a dead link behind. When one of that name
 //! comes back, [`Links::attach`] makes a new link in its place.
@@ -25,17 +26,23 @@ use aya::{
 use tracing::{debug, info, warn};
 
 use super::{
+    clsact,
     loader::{self, LoadError, Program},
     syscall::{self, LinkType},
 };
 use crate::{
-    model::{Hook, HookChoice, TC_LINKS_SINCE},
+    model::{Hook, HookChoice},
     netlink::{Link, LinkKind, XdpAttached},
 };
 
 /// Where the links are pinned: those to XDP, and those to TC.
 const XDP_LINKS: &str = "links";
 const TC_LINKS: &str = "tc";
+/// And the program, for every filter that has it.
+const TC_FILTERS: &str = "clsact";
+
+/// Since this version of Linux what is attached to TC can be a link.
+const TC_LINKS_SINCE: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// BPF file systems have no dots in names, and interfaces no colons.
 fn file_name(interface: &str) -> String {
@@ -48,9 +55,10 @@ fn interface_of(file_name: &str) -> String {
 
 pub(super) struct Links {
     program: Program,
-    /// Where the links to XDP are pinned, and those to TC.
+    /// Where the links to XDP are pinned, those to TC, and the program for each filter.
     xdp_dir: PathBuf,
     tc_dir: PathBuf,
+    filters_dir: PathBuf,
     choice: HookChoice,
     counts_losses: bool,
 }
@@ -74,11 +82,6 @@ pub enum AttachError {
          [packets] hook = \"auto\" takes its packets at TC"
     )]
     Bond(String),
-    #[error(
-        "this kernel has no links for TC, which Linux 6.6 brought; [packets] hook = \"auto\" \
-         takes packets at XDP here"
-    )]
-    NoTcLinks,
     #[error("cannot attach to {interface}: {source}")]
     Attach {
         interface: String,
@@ -107,14 +110,16 @@ impl Links {
         bpffs_dir: &Path,
         choice: HookChoice,
     ) -> Result<Self, LoadError> {
-        let (xdp_dir, tc_dir) = (bpffs_dir.join(XDP_LINKS), bpffs_dir.join(TC_LINKS));
-        for dir in [&xdp_dir, &tc_dir] {
+        let [xdp_dir, tc_dir, filters_dir] =
+            [XDP_LINKS, TC_LINKS, TC_FILTERS].map(|name| bpffs_dir.join(name));
+        for dir in [&xdp_dir, &tc_dir, &filters_dir] {
             loader::make_dir(dir)?;
         }
         Ok(Self {
             program,
             xdp_dir,
             tc_dir,
+            filters_dir,
             choice,
             counts_losses: false,
         })
@@ -122,7 +127,7 @@ impl Links {
 
     /// Whether the hook is ours to choose.
     pub(super) fn may_choose(&self) -> bool {
-        self.choice == HookChoice::Auto && has_tc_links()
+        self.choice == HookChoice::Auto
     }
 
     /// Has the verifier look at what these interfaces will run, before anything of the
@@ -133,7 +138,7 @@ impl Links {
     ) -> Result<(), LoadError> {
         for link in links {
             match self.first_choice(link) {
-                Hook::Xdp | Hook::GenericXdp => self.program.xdp().map(drop)?,
+                Hook::Xdp => self.program.xdp().map(drop)?,
                 Hook::Tc => self.program.tc().map(drop)?,
             }
         }
@@ -146,10 +151,7 @@ impl Links {
             HookChoice::Xdp => Hook::Xdp,
             HookChoice::Tc => Hook::Tc,
             HookChoice::Auto if link.kind.unfit_for_xdp().is_none() => Hook::Xdp,
-            HookChoice::Auto if has_tc_links() => Hook::Tc,
-            // Before the members of a bond, the kernel runs a generic program for it.
-            HookChoice::Auto if link.kind == LinkKind::Bond => Hook::GenericXdp,
-            HookChoice::Auto => Hook::Xdp,
+            HookChoice::Auto => Hook::Tc,
         }
     }
 
@@ -157,32 +159,20 @@ impl Links {
     pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
         match self.first_choice(link) {
             Hook::Tc => return self.attach_at_tc(&link.name, link.index),
-            Hook::GenericXdp => return self.attach_at_xdp(link, AyaMode::Skb),
             Hook::Xdp if link.kind == LinkKind::Bond => {
                 return Err(AttachError::Bond(link.name.clone()));
             }
             Hook::Xdp => {}
         }
-        match self.attach_at_xdp(link, AyaMode::Driver) {
+        match self.attach_at_xdp(link) {
             Err(AttachError::NoDriverMode { interface, reason })
                 if self.choice == HookChoice::Auto =>
             {
-                if has_tc_links() {
-                    info!(
-                        interface,
-                        reason, "no XDP in the driver: packets are taken at TC"
-                    );
-                    self.attach_at_tc(&link.name, link.index)
-                } else {
-                    warn!(
-                        interface,
-                        reason,
-                        "no XDP in the driver: falling back to generic mode, where the kernel \
-                         builds an skb for every packet first; expect a fraction of the packet \
-                         rate and more CPU for each packet"
-                    );
-                    self.attach_at_xdp(link, AyaMode::Skb)
-                }
+                info!(
+                    interface,
+                    reason, "no XDP in the driver: packets are taken at TC"
+                );
+                self.attach_at_tc(&link.name, link.index)
             }
             attached => attached,
         }
@@ -199,43 +189,36 @@ impl Links {
         }
     }
 
-    /// In the driver, or generic.
-    fn attach_at_xdp(&mut self, link: &Link, mode: AyaMode) -> Result<Hook, AttachError> {
+    /// In the driver.
+    fn attach_at_xdp(&mut self, link: &Link) -> Result<Hook, AttachError> {
         let (interface, ifindex) = (&*link.name, link.index);
         let path = self.xdp_dir.join(file_name(interface));
-        let hook = if self.take_over_xdp(interface, ifindex, &path)? {
-            match link.xdp {
-                Some(XdpAttached::Generic) => Hook::GenericXdp,
-                Some(XdpAttached::Driver) | None => Hook::Xdp,
-            }
-        } else {
+        if link.xdp == Some(XdpAttached::Generic) {
+            // If it is ours, it is of a version that took packets so.
+            remove(&path)?;
+        }
+        if !self.take_over_xdp(interface, ifindex, &path)? {
             let xdp = self.program.xdp()?;
             let made = xdp
-                .attach_to_if_index(ifindex, mode)
+                .attach_to_if_index(ifindex, AyaMode::Driver)
                 .and_then(|id| xdp.take_link(id))
                 .map_err(|source| match attach_error(interface, source) {
-                    AttachError::Attach { interface, source } if mode == AyaMode::Driver => {
-                        AttachError::NoDriverMode {
-                            interface,
-                            reason: source.to_string(),
-                        }
-                    }
+                    AttachError::Attach { interface, source } => AttachError::NoDriverMode {
+                        interface,
+                        reason: source.to_string(),
+                    },
                     other => other,
                 })?;
             // Fails for a link that is none: where the kernel knows no links for
             // XDP, aya falls back to netlink. The kernels that the loader admits
             // all know them.
             pin(interface, FdLink::try_from(made), &path)?;
-            if mode == AyaMode::Driver {
-                Hook::Xdp
-            } else {
-                Hook::GenericXdp
-            }
-        };
+        }
         self.count_losses();
         // Only now: for a moment it is on both, and no packet meets neither.
         remove(&self.tc_dir.join(file_name(interface)))?;
-        Ok(hook)
+        remove_filter(&self.filters_dir, &file_name(interface))?;
+        Ok(Hook::Xdp)
     }
 
     pub(super) fn attach_at_tc(
@@ -244,10 +227,11 @@ impl Links {
         ifindex: u32,
     ) -> Result<Hook, AttachError> {
         let path = self.tc_dir.join(file_name(interface));
-        if !self.take_over_tc(interface, ifindex, &path)? {
-            if !has_tc_links() {
-                return Err(AttachError::NoTcLinks);
-            }
+        if !has_tc_links() {
+            let pin = self.filters_dir.join(file_name(interface));
+            clsact::attach(self.program.tc()?, interface, &pin)
+                .map_err(|source| attach_error(interface, source))?;
+        } else if !self.take_over_tc(interface, ifindex, &path)? {
             let tc = self.program.tc()?;
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
             let made = tc
@@ -297,12 +281,16 @@ impl Links {
 
     /// Takes the program off every interface that is not among `keep`.
     pub(super) fn detach_others(&self, keep: &[String]) -> Result<(), AttachError> {
-        for dir in [&self.xdp_dir, &self.tc_dir] {
+        for dir in [&self.xdp_dir, &self.tc_dir, &self.filters_dir] {
             for entry in entries(dir)? {
                 let interface = interface_of(&entry);
                 if !keep.contains(&interface) {
                     info!(interface, "no longer configured: taking the program off");
-                    remove(&dir.join(entry))?;
+                    if *dir == self.filters_dir {
+                        remove_filter(dir, &entry)?;
+                    } else {
+                        remove(&dir.join(entry))?;
+                    }
                 }
             }
         }
@@ -311,9 +299,7 @@ impl Links {
 }
 
 fn has_tc_links() -> bool {
-    let (major, minor) = TC_LINKS_SINCE;
-    let since = KernelVersion::new(major as u8, minor as u8, 0);
-    KernelVersion::current().is_ok_and(|version| version >= since)
+    KernelVersion::current().is_ok_and(|version| version >= TC_LINKS_SINCE)
 }
 
 /// The link that is pinned at `path`, if it holds this interface.
@@ -412,6 +398,17 @@ fn remove(path: &Path) -> Result<(), AttachError> {
     }
 }
 
+/// Takes a filter of ours off its interface, and then the pin that says so.
+fn remove_filter(dir: &Path, entry: &str) -> Result<(), AttachError> {
+    let pin = dir.join(entry);
+    if !fs::exists(&pin).unwrap_or(true) {
+        return Ok(());
+    }
+    let interface = interface_of(entry);
+    clsact::detach(&interface).map_err(|source| attach_error(&interface, source))?;
+    remove(&pin)
+}
+
 /// The names in a directory; none if there is no such directory.
 fn entries(dir: &Path) -> Result<Vec<String>, AttachError> {
     let failed = |source| AttachError::Remove {
@@ -448,7 +445,11 @@ pub fn unload(bpffs_dir: &Path) -> Result<(), AttachError> {
     // First the links: a program on an interface keeps its maps.
     for dir in subdirectories(bpffs_dir)? {
         for entry in entries(&dir)? {
-            remove(&dir.join(entry))?;
+            if dir.ends_with(TC_FILTERS) {
+                remove_filter(&dir, &entry)?;
+            } else {
+                remove(&dir.join(entry))?;
+            }
         }
         fs::remove_dir(&dir).map_err(|source| AttachError::Remove { path: dir, source })?;
     }
@@ -476,7 +477,7 @@ fn is_anothers_to_remove(error: &io::Error) -> bool {
 /// What an agent makes in its directory, links first.
 fn subdirectories(bpffs_dir: &Path) -> Result<Vec<PathBuf>, AttachError> {
     let mut names = entries(bpffs_dir)?;
-    names.sort_by_key(|name| name != XDP_LINKS && name != TC_LINKS);
+    names.sort_by_key(|name| ![XDP_LINKS, TC_LINKS, TC_FILTERS].contains(&&**name));
     Ok(names.iter().map(|name| bpffs_dir.join(name)).collect())
 }
 

@@ -26,6 +26,7 @@
 mod adjacency;
 mod books;
 mod clock;
+mod clsact;
 pub mod config;
 mod exits;
 mod flows;

@@ -5,22 +5,16 @@ use std::net::SocketAddr;
 use super::shared::Crowd;
 use crate::{
     dataplane::{Attachment, NatPortFill, NatTarget},
-    model::Hook,
 };
 
-/// Of the `wanted` interfaces: those that are not there, and those that are slow.
+/// Of the `wanted` interfaces: those that are not there.
 pub(super) fn of_interfaces(
     wanted: &[String],
     attachments: &[Attachment],
 ) -> impl Iterator<Item = String> {
-    wanted.iter().filter_map(move |interface| {
-        match attachments.iter().find(|a| a.interface == *interface) {
-            None => Some(format!(
-                "{interface} is missing: its traffic is not balanced"
-            )),
-            Some(attachment) => of_hook(attachment),
-        }
-    })
+    let is_missing = |interface: &&String| attachments.iter().all(|a| a.interface != **interface);
+    let missing = wanted.iter().filter(is_missing);
+    missing.map(|interface| format!("{interface} is missing: its traffic is not balanced"))
 }
 
 /// Of the tables of established flows, by the entries of each and what one holds.
@@ -61,15 +55,4 @@ pub(super) fn of_ports(ports: Vec<NatPortFill>) -> impl Iterator<Item = String> 
             )
         },
     )
-}
-
-fn of_hook(attachment: &Attachment) -> Option<String> {
-    let Attachment { interface, hook } = attachment;
-    match hook {
-        Hook::Xdp | Hook::Tc => None,
-        Hook::GenericXdp => Some(format!(
-            "{interface} runs XDP in generic mode, at a fraction of the speed: its driver does \
-             not support XDP, and TC needs Linux 6.6 or later"
-        )),
-    }
 }
