@@ -4,15 +4,17 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use lb_common::{
     abi::{
+        backend::{AT_TC, Backend},
         config::MAX_INTERFACES,
         counter::Verdict,
         exit::{Exit, INTERFACE_BITS, Reach, RouterKey},
+        flow::Flow,
     },
     wire::Mac,
 };
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
-use crate::{family::Family, interface, maps};
+use crate::{family::Family, flow::Entry, interface, maps};
 
 /// The way out to a client whose packet came from this MAC address.
 ///
@@ -64,6 +66,45 @@ fn by_router<A: Family>(ifindex: u32, mac: Mac) -> Option<u16> {
     };
     // SAFETY: the value is copied at once, and is one aligned word.
     unsafe { maps::ROUTERS.get(&key) }.map(|number| *number as u16)
+}
+
+/// The way out to a flow's client.
+#[inline(always)]
+pub(crate) fn of_flow<A: Family>(entry: &Flow<A>) -> Result<&'static Exit, Verdict> {
+    maps::EXITS
+        .get(entry.exit as u32)
+        .ok_or(Verdict::DropNoNextHop)
+}
+
+/// Leaves a packet of this flow to the program at TC if its way out takes no frames from
+/// this hook. To be asked before anything is written, of the packet or of its flow.
+#[inline(always)]
+pub(crate) fn check<H: Hook, A: Family>(entry: Entry<A>, backend: &Backend) -> Result<(), Verdict> {
+    if H::REACHES_ALL {
+        Ok(())
+    } else if entry.is_reply() {
+        check_exit::<H>(entry.get(of_flow)?)
+    } else {
+        check_backend::<H>(backend)
+    }
+}
+
+/// As [`check`], of what goes to clients.
+#[inline(always)]
+pub(crate) fn check_exit<H: Hook>(exit: &Exit) -> Result<(), Verdict> {
+    if !H::REACHES_ALL && exit.at_tc != 0 {
+        return Err(Verdict::PassUp);
+    }
+    Ok(())
+}
+
+/// As [`check`], of what goes to a backend.
+#[inline(always)]
+pub(crate) fn check_backend<H: Hook>(backend: &Backend) -> Result<(), Verdict> {
+    if !H::REACHES_ALL && backend.flags & AT_TC != 0 {
+        return Err(Verdict::PassUp);
+    }
+    Ok(())
 }
 
 /// Where frames by this way go, if the client last sent from `client`.

@@ -9,7 +9,7 @@ use lb_common::{
 use lb_ebpf::{cursor::Cursor, hook::Hook, ip::IpHeader};
 
 use crate::{
-    classify, clock,
+    classify, clock, exit,
     family::Family,
     flow::{self, Entry, Load},
     icmp_error, maps,
@@ -73,7 +73,8 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         if cursor.ifindex() != backend.ifindex {
             return Ok(Fast::Look);
         }
-        let exit = entry.get(rewrite::way_out)?;
+        let exit = entry.get(exit::of_flow)?;
+        exit::check_exit::<H>(exit)?;
         if !rewrite::fits_link(&cursor, &packet, exit.mtu) {
             return Ok(Fast::Look);
         }
@@ -83,6 +84,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
         flow::count_out(index, load);
         return Ok(Fast::Done(action));
     }
+    exit::check_backend::<H>(backend)?;
     let mode = rewrite::mode(backend.mode)?;
     if !rewrite::fits(&cursor, &packet, backend, mode) {
         return Ok(Fast::Look);

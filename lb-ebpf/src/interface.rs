@@ -23,6 +23,13 @@ pub(crate) fn number<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> {
     }
 }
 
+/// Whether the packet is this host's own, on its way to this host.
+#[inline(always)]
+pub(crate) fn is_loopback<H: Hook>(cursor: &Cursor<H>) -> bool {
+    // Of every network namespace it is the first (LOOPBACK_IFINDEX); XDP is not there.
+    H::REACHES_ALL && cursor.ifindex() == 1
+}
+
 /// Whether the frame is addressed to the interface that it came in by, or to a MAC
 /// address that the settings say is ours as well. What a switch floods, a bridge carries
 /// or a broadcast reaches is somebody else's to answer.

@@ -80,14 +80,6 @@ pub(crate) fn to_client<H: Hook, A: Family>(
     Ok(cursor.send(exit.ifindex))
 }
 
-/// The way out to a flow's client (nat only).
-#[inline(always)]
-pub(crate) fn way_out<A: Family>(entry: &Flow<A>) -> Result<&'static Exit, Verdict> {
-    maps::EXITS
-        .get(entry.exit as u32)
-        .ok_or(Verdict::DropNoNextHop)
-}
-
 /// A VLAN's tag has a meaning on the link that it came by, and leaves by no other.
 #[inline(always)]
 pub(crate) fn keeps_tag<H: Hook, A: Ip>(

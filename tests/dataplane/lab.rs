@@ -2,6 +2,7 @@
 //! and two servers on one LAN.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, mpsc},
@@ -79,6 +80,8 @@ impl Lab {
         Config {
             interfaces: vec!["c0".to_owned()],
             hook: HookChoice::Xdp,
+            interface_hooks: BTreeMap::new(),
+            local_clients: false,
             bpffs_dir: self.site.pins().to_owned(),
             tables: TableSizes {
                 flows: 4096,

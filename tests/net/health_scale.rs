@@ -148,9 +148,7 @@ fn plain_share(site: &Site) -> Result<f64> {
 
 /// What this thread has had of a processor.
 fn thread_time() -> Result<Duration> {
-    Ok(Duration::try_from(clock_gettime(
-        ClockId::ThreadCPUTime,
-    ))?)
+    Ok(Duration::try_from(clock_gettime(ClockId::ThreadCPUTime))?)
 }
 
 /// Seconds of processor that a process has had, all of its threads.

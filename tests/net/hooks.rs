@@ -23,7 +23,7 @@ in_each_mode! {
 }
 
 /// For 16 MiB on a machine that does other things as well.
-const TRANSFER: Duration = Duration::from_secs(30);
+pub(crate) const TRANSFER: Duration = Duration::from_secs(30);
 
 /// The configuration of every test, but for the hook and the interfaces.
 fn configuration(site: &Site, hook: &str, interfaces: &[&str]) -> String {
@@ -47,7 +47,7 @@ fn hooks(ebb: &Ebb<'_>) -> Result<Vec<(String, String)>> {
     Ok(interfaces.map(|at| (at.name, at.hook)).collect())
 }
 
-fn expect_hooks(ebb: &Ebb<'_>, expected: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn expect_hooks(ebb: &Ebb<'_>, expected: &[(&str, &str)]) -> Result<()> {
     let found = hooks(ebb)?;
     let found: Vec<_> = found.iter().map(|(a, b)| (&**a, &**b)).collect();
     ensure!(found == expected, "{found:?}, not {expected:?}");
@@ -72,7 +72,8 @@ fn served_at_tc(site: &Site, interfaces: [&str; 2]) -> Result<()> {
         &configuration(site, "auto", &interfaces),
         |site, ebb| {
             ebb.wait_in_service()?;
-            let mut expected = interfaces.map(|name| (name, "tc"));
+            let mut expected = vec![("lo", "tc")];
+            expected.extend(interfaces.map(|name| (name, "tc")));
             expected.sort_unstable();
             expect_hooks(ebb, &expected)?;
             clients_are_served(site)
@@ -142,7 +143,9 @@ fn p2_a_change_of_hook_breaks_no_flow(mode: Mode) -> Result<()> {
             ebb.wait_in_service()?;
             let at = |hook| {
                 let interfaces = site.interfaces().iter().map(move |name| (*name, hook));
-                interfaces.collect::<Vec<_>>()
+                let mut all: Vec<_> = interfaces.chain([("lo", "tc")]).collect();
+                all.sort_unstable();
+                all
             };
             let conversation = Conversation::open(&site.client, site.talkers())?;
             let mut download =

@@ -11,6 +11,7 @@ mod hooks;
 mod hostile;
 mod hostile_doors;
 mod installed;
+mod local_clients;
 mod metrics;
 mod million;
 mod nat;

@@ -61,6 +61,9 @@ pub const TAKES_NEW: u32 = 1 << 0;
 pub const REACHABLE: u32 = 1 << 1;
 /// `address` and `source` are IPv6.
 pub const V6: u32 = 1 << 2;
+/// The interface that leads there takes no frames from XDP: those are left to the program
+/// at TC.
+pub const AT_TC: u32 = 1 << 3;
 
 /// What the packet path must know of a load balancer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -142,6 +142,14 @@ verdicts! {
     /// was for takes no frames from XDP, is down, or its queue is full. Counted besides
     /// what was counted when it was sent on.
     DropLost = Drop "drop_redirect_lost",
+    /// Leaves by an interface that takes no frames from XDP: passed up to the program at
+    /// TC, which counts it once more.
+    PassUp = Pass "pass_up_to_tc",
+    /// From this host itself, to a listener whose answers do not come by way of ebb (`dsr`,
+    /// `ipip`): RST.
+    ResetLocal = Answer "reset_local_client",
+    /// As above (UDP): ICMP port unreachable.
+    UnreachableLocal = Answer "unreachable_local_client",
     /// The kernel refused a helper call: dropped.
     DropInternal = Abort "drop_internal_error",
 }

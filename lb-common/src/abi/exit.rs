@@ -28,7 +28,9 @@ pub struct Exit {
     /// Of the way, as far as the host knows it.
     pub mtu: u16,
     /// 1 if `router` is IPv6.
-    pub v6: u16,
+    pub v6: u8,
+    /// 1 if the interface takes no frames from XDP: those are left to the program at TC.
+    pub at_tc: u8,
     /// The router that this way is for, and the index of its interface: which it keeps
     /// when another router has to take its place.
     pub home: u32,

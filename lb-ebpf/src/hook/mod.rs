@@ -39,6 +39,9 @@ pub type Tail = [u8; TAIL as usize];
 /// # Safety
 /// The bounds that a hook returns are those of the packet at that moment.
 pub unsafe trait Hook: Copy {
+    /// Whether what it sends arrives by every kind of interface.
+    const REACHES_ALL: bool;
+
     /// Makes the headers readable.
     fn bounds(self) -> Bounds;
 

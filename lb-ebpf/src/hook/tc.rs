@@ -75,6 +75,8 @@ impl Tc {
 // SAFETY: the bounds are read from the context each time that the packet may have
 // moved.
 unsafe impl Hook for Tc {
+    const REACHES_ALL: bool = true;
+
     #[inline(always)]
     fn bounds(self) -> Bounds {
         // SAFETY: the program's own context; the kernel rewrites these two reads to

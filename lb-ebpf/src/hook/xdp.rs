@@ -41,6 +41,8 @@ impl Xdp {
 // SAFETY: the bounds are read from the context each time that the packet may have
 // moved.
 unsafe impl Hook for Xdp {
+    const REACHES_ALL: bool = false;
+
     #[inline(always)]
     fn bounds(self) -> Bounds {
         // SAFETY: the program's own context; the kernel rewrites these two reads to

@@ -13,6 +13,7 @@ use lb_ebpf::{cursor::Cursor, hook::Hook, ip::Ip};
 
 use super::step::Next;
 use crate::{
+    exit,
     family::Family,
     flow::{self, Load},
     icmp_error, maps,
@@ -35,7 +36,7 @@ pub(crate) fn send<H: Hook, A: Family>(
     let entry = &scratch.value;
     let load = Load::of(&cursor, packet);
     if entry.state & REPLY != 0 {
-        let exit = rewrite::way_out(entry)?;
+        let exit = exit::of_flow(entry)?;
         if entry.state & FRAGMENTS != 0 && packet.has_l4 {
             path::allow_fragments(&mut cursor, packet)?;
         }

@@ -3,7 +3,7 @@
 use lb_common::{
     abi::{
         counter::Verdict,
-        flow::{ADOPTED, Flow, HALF_OPEN, NAT},
+        flow::{ADOPTED, Flow, FlowKey, HALF_OPEN, NAT},
     },
     mode::Mode,
     tcp, wire,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     classify, exit,
     half_open::{self, HalfOpen},
-    maps,
+    interface, maps,
     packet::Packet,
     rewrite,
     scratch::Scratch,
@@ -33,7 +33,12 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     now: u32,
 ) -> Step {
     let (listener_index, listener) = classify::listener(&packet.key)?;
-    if classify::is_martian(packet.key.source) {
+    let is_local = interface::is_loopback(cursor);
+    if is_local {
+        if is_an_answer(packet) {
+            return Err(Verdict::NotOurs);
+        }
+    } else if classify::is_martian(packet.key.source) {
         return Err(Verdict::DropMartian);
     }
     if !packet.has_l4 {
@@ -42,6 +47,15 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
     let lb = maps::LBS
         .get(listener.lb as u32)
         .ok_or(Verdict::DropInternal)?;
+    if is_local && !rewrite::mode(lb.mode)?.translates() {
+        // The backend would answer the VIP, and so itself.
+        return refuse::refuse(
+            packet,
+            &mut scratch.answer,
+            Verdict::ResetLocal,
+            Verdict::UnreachableLocal,
+        );
+    }
     let adopted = packet.is_tcp() && !packet.opens();
     if adopted && (rewrite::mode(lb.mode)?.sees_both_sides() || packet.has(tcp::RST | tcp::SYN)) {
         return refuse::reset(packet, &mut scratch.answer, Verdict::ResetNoFlow);
@@ -54,6 +68,7 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
             Verdict::UnreachableNoBackend,
         );
     };
+    exit::check_backend::<H>(backend)?;
     if !rewrite::lives_on(packet) {
         return refuse::expired(packet, &mut scratch.answer);
     }
@@ -102,4 +117,17 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
         return Err(Verdict::DropInternal);
     }
     Ok(Next::Send)
+}
+
+/// Whether a listener has sent the packet, to a client on this host whose port is a
+/// listener's, too. What begins a connection is no answer.
+#[inline(always)]
+fn is_an_answer<A: HalfOpen>(packet: &Packet<A>) -> bool {
+    let reversed = FlowKey {
+        source: packet.key.destination,
+        destination: packet.key.source,
+        ports: packet.key.ports.swapped(),
+        protocol: packet.key.protocol,
+    };
+    !packet.opens() && classify::listener(&reversed).is_ok()
 }

@@ -24,7 +24,7 @@ use super::{
     step::Step,
 };
 use crate::{
-    clock,
+    clock, exit,
     flow::{self, Entry},
     half_open::{self, HalfOpen},
     packet::Packet,
@@ -58,6 +58,7 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
     }
     if let Some(entry) = established {
         let backend = entry.backend()?;
+        exit::check::<H, A>(entry, backend)?;
         if entry.is_disowned(backend) {
             if packet.is_tcp() && !packet.opens() {
                 return refuse::reset(packet, &mut scratch.answer, Verdict::ResetDisowned);
@@ -79,6 +80,7 @@ pub(crate) fn connection<H: Hook, A: HalfOpen>(
     }
     if let Some(entry) = half {
         let backend = entry.backend()?;
+        exit::check::<H, A>(entry, backend)?;
         if !rewrite::lives_on(packet) {
             return refuse::expired(packet, &mut scratch.answer);
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     classify::{self, Ours},
-    clock,
+    clock, exit,
     flow::Entry,
     half_open::{self, HalfOpen},
     icmp_error,
@@ -38,6 +38,7 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     let datagram = &room.datagram;
     let header: &wire::Icmp = cursor.read(datagram.l4 as usize)?;
     let (kind, code) = (header.kind(), header.code());
+    let told = u32::from_be(header.rest());
     let ours = classify::address(datagram.destination);
     // A tunnel may come from an address that is nobody's.
     if icmp_error::is_one::<A>(kind)
@@ -51,6 +52,10 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     if classify::is_martian(datagram.source) {
         return Err(Verdict::DropMartian);
     }
+    if icmp_error::is_one::<A>(kind) {
+        let is_too_big = icmp_error::is_too_big::<A>(kind, code);
+        return follow(cursor, room, is_too_big, told);
+    }
     let echo = if A::V6 {
         wire::ICMPV6_ECHO
     } else {
@@ -59,10 +64,6 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     if kind == echo && code == 0 && ours == Ours::Vip {
         rate::limit(Kind::Echo, Verdict::DropLimited)?;
         return Err(answer_echo(cursor, datagram)?);
-    }
-    if icmp_error::is_one::<A>(kind) {
-        let told = icmp_error::is_too_big::<A>(kind, code).then(|| u32::from_be(header.rest()));
-        return follow(cursor, room, told);
     }
     Err(Verdict::IcmpNoFlow)
 }
@@ -101,12 +102,15 @@ fn answer_echo<H: Hook, A: Ip>(
 /// A checksum of layer 4 in there is left as it is: who gets the error has only
 /// the beginning of what it covers.
 ///
-/// `told`: the word with the MTU, if it is about a packet's length.
+/// `told`: the word with the MTU, if it is about a packet's length. No `Option`: what is in
+/// one that is nothing the compiler would save without having written it, which the verifier
+/// takes for a fault.
 #[inline(always)]
 fn follow<H: Hook, A: HalfOpen>(
     mut cursor: Cursor<H>,
     room: &mut Room<A>,
-    told: Option<u32>,
+    is_too_big: bool,
+    told: u32,
 ) -> Step {
     let Room {
         datagram,
@@ -154,12 +158,13 @@ fn follow<H: Hook, A: HalfOpen>(
     if entry.is_disowned(backend) {
         return Err(Verdict::IcmpNoFlow);
     }
+    exit::check::<H, A>(entry, backend)?;
     if !is_from_its_side(&cursor, entry, backend)
         || is_tcp && !is_about_a_lost_segment(entry, seq, packet, backend, scratch, now)?
     {
         return Err(Verdict::DropIcmp);
     }
-    if let Some(told) = told {
+    if is_too_big {
         let mtu = icmp_error::believed_mtu::<A>(told)?;
         if entry.state() & (NAT | REPLY) == NAT {
             path::note(&packet.key.source, mtu, now);

@@ -188,7 +188,7 @@ pub(crate) fn forward<H: Hook, A: HalfOpen>(
 ) -> Step {
     let state = entry.state();
     if state & REPLY != 0 {
-        let exit = entry.get(rewrite::way_out)?;
+        let exit = entry.get(exit::of_flow)?;
         if !rewrite::fits_link(cursor, packet, exit.mtu) {
             return refuse::too_big(packet, &mut scratch.answer, exit.mtu as u32);
         }

@@ -40,6 +40,8 @@ pub(crate) fn read<H: Hook, A: Family>(cursor: &Cursor<H>, room: &mut Room<A>) -
     }
     match found {
         Found::Transport => Ok(Next::Connection),
+        // What the host tells itself is for itself.
+        Found::Icmp if interface::is_loopback(cursor) => Err(Verdict::NotOurs),
         Found::Icmp => Ok(Next::Icmp),
         Found::Other => Err(match classify::address(datagram.destination) {
             Ours::Vip => Verdict::NoListener,

@@ -94,7 +94,8 @@ pub(crate) fn tell<H: Hook, A: HalfOpen>(
     if tagged {
         return Err(Verdict::DropVlan);
     }
-    let out = entry.get(rewrite::way_out)?;
+    let out = entry.get(exit::of_flow)?;
+    exit::check_exit::<H>(out)?;
     rate::limit(Kind::Tunnel, Verdict::DropTooBig)?;
     let macs = (exit::far_end(out, entry.get(|f| f.client_mac)), out.from);
     let says = icmp_error::too_big::<A>(longest);

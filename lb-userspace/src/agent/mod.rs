@@ -307,6 +307,8 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
     let config = bpf::Config {
         interfaces: settings.interfaces.clone(),
         hook: settings.hook,
+        interface_hooks: settings.interface_hooks.clone(),
+        local_clients: settings.local_clients,
         bpffs_dir: settings.bpffs_dir.clone(),
         tables: settings.tables,
         nat_pool: settings.nat.pool.clone(),

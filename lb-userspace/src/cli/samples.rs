@@ -201,8 +201,6 @@ pub(super) fn status() -> Status {
         verdicts: [("forward", 5_000), ("malformed", 0)]
             .map(|(verdict, packets)| (verdict.to_owned(), packets))
             .into(),
-        warnings: vec![
-            "eth2 is missing: its traffic is not balanced".to_owned(),
-        ],
+        warnings: vec!["eth2 is missing: its traffic is not balanced".to_owned()],
     }
 }

@@ -1,6 +1,7 @@
 //! The settings that the agent runs with, validated.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -19,6 +20,10 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,
     pub hook: HookChoice,
+    /// Other ones, for interfaces by their names.
+    pub interface_hooks: BTreeMap<String, HookChoice>,
+    /// Serve clients on this host itself.
+    pub local_clients: bool,
     /// Have the kernel program log what should not have happened.
     pub kernel_log: bool,
     pub tables: TableSizes,

@@ -44,6 +44,8 @@ fn settings(vip_pool: VipPool) -> Settings {
         state_dir: "/var/lib/there".into(),
         bpffs_dir: "/sys/fs/bpf/there".into(),
         hook: HookChoice::Tc,
+        interface_hooks: BTreeMap::from([("eth1".to_owned(), HookChoice::Xdp)]),
+        local_clients: false,
         kernel_log: true,
         tables: TableSizes {
             load_balancers: 257,
@@ -203,6 +205,8 @@ fn every_key_that_is_known_is_in_the_file() {
         packets:
             WrittenPackets {
                 hook: Some(_),
+                interface_hooks: _,
+                local_clients: Some(_),
                 mac_addresses: Some(_),
                 least_mtu: Some(_),
             },

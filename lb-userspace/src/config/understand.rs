@@ -1,6 +1,8 @@
 //! From the settings as written to those that the agent can run with.
 
 use std::{
+    collections::BTreeMap,
+    mem,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
@@ -66,6 +68,16 @@ pub(super) fn settings(
         state_dir: path(written.state_dir, "state_dir", STATE_DIR, findings),
         bpffs_dir: path(written.bpffs_dir, "bpffs_dir", BPFFS_DIR, findings),
         hook: hook(written.xdp_mode, written.packets.hook.take(), findings),
+        interface_hooks: interface_hooks(
+            mem::take(&mut written.packets.interface_hooks),
+            (!named_elsewhere).then_some(&interfaces),
+            findings,
+        ),
+        local_clients: written
+            .packets
+            .local_clients
+            .take()
+            .is_none_or(|at| at.value),
         kernel_log: written.kernel_log.is_some_and(|at| at.value),
         tables,
         nat: nat(written.nat, declaration, host, findings),
@@ -418,15 +430,36 @@ fn hook(
         let modes = [("auto", HookChoice::Auto), ("driver", HookChoice::Xdp)];
         one_of(&at, "an xdp_mode", &modes, findings)
     });
-    let now = hook.and_then(|at| {
-        let hooks = [
-            ("auto", HookChoice::Auto),
-            ("xdp", HookChoice::Xdp),
-            ("tc", HookChoice::Tc),
-        ];
-        one_of(&at, "a hook", &hooks, findings)
-    });
+    let now = hook.and_then(|at| hook_named(&at, findings));
     now.or(before).unwrap_or_default()
+}
+
+fn hook_named(at: &At<String>, findings: &mut Findings<'_>) -> Option<HookChoice> {
+    let hooks = [
+        ("auto", HookChoice::Auto),
+        ("xdp", HookChoice::Xdp),
+        ("tc", HookChoice::Tc),
+    ];
+    one_of(at, "a hook", &hooks, findings)
+}
+
+/// The hooks of single interfaces, which are among `interfaces` where those are known.
+fn interface_hooks(
+    written: Vec<(String, At<String>)>,
+    interfaces: Option<&Vec<String>>,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, HookChoice> {
+    let mut hooks = BTreeMap::new();
+    for (interface, at) in written {
+        if interfaces.is_some_and(|interfaces| !interfaces.contains(&interface)) {
+            let shown: String = interface.chars().take(64).collect();
+            let message = format!("{shown:?} is not among `interfaces`");
+            findings.add(&at.span, message, None);
+        } else if let Some(hook) = hook_named(&at, findings) {
+            hooks.insert(interface, hook);
+        }
+    }
+    hooks
 }
 
 fn arrivals(written: WrittenPackets, findings: &mut Findings<'_>) -> Arrivals {

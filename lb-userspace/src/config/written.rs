@@ -66,6 +66,8 @@ pub(super) struct WrittenUdp {
 #[derive(Debug, Default)]
 pub(super) struct WrittenPackets {
     pub(super) hook: Option<At<String>>,
+    pub(super) interface_hooks: Vec<(String, At<String>)>,
+    pub(super) local_clients: Option<At<bool>>,
     pub(super) mac_addresses: Option<At<Vec<At<String>>>>,
     pub(super) least_mtu: Option<At<i64>>,
 }
@@ -222,6 +224,8 @@ fn dscp(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<WrittenDscp> {
 fn packets(table: &mut Table<'_, '_, '_>) -> WrittenPackets {
     WrittenPackets {
         hook: table.get("hook", string),
+        interface_hooks: table.entries("interface_hooks", string),
+        local_clients: table.get("local_clients", boolean),
         mac_addresses: table.list("mac_addresses", string),
         least_mtu: table.get("least_mtu", integer),
     }

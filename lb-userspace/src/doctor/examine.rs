@@ -9,10 +9,7 @@ use super::{
     finding::{Finding, Verdict, good, wrong},
     mend::{Mend, Words},
 };
-use crate::{
-    bpffs,
-    model::HookChoice,
-};
+use crate::{bpffs, model::HookChoice};
 
 /// The oldest kernel that the program is tested on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -96,17 +93,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         examine_interface(interface, facts, &mut findings);
     }
     findings.extend(mtus(facts));
-    findings.push(clients());
     findings
-}
-
-/// True of every host, and said here because whoever tries a VIP from the balancer itself
-/// looks here for the reason.
-fn clients() -> Finding {
-    good(
-        "clients",
-        "those on other hosts are served; one on this host cannot reach a VIP through ebb",
-    )
 }
 
 /// A command in which only blanks part words: the kernel lets none into the name of an
@@ -338,9 +325,7 @@ fn driver(interface: &InterfaceFacts, facts: &Facts) -> Finding {
         Some(driver) => wrong(
             Verdict::Warning,
             what,
-            format!(
-                "{driver} is not known to support XDP; [packets] hook = \"tc\" does without"
-            ),
+            format!("{driver} is not known to support XDP; [packets] hook = \"tc\" does without"),
             None,
         ),
     }

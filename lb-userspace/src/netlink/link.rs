@@ -1,5 +1,6 @@
 //! Interfaces.
 
+use netlink_packet_core::{DefaultNla, Emitable as _};
 use netlink_packet_route::{
     RouteNetlinkMessage as Message,
     link::{
@@ -62,6 +63,26 @@ pub enum XdpAttached {
 /// For all of them.
 pub(super) fn question() -> Message {
     Message::GetLink(LinkMessage::default())
+}
+
+/// `accept_local`, as of the link's settings for IPv4, which the library only reads.
+pub(super) fn accepts_local(link: u32) -> LinkMessage {
+    // linux/if_link.h and linux/ip.h.
+    const IFLA_AF_SPEC: u16 = 26;
+    const IFLA_INET_CONF: u16 = 1;
+    const IPV4_DEVCONF_ACCEPT_LOCAL: u16 = 23;
+    let around = |kind, inner: &DefaultNla| {
+        let mut bytes = vec![0; inner.buffer_len()];
+        inner.emit(&mut bytes);
+        DefaultNla::new(kind, bytes)
+    };
+    let setting = DefaultNla::new(IPV4_DEVCONF_ACCEPT_LOCAL, 1_u32.to_ne_bytes().to_vec());
+    let settings = around(IFLA_INET_CONF, &setting);
+    let family = around(libc::AF_INET as u16, &settings);
+    let mut message = LinkMessage::default();
+    message.header.index = link;
+    message.attributes = vec![LinkAttribute::Other(around(IFLA_AF_SPEC, &family))];
+    message
 }
 
 pub(super) fn link(answer: &Message) -> Option<Link> {

@@ -49,6 +49,16 @@ impl Netlink {
         Ok(answers.iter().filter_map(link::link).collect())
     }
 
+    /// Has IPv4 take packets by a link that come from an address of the host's own, which
+    /// is what the answers to the host's own clients look like.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn accept_local(&mut self, link: u32) -> io::Result<()> {
+        let message = Message::SetLink(link::accepts_local(link));
+        self.0.ask(message, NLM_F_ACK).map(drop)
+    }
+
     /// # Errors
     /// When the kernel does not answer.
     pub fn addresses(&mut self) -> io::Result<Vec<Address>> {

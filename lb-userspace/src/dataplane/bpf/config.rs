@@ -1,6 +1,7 @@
 //! What the packet path is told once, at start.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::IpAddr,
     ops::RangeInclusive,
@@ -20,6 +21,10 @@ pub struct Config {
     /// The interfaces that clients and backends are reached by.
     pub interfaces: Vec<String>,
     pub hook: HookChoice,
+    /// Other ones, for interfaces by their names.
+    pub interface_hooks: BTreeMap<String, HookChoice>,
+    /// Serve clients on this host itself, which come by its loopback device.
+    pub local_clients: bool,
     /// A directory on a BPF file system, for maps and links that outlive the
     /// agent.
     pub bpffs_dir: PathBuf,
@@ -182,6 +187,8 @@ mod tests {
         Config {
             interfaces: vec!["eth0".to_owned()],
             hook: HookChoice::Auto,
+            interface_hooks: BTreeMap::new(),
+            local_clients: true,
             bpffs_dir: PathBuf::from("/sys/fs/bpf/ebb"),
             tables: TableSizes::default(),
             nat_pool: Vec::new(),

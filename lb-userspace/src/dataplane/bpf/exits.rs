@@ -4,7 +4,10 @@
 //! Flows name a way out by its number, so an interface and a router keep theirs, over a
 //! restart too.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use bytemuck::Pod;
 use lb_common::abi::{
@@ -42,13 +45,14 @@ pub(super) struct RouterRow {
 }
 
 impl RouterRow {
-    fn to_exit(self) -> Exit {
+    fn to_exit(self, at_tc: bool) -> Exit {
         Exit {
             ifindex: self.ifindex,
             from: mac::words(self.from),
             to: mac::words(self.to.unwrap_or_default()),
             mtu: self.mtu,
             v6: self.end.1.is_ipv6().into(),
+            at_tc: at_tc.into(),
             home: self.end.0,
             router: words_of(self.end.1),
         }
@@ -104,6 +108,8 @@ pub(super) struct Served {
     /// Or [`GONE`].
     pub(super) ifindex: u32,
     pub(super) hook: Hook,
+    /// It is the loopback device: clients on this host come by it, and nothing else does.
+    pub(super) is_loopback: bool,
 }
 
 impl Exits {
@@ -156,13 +162,15 @@ impl Exits {
         let Some(number) = self.number_of(link) else {
             return Ok(None);
         };
+        let old = self.interfaces.get(&number).copied();
         let row = Exit {
             ifindex: link.index,
             from: mac::words(link.mac.unwrap_or_default()),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            at_tc: old.map_or(0, |old| old.at_tc),
             ..Exit::default()
         };
-        let old = self.interfaces.insert(number, row);
+        self.interfaces.insert(number, row);
         if old != Some(row) {
             maps.exits.put(&number, &row)?;
         }
@@ -174,6 +182,32 @@ impl Exits {
         }
         maps.interface_by_ifindex.put(&link.index, &number)?;
         Ok(Some(number))
+    }
+
+    /// Whether the interface takes no frames from XDP.
+    pub(super) fn is_at_tc(&self, ifindex: u32) -> bool {
+        let mut served = self.served.values();
+        served.any(|served| served.ifindex == ifindex && served.hook == Hook::Tc)
+    }
+
+    /// Writes to the ways out which hooks their interfaces have; true if that is new.
+    pub(super) fn put_hooks(&mut self, maps: &Maps) -> Result<bool, TableError> {
+        let at_tc: BTreeSet<u32> = self
+            .served
+            .values()
+            .filter(|served| served.hook == Hook::Tc)
+            .map(|served| served.ifindex)
+            .collect();
+        let mut is_new = false;
+        for (number, row) in self.interfaces.iter_mut().chain(&mut self.routers) {
+            let flag = at_tc.contains(&row.ifindex).into();
+            if row.at_tc != flag {
+                row.at_tc = flag;
+                maps.exits.put(number, row)?;
+                is_new = true;
+            }
+        }
+        Ok(is_new)
     }
 
     /// The number that the interface has or had; for a new one, a free number.
@@ -208,7 +242,8 @@ impl Exits {
     /// one finds it written.
     pub(super) fn put_routers(&mut self, maps: &Maps, known: &Routers) -> Result<(), TableError> {
         for (number, row) in &known.rows {
-            let (number, exit) = (u32::from(*number), row.to_exit());
+            let exit = row.to_exit(self.is_at_tc(row.ifindex));
+            let number = u32::from(*number);
             if self.routers.get(&number) != Some(&exit) {
                 maps.exits.put(&number, &exit)?;
                 self.routers.insert(number, exit);
@@ -307,9 +342,9 @@ mod tests {
                 to: Some([7, 8, 9, 10, 11, 12]),
                 mtu: 1500,
             };
-            assert_eq!(RouterRow::of(&row.to_exit()), row);
+            assert_eq!(RouterRow::of(&row.to_exit(false)), row);
             let unknown = RouterRow { to: None, ..row };
-            assert_eq!(RouterRow::of(&unknown.to_exit()), unknown);
+            assert_eq!(RouterRow::of(&unknown.to_exit(true)), unknown);
         }
     }
 }

@@ -92,27 +92,39 @@ impl Kernel {
             tables,
             log,
         } = loader::load(object, &config.tables, Some(&config.bpffs_dir), config.log)?;
-        let mut program = Links::new(program, &config.bpffs_dir, config.hook)?;
-        let ours = |link: &&netlink::Link| config.interfaces.contains(&link.name);
-        program.load_for(links.iter().filter(ours))?;
+        let mut program = Links::new(
+            program,
+            &config.bpffs_dir,
+            config.hook,
+            config.interface_hooks.clone(),
+        )?;
+        let mut names = config.interfaces.clone();
+        if config.local_clients {
+            let loopback = links.iter().filter(|link| link.loopback);
+            names.extend(loopback.map(|link| link.name.clone()));
+        }
+        let is_served = |link: &&netlink::Link| names.contains(&link.name);
+        program.load_for(links.iter().filter(is_served))?;
         let maps = Arc::new(maps);
         write_settings(&maps, config)?;
         program
-            .detach_others(&config.interfaces)
-            .map_err(|error| StartError::Serve {
-                interface: "what is configured".to_owned(),
-                source: Box::new(error.into()),
-            })?;
+            .detach_others(&names)
+            .map_err(|error| cannot_serve("what is configured", error.into()))?;
         let mut state = State::new(Arc::clone(&maps), tables, Some(program), config)?;
-        for link in links {
-            // Those that are not there yet the resolver serves when they come.
-            if config.interfaces.contains(&link.name) {
-                state.serve(&link).map_err(|error| StartError::Serve {
-                    interface: link.name,
-                    source: Box::new(error),
-                })?;
+        // Those that are not there yet the resolver serves when they come.
+        for link in links.iter().filter(is_served) {
+            if link.loopback {
+                netlink
+                    .accept_local(link.index)
+                    .map_err(StartError::Netlink)?;
             }
+            state
+                .serve(link)
+                .map_err(|error| cannot_serve(&link.name, error))?;
         }
+        state
+            .agree_on_hooks()
+            .map_err(|error| cannot_serve("what is configured", error))?;
         let shared = Arc::new(Shared {
             maps,
             board: rules::Board::default(),
@@ -129,6 +141,13 @@ impl Kernel {
             interfaces,
             sizes: config.tables,
         })
+    }
+}
+
+fn cannot_serve(interface: &str, error: ServeError) -> StartError {
+    StartError::Serve {
+        interface: interface.to_owned(),
+        source: Box::new(error),
     }
 }
 

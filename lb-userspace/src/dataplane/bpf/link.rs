@@ -10,6 +10,7 @@
 //! comes back, [`Links::attach`] makes a new link in its place.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -60,6 +61,8 @@ pub(super) struct Links {
     tc_dir: PathBuf,
     filters_dir: PathBuf,
     choice: HookChoice,
+    /// Of single interfaces.
+    choices: BTreeMap<String, HookChoice>,
     counts_losses: bool,
 }
 
@@ -109,6 +112,7 @@ impl Links {
         program: Program,
         bpffs_dir: &Path,
         choice: HookChoice,
+        choices: BTreeMap<String, HookChoice>,
     ) -> Result<Self, LoadError> {
         let [xdp_dir, tc_dir, filters_dir] =
             [XDP_LINKS, TC_LINKS, TC_FILTERS].map(|name| bpffs_dir.join(name));
@@ -121,13 +125,18 @@ impl Links {
             tc_dir,
             filters_dir,
             choice,
+            choices,
             counts_losses: false,
         })
     }
 
-    /// Whether the hook is ours to choose.
-    pub(super) fn may_choose(&self) -> bool {
-        self.choice == HookChoice::Auto
+    /// Whether the hook of an interface is ours to choose.
+    pub(super) fn may_choose(&self, interface: &str) -> bool {
+        self.choice(interface) == HookChoice::Auto
+    }
+
+    fn choice(&self, interface: &str) -> HookChoice {
+        self.choices.get(interface).copied().unwrap_or(self.choice)
     }
 
     /// Has the verifier look at what these interfaces will run, before anything of the
@@ -147,7 +156,9 @@ impl Links {
 
     /// The hook that suits an interface, as far as can be said without trying.
     fn first_choice(&self, link: &Link) -> Hook {
-        match self.choice {
+        match self.choice(&link.name) {
+            // No driver is there that could have XDP.
+            _ if link.loopback => Hook::Tc,
             HookChoice::Xdp => Hook::Xdp,
             HookChoice::Tc => Hook::Tc,
             HookChoice::Auto if link.kind.unfit_for_xdp().is_none() => Hook::Xdp,
@@ -165,9 +176,7 @@ impl Links {
             Hook::Xdp => {}
         }
         match self.attach_at_xdp(link) {
-            Err(AttachError::NoDriverMode { interface, reason })
-                if self.choice == HookChoice::Auto =>
-            {
+            Err(AttachError::NoDriverMode { interface, reason }) if self.may_choose(&link.name) => {
                 info!(
                     interface,
                     reason, "no XDP in the driver: packets are taken at TC"
@@ -215,10 +224,13 @@ impl Links {
             pin(interface, FdLink::try_from(made), &path)?;
         }
         self.count_losses();
-        // Only now: for a moment it is on both, and no packet meets neither.
-        remove(&self.tc_dir.join(file_name(interface)))?;
-        remove_filter(&self.filters_dir, &file_name(interface))?;
         Ok(Hook::Xdp)
+    }
+
+    /// Takes the program off TC, where it is.
+    pub(super) fn take_off_tc(&self, interface: &str) -> Result<(), AttachError> {
+        remove(&self.tc_dir.join(file_name(interface)))?;
+        remove_filter(&self.filters_dir, &file_name(interface))
     }
 
     pub(super) fn attach_at_tc(
@@ -226,6 +238,14 @@ impl Links {
         interface: &str,
         ifindex: u32,
     ) -> Result<Hook, AttachError> {
+        self.put_at_tc(interface, ifindex)?;
+        // Only now: for a moment it is on both, and no packet meets neither.
+        remove(&self.xdp_dir.join(file_name(interface)))?;
+        Ok(Hook::Tc)
+    }
+
+    /// Has the program run at TC, whatever is at XDP.
+    pub(super) fn put_at_tc(&mut self, interface: &str, ifindex: u32) -> Result<(), AttachError> {
         let path = self.tc_dir.join(file_name(interface));
         if !has_tc_links() {
             let pin = self.filters_dir.join(file_name(interface));
@@ -240,9 +260,7 @@ impl Links {
                 .map_err(|source| attach_error(interface, source))?;
             pin(interface, FdLink::try_from(made), &path)?;
         }
-        // As above.
-        remove(&self.xdp_dir.join(file_name(interface)))?;
-        Ok(Hook::Tc)
+        Ok(())
     }
 
     /// Puts the program at XDP into a link that is pinned already; false if there is

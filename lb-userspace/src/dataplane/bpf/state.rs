@@ -15,7 +15,7 @@ use std::{
 use lb_common::{
     abi::{
         address::words_of,
-        backend::{Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
+        backend::{AT_TC, Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
         config::MAX_INTERFACES,
     },
     hash, wire,
@@ -628,7 +628,8 @@ impl State {
     // Interfaces.
 
     /// Makes the program serve this interface: says so in the tables, then
-    /// attaches, unless it is attached.
+    /// attaches, unless it is attached. When all have been served, they have to
+    /// [agree on hooks](Self::agree_on_hooks).
     pub(super) fn serve(&mut self, link: &Link) -> Result<(), ServeError> {
         let number = self
             .exits
@@ -645,24 +646,50 @@ impl State {
             number,
             ifindex: link.index,
             hook,
+            is_loopback: link.loopback,
         };
         self.exits.served.insert(link.name.clone(), served);
-        self.agree_on_hook()
+        Ok(())
     }
 
-    /// What a program at XDP sends to a device without XDP is lost, and nobody hears of
-    /// it: one interface at TC brings the others there too, if the choice is ours.
-    fn agree_on_hook(&mut self) -> Result<(), ServeError> {
+    /// What a program at XDP sends to a device without XDP is lost. So one interface at TC
+    /// brings the others there, too, where the choice is ours; and those that stay at XDP
+    /// have the program at TC besides, to which the one at XDP leaves what would be lost.
+    pub(super) fn agree_on_hooks(&mut self) -> Result<(), ServeError> {
         let Some(links) = &mut self.links else {
             return Ok(());
         };
+        let is_at = |served: &Served, hook| served.ifindex != GONE && served.hook == hook;
         let served = &mut self.exits.served;
-        if !links.may_choose() || served.values().all(|served| served.hook != Hook::Tc) {
-            return Ok(());
+        if served
+            .values()
+            .any(|s| is_at(s, Hook::Tc) && !s.is_loopback)
+        {
+            for (name, served) in &mut *served {
+                if is_at(served, Hook::Xdp) && links.may_choose(name) {
+                    served.hook = links.attach_at_tc(name, served.ifindex)?;
+                }
+            }
         }
-        for (name, served) in served {
-            if served.ifindex != GONE && served.hook != Hook::Tc {
-                served.hook = links.attach_at_tc(name, served.ifindex)?;
+        let any_at_tc = served.values().any(|served| is_at(served, Hook::Tc));
+        if any_at_tc {
+            for (name, served) in &*served {
+                if is_at(served, Hook::Xdp) {
+                    links.put_at_tc(name, served.ifindex)?;
+                }
+            }
+        }
+        if self.exits.put_hooks(&self.maps)? {
+            let all: Vec<_> = self.backends.keys().copied().collect();
+            for backend in all {
+                self.write_backend(backend)?;
+            }
+        }
+        if let Some(links) = &mut self.links
+            && !any_at_tc
+        {
+            for name in self.exits.served.keys() {
+                links.take_off_tc(name)?;
             }
         }
         Ok(())
@@ -725,6 +752,11 @@ impl State {
         if row.adjacency.is_some() {
             flags |= REACHABLE;
         }
+        if let Some(adjacency) = row.adjacency
+            && self.exits.is_at_tc(adjacency.ifindex)
+        {
+            flags |= AT_TC;
+        }
         if row.takes_new && row.adjacency.is_some() && row.reachable {
             flags |= TAKES_NEW;
         }
@@ -779,6 +811,8 @@ pub enum ServeError {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
     #[error("the kernel's table holds {MAX_INTERFACES} interfaces and all are taken")]
     TooMany,
 }

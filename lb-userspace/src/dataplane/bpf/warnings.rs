@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use super::shared::Crowd;
-use crate::{
-    dataplane::{Attachment, NatPortFill, NatTarget},
-};
+use crate::dataplane::{Attachment, NatPortFill, NatTarget};
 
 /// Of the `wanted` interfaces: those that are not there.
 pub(super) fn of_interfaces(

@@ -274,6 +274,10 @@ impl Worker {
                 self.stale.retry = Some(Instant::now() + RETRY);
             }
         }
+        if let Err(error) = self.shared.state().agree_on_hooks() {
+            error!(%error, "cannot have all interfaces reach each other");
+            self.stale.retry = Some(Instant::now() + RETRY);
+        }
     }
 
     /// Writes what is new and tells control.
