@@ -4,10 +4,10 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use lb_common::{
     abi::{
-        backend::{AT_TC, Backend},
+        backend::{self, Backend},
         config::MAX_INTERFACES,
         counter::Verdict,
-        exit::{Exit, INTERFACE_BITS, Reach, RouterKey},
+        exit::{AT_TC, Exit, INTERFACE_BITS, Reach, RouterKey},
         flow::Flow,
     },
     wire::Mac,
@@ -92,7 +92,7 @@ pub(crate) fn check<H: Hook, A: Family>(entry: Entry<A>, backend: &Backend) -> R
 /// As [`check`], of what goes to clients.
 #[inline(always)]
 pub(crate) fn check_exit<H: Hook>(exit: &Exit) -> Result<(), Verdict> {
-    if !H::REACHES_ALL && exit.at_tc != 0 {
+    if !H::REACHES_ALL && exit.flags & AT_TC != 0 {
         return Err(Verdict::PassUp);
     }
     Ok(())
@@ -100,8 +100,8 @@ pub(crate) fn check_exit<H: Hook>(exit: &Exit) -> Result<(), Verdict> {
 
 /// As [`check`], of what goes to a backend.
 #[inline(always)]
-pub(crate) fn check_backend<H: Hook>(backend: &Backend) -> Result<(), Verdict> {
-    if !H::REACHES_ALL && backend.flags & AT_TC != 0 {
+pub(crate) fn check_backend<H: Hook>(to: &Backend) -> Result<(), Verdict> {
+    if !H::REACHES_ALL && to.flags & backend::AT_TC != 0 {
         return Err(Verdict::PassUp);
     }
     Ok(())

@@ -1,14 +1,28 @@
-//! The program at TC, where a packet comes in.
+//! The program at TC, where a packet comes in; and the one for devices whose packets have no
+//! link header (tun, WireGuard, PPP).
 
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT},
     macros::classifier,
     programs::TcContext,
 };
-use lb_common::abi::address::{Addr4, Addr6};
-use lb_ebpf::hook::tc::Tc;
+use lb_common::{
+    abi::{
+        address::{Addr4, Addr6},
+        counter::What,
+    },
+    wire,
+};
+use lb_ebpf::{
+    cursor::Cursor,
+    hook::{Hook as _, tc::Tc},
+    ip::{Ip, IpHeader as _},
+};
 
-use crate::program::{enter, slow_path};
+use crate::{
+    classify,
+    program::{end, enter, slow_path},
+};
 
 /// The program: forwards what is of a flow or begins one, leaves the rest.
 #[classifier]
@@ -16,7 +30,46 @@ use crate::program::{enter, slow_path};
 fn ebb_tc(context: TcContext) -> i32 {
     let context = context.skb.skb;
     // SAFETY: this is the context that the kernel passed.
+    run(context, unsafe { Tc::new(context) }) as i32
+}
+
+/// As above, where packets have no link header. They are given one, as far as they may be
+/// ours: so all else sees the same everywhere, and a packet can leave by a device that wants
+/// one. The kernel takes it off where a packet leaves by one that does not.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn ebb_tc_bare(context: TcContext) -> i32 {
+    let context = context.skb.skb;
+    // SAFETY: this is the context that the kernel passed.
     let hook = unsafe { Tc::new(context) };
+    hook.pull();
+    let may_be_ours = match hook.protocol() {
+        wire::ETHERTYPE_IPV4 => is_for_us::<Addr4>(hook),
+        wire::ETHERTYPE_IPV6 => is_for_us::<Addr6>(hook),
+        _ => false,
+    };
+    if !may_be_ours {
+        return hook.end(What::Pass) as i32;
+    }
+    match hook.put_link_header() {
+        Ok(()) => run(context, hook) as i32,
+        Err(verdict) => end(hook, verdict) as i32,
+    }
+}
+
+/// A packet without a link header is to an address of ours; or it is ICMP, which may be about
+/// a tunnel from an address that nobody has.
+#[inline(always)]
+fn is_for_us<A: Ip>(hook: Tc) -> bool {
+    let cursor = Cursor::new(hook);
+    let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
+    cursor
+        .read::<A::Header>(0)
+        .is_ok_and(|header| classify::maybe_ours(header.to()) || header.payload_protocol() == icmp)
+}
+
+#[inline(always)]
+fn run(context: *mut __sk_buff, hook: Tc) -> u32 {
     // The hit path takes what is readable as it comes, which most headers are.
     enter(
         hook,
@@ -28,7 +81,7 @@ fn ebb_tc(context: TcContext) -> i32 {
             hook.pull();
             slow_tc_v6(context, missed)
         },
-    ) as i32
+    )
 }
 
 slow_path!(

@@ -11,8 +11,12 @@ use std::{
 pub(crate) trait Frame {
     /// The interface that it leaves by.
     fn ifindex(&self) -> u32;
-    /// From the Ethernet header on, which is whole.
+    /// From the link header on, if it has one.
     fn bytes(&self) -> &[u8];
+    /// The `EtherType`, as it lies in a link header.
+    fn protocol(&self) -> u16 {
+        ethertype(self.bytes())
+    }
 }
 
 /// A raw packet socket that receives nothing.
@@ -119,7 +123,7 @@ impl PacketSocket {
 fn address(frame: &impl Frame) -> libc::sockaddr_ll {
     libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as libc::c_ushort,
-        sll_protocol: ethertype(frame.bytes()),
+        sll_protocol: frame.protocol(),
         sll_ifindex: frame.ifindex().cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -1,6 +1,7 @@
 //! A rough road: a link that loses frames, brings some late, so that they overtake one
 //! another, and takes its time. Two taps, one on either end, and a thread for each
-//! direction that carries frames from one to the other.
+//! direction that carries frames from one to the other. Or a smooth one between two devices
+//! whose packets have no link header.
 
 use std::{
     cmp::Reverse,
@@ -58,12 +59,26 @@ const TICK: Duration = Duration::from_millis(50);
 impl Rough {
     /// Opens a road between a tap called `here` and one called `there`.
     pub(super) fn open(
-        (one, here): (&Namespace, &str),
-        (other, there): (&Namespace, &str),
+        here: (&Namespace, &str),
+        there: (&Namespace, &str),
         manner: Manner,
     ) -> Result<Self> {
-        let near = Arc::new(tap(one, here)?);
-        let far = Arc::new(tap(other, there)?);
+        Self::between(device(here, TAP)?, device(there, TAP)?, manner)
+    }
+
+    /// Opens a smooth one between devices of these names without link headers.
+    pub(super) fn open_bare(here: (&Namespace, &str), there: (&Namespace, &str)) -> Result<Self> {
+        let smooth = Manner {
+            lost: 0,
+            late: 0,
+            by: Duration::ZERO,
+            delay: Duration::ZERO,
+        };
+        Self::between(device(here, TUN)?, device(there, TUN)?, smooth)
+    }
+
+    fn between(near: File, far: File, manner: Manner) -> Result<Self> {
+        let (near, far) = (Arc::new(near), Arc::new(far));
         let mut road = Self {
             closed: Arc::default(),
             lost: Arc::default(),
@@ -211,16 +226,18 @@ struct Request {
 
 /// `IFF_TAP` and `IFF_NO_PI` of linux/if_tun.h: frames, and nothing before them.
 const TAP: u16 = 0x0002 | 0x1000;
+/// `IFF_TUN` and `IFF_NO_PI`: packets, and nothing before them.
+const TUN: u16 = 0x0001 | 0x1000;
 
-/// A new tap of this name. It goes with its descriptor.
-fn tap(namespace: &Namespace, name: &str) -> Result<File> {
-    // The tap is made in the network namespace of whoever opens this.
+/// A new device of this name. It goes with its descriptor.
+fn device((namespace, name): (&Namespace, &str), flags: u16) -> Result<File> {
+    // The device is made in the network namespace of whoever opens this.
     let file = namespace
         .enter(|| File::options().read(true).write(true).open("/dev/net/tun"))?
         .context("cannot open /dev/net/tun")?;
     let mut request = Request {
         name: [0; 16],
-        flags: TAP,
+        flags,
         rest: [0; 22],
     };
     request.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -230,7 +247,7 @@ fn tap(namespace: &Namespace, name: &str) -> Result<File> {
         let ask = Setter::<{ opcode::write::<i32>(b'T', 202) }, Request>::new(request);
         ioctl(file.as_fd(), ask)
     }
-    .with_context(|| format!("cannot make the tap {name}"))?;
-    fcntl_setfl(&file, OFlags::NONBLOCK).context("cannot make the tap non-blocking")?;
+    .with_context(|| format!("cannot make the device {name}"))?;
+    fcntl_setfl(&file, OFlags::NONBLOCK).context("cannot make the device non-blocking")?;
     Ok(file)
 }

@@ -55,6 +55,9 @@ pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xa, 0, 0, 0, 0, 0, 0x100);
 /// A VIP in the clients' LAN that is reached by tunnels of IPv6.
 pub const VIP_V4_IN_V6: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
 
+/// A backend at the far end of a device without link headers.
+pub const BARE: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 2);
+
 /// The size of the file that backends serve.
 pub const FILE_SIZE: usize = 16 << 20;
 
@@ -307,6 +310,25 @@ packets.hook = "{hook}"
         };
         self.balancer
             .plug(interface, (&self.switch, self.hook), lan, 1)
+    }
+
+    /// Links the balancer and a backend by a device `t0` at each end whose packets have no
+    /// link header, until what is returned is dropped. The backend is [`BARE`] there, and the
+    /// balancer the address before it.
+    pub fn link_bare(&self, backend: &str) -> Result<Rough> {
+        let (here, there) = (
+            &self.balancer.namespace,
+            &self.backend(backend)?.host.namespace,
+        );
+        let road = Rough::open_bare((here, "t0"), (there, "t0"))?;
+        let far = u32::from(BARE);
+        let (near, far) = (Ipv4Addr::from(far - 1), Ipv4Addr::from(far));
+        for (namespace, own, peer) in [(here, near, far), (there, far, near)] {
+            namespace.ip(&format!(
+                "address add {own} peer {peer} dev t0\nlink set t0 up\n"
+            ))?;
+        }
+        Ok(road)
     }
 
     /// Makes the client's link a rough one, until what is returned is dropped. The client

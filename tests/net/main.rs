@@ -3,6 +3,7 @@
 //!
 //! They need root, and are run by `cargo xtask test`.
 
+mod bare_devices;
 mod faults;
 mod flood;
 mod health_checks;

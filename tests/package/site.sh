@@ -122,6 +122,6 @@ unnoticed() {
         cmp /srv/slow "/run/download-$download" || failed=1
     done
     echo "exit status $status, $(grep -c web $calls) calls answered, others:"
-    grep -v '^web-[12]$' $calls && failed=1
+    grep -v '^web-[1-9]$' $calls && failed=1
     [ $failed = 0 ] && [ $status = 0 ]
 }

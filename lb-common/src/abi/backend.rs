@@ -64,6 +64,8 @@ pub const V6: u32 = 1 << 2;
 /// The interface that leads there takes no frames from XDP: those are left to the program
 /// at TC.
 pub const AT_TC: u32 = 1 << 3;
+/// What leaves by that interface has no link header.
+pub const BARE: u32 = 1 << 4;
 
 /// What the packet path must know of a load balancer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -29,14 +29,19 @@ pub struct Exit {
     pub mtu: u16,
     /// 1 if `router` is IPv6.
     pub v6: u8,
-    /// 1 if the interface takes no frames from XDP: those are left to the program at TC.
-    pub at_tc: u8,
+    /// [`AT_TC`] and others.
+    pub flags: u8,
     /// The router that this way is for, and the index of its interface: which it keeps
     /// when another router has to take its place.
     pub home: u32,
     /// [`super::address::Address::words`].
     pub router: [u32; 4],
 }
+
+/// The interface takes no frames from XDP: those are left to the program at TC.
+pub const AT_TC: u8 = 1 << 0;
+/// What leaves by the interface has no link header.
+pub const BARE: u8 = 1 << 1;
 
 /// How many ways out there are room for, interfaces and routers.
 pub const MAX_EXITS: u32 = 1024;

@@ -10,8 +10,8 @@ use aya_ebpf::{
     },
     helpers::{
         bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room,
-        bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
-        bpf_skb_store_bytes, bpf_skb_vlan_pop,
+        bpf_skb_change_head, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop,
     },
 };
 use lb_common::{
@@ -49,6 +49,26 @@ impl Tc {
             // SAFETY: the program's own context; the bounds are not used any more.
             unsafe { bpf_skb_pull_data(self.0, wanted as u32) };
         }
+    }
+
+    /// The EtherType, also where there is no link header that has it.
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        // SAFETY: the program's own context.
+        unsafe { (*self.0).protocol as u16 }
+    }
+
+    /// Puts a link header before a packet that has none: from nobody, to nobody. It stays
+    /// where the packet goes on to the host, which does not look at it.
+    #[inline(always)]
+    pub fn put_link_header(self) -> Result<(), Verdict> {
+        let kind = self.protocol();
+        // SAFETY: the program's own context; no bounds are in use.
+        if unsafe { bpf_skb_change_head(self.0, wire::ETHERNET_LEN as u32, 0) } != 0 {
+            return Err(Verdict::DropInternal);
+        }
+        self.bounds().header::<wire::Ethernet>(0)?.set_kind(kind);
+        Ok(())
     }
 
     #[inline(always)]

@@ -262,6 +262,7 @@ mod tests {
             mtu: 1500,
             kind: LinkKind::Other,
             xdp: None,
+            bare: false,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Link {
     pub loopback: bool,
     /// `None` if it is not Ethernet.
     pub mac: Option<Mac>,
+    /// Its packets have no link header, and nobody on it a MAC address.
+    pub bare: bool,
     pub mtu: u32,
     pub kind: LinkKind,
     /// The XDP program on it, if any.
@@ -95,6 +97,7 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         mac: None,
+        bare: is_bare(message.header.link_layer_type),
         mtu: 0,
         kind: LinkKind::Other,
         xdp: None,
@@ -115,6 +118,21 @@ pub(super) fn link(answer: &Message) -> Option<Link> {
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+/// As the kernel sees it when a program sends a packet there (`dev_is_mac_header_xmit`).
+fn is_bare(kind: LinkLayerType) -> bool {
+    matches!(
+        kind,
+        LinkLayerType::None
+            | LinkLayerType::Ppp
+            | LinkLayerType::Rawip
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Ipgre
+            | LinkLayerType::Ip6gre
+    )
 }
 
 fn kind(info: &LinkInfo) -> Option<LinkKind> {

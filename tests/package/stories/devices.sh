@@ -1,15 +1,17 @@
 # On the devices that hosts have: clients come by a bond, whose members fail; one server is
-# behind a VLAN device, the other behind a bridge. All of it takes frames of 9,000 bytes,
+# behind a VLAN device, one behind a bridge, and one behind WireGuard. All of it takes frames of 9,000 bytes,
 # nobody has set an offload, and the bond has filters of somebody else's.
 #
 #     client 198.51.100.2 ── br0 ┬ p0 ┐       ┌ eth1.10 ─── web-1 10.0.1.2
 #                                └ p1 ┴ bond0 ┤
-#                VIP 198.51.100.10            └ br1 ─ eth2 ─ web-2 10.0.2.2
+#                VIP 198.51.100.10           │ br1 ─ eth2 ─ web-2 10.0.2.2
+#                                             └ wg0 ──────── web-3 10.0.3.2, by way of web-2's LAN
 
 part_1() {
     expect "apt installs the package" apt-get install --yes /story/ebb.deb
     devices_up
-    write_config_of '"bond0", "eth1.10", "br1"'
+    write_config_of '"bond0", "eth1.10", "br1", "wg0"'
+    sed --in-place 's|\(^backends = \[\)|\1{ id = "web-3", address = "10.0.3.2" }, |' /etc/ebb/ebb.toml
     somebody_filters
     expect "doctor finds nothing in the way" ebb doctor
     expect "the service starts" systemctl start ebb
@@ -48,8 +50,34 @@ devices_up() {
     ip link set br1 mtu 9000 up
     addressed web-2 eth0 10.0.2.2 10.0.2.1
 
+    guarded
+
     serve web-1
     serve web-2
+    serve web-3
+}
+
+# web-3, which is reached through WireGuard, over a link of its own.
+guarded() {
+    behind web-3 eth3
+    ip address add 192.0.2.1/24 dev eth3
+    addressed web-3 eth0 192.0.2.3 192.0.2.1
+    ip -n web-3 route delete default
+    local side
+    for side in host web-3; do
+        (umask 077 && wg genkey >/run/$side.key)
+        wg pubkey </run/$side.key >/run/$side.pub
+    done
+    ip link add wg0 type wireguard
+    wg set wg0 private-key /run/host.key listen-port 51820 \
+        peer "$(cat /run/web-3.pub)" endpoint 192.0.2.3:51820 allowed-ips 10.0.3.2/32
+    ip address add 10.0.3.1/24 dev wg0
+    ip link set wg0 up
+    ip -n web-3 link add wg0 type wireguard
+    ip netns exec web-3 wg set wg0 private-key /run/web-3.key listen-port 51820 \
+        peer "$(cat /run/host.pub)" endpoint 192.0.2.1:51820 allowed-ips 10.0.3.1/32
+    ip -n web-3 address add 10.0.3.2/24 dev wg0
+    ip -n web-3 link set wg0 up
 }
 
 # behind WHO PORT: a host at this port, without an address.
@@ -79,11 +107,17 @@ somebody_filters() {
 }
 
 serves() {
-    for device in bond0 eth1.10 br1; do
+    for device in bond0 eth1.10 br1 wg0; do
         expect "$device is served at TC" says "$device (tc)" ebb status
     done
     eventually 60 "a client reaches web-1, behind the VLAN device" answers web-1
     eventually 60 "a client reaches web-2, behind the bridge" answers web-2
+    eventually 60 "a client reaches web-3, behind WireGuard" answers web-3
+    eventually 60 "so does a client on this host" host_reaches_it
+}
+
+host_reaches_it() {
+    curl --silent --show-error --fail --max-time 10 "http://$VIP/"
 }
 
 survives() {
@@ -122,7 +156,7 @@ programs_at() {
 
 leaves() {
     expect "apt removes the package" apt-get remove --yes ebb
-    for device in bond0 eth1.10 br1; do
+    for device in bond0 eth1.10 br1 wg0 lo; do
         expect "no program is left on $device" programs_at $device 0
     done
     expect "no program is left in the kernel" not says "name ebb" bpftool prog list

@@ -34,7 +34,7 @@ pub(super) const RELEASES: &[Release] = &[
 ];
 
 /// What is installed besides the least that a host can do with.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "linux-image-cloud-amd64",
     "systemd-sysv",
     "dbus",
@@ -44,6 +44,7 @@ const PACKAGES: [&str; 9] = [
     "curl",
     "bpftool",
     "podman",
+    "wireguard-tools",
 ];
 
 /// Of a disk. What is empty takes no room.

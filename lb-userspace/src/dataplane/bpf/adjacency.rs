@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::abi::{
     address::{Addr4, Addr6, Address, words_of},
-    backend::{self, Backend, REACHABLE, V6},
+    backend::{self, BARE, Backend, REACHABLE, V6},
 };
 
 use crate::model::Mac;
@@ -20,6 +20,8 @@ pub(super) struct Adjacency {
     /// Our address towards the backend, of the backend's family.
     pub(super) source: IpAddr,
     pub(super) mtu: u16,
+    /// The link has no MAC addresses: those here are zero.
+    pub(super) bare: bool,
 }
 
 impl Adjacency {
@@ -40,6 +42,7 @@ impl Adjacency {
             from: [b[2], b[3], c[0], c[1], c[2], c[3]],
             source: address_of(row.source, row.flags & V6 != 0),
             mtu: row.mtu,
+            bare: row.flags & BARE != 0,
         })
     }
 }
@@ -75,6 +78,7 @@ mod tests {
             from: [7, 8, 9, 10, 11, 12],
             source: "10.0.1.1".parse().unwrap(),
             mtu: 1500,
+            bare: false,
         };
         let row = Backend {
             macs: adjacency.macs(),

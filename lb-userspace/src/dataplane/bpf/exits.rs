@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use lb_common::abi::{
     address::{Addr4, Addr6, Address, words_of},
     config::MAX_INTERFACES,
-    exit::{Exit, INTERFACE_BITS, Reach, RouteKey, RouterKey},
+    exit::{AT_TC, BARE, Exit, INTERFACE_BITS, Reach, RouteKey, RouterKey},
 };
 use tracing::info;
 
@@ -52,7 +52,7 @@ impl RouterRow {
             to: mac::words(self.to.unwrap_or_default()),
             mtu: self.mtu,
             v6: self.end.1.is_ipv6().into(),
-            at_tc: at_tc.into(),
+            flags: if at_tc { AT_TC } else { 0 },
             home: self.end.0,
             router: words_of(self.end.1),
         }
@@ -110,6 +110,8 @@ pub(super) struct Served {
     pub(super) hook: Hook,
     /// It is the loopback device: clients on this host come by it, and nothing else does.
     pub(super) is_loopback: bool,
+    /// What comes and leaves by it has no link header.
+    pub(super) is_bare: bool,
 }
 
 impl Exits {
@@ -167,7 +169,7 @@ impl Exits {
             ifindex: link.index,
             from: mac::words(link.mac.unwrap_or_default()),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-            at_tc: old.map_or(0, |old| old.at_tc),
+            flags: old.map_or(0, |old| old.flags & AT_TC) | if link.bare { BARE } else { 0 },
             ..Exit::default()
         };
         self.interfaces.insert(number, row);
@@ -200,9 +202,14 @@ impl Exits {
             .collect();
         let mut is_new = false;
         for (number, row) in self.interfaces.iter_mut().chain(&mut self.routers) {
-            let flag = at_tc.contains(&row.ifindex).into();
-            if row.at_tc != flag {
-                row.at_tc = flag;
+            let other = row.flags & !AT_TC;
+            let flags = if at_tc.contains(&row.ifindex) {
+                other | AT_TC
+            } else {
+                other
+            };
+            if row.flags != flags {
+                row.flags = flags;
                 maps.exits.put(number, row)?;
                 is_new = true;
             }

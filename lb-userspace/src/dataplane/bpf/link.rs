@@ -148,7 +148,7 @@ impl Links {
         for link in links {
             match self.first_choice(link) {
                 Hook::Xdp => self.program.xdp().map(drop)?,
-                Hook::Tc => self.program.tc().map(drop)?,
+                Hook::Tc => self.program.tc(link.bare).map(drop)?,
             }
         }
         Ok(())
@@ -157,8 +157,8 @@ impl Links {
     /// The hook that suits an interface, as far as can be said without trying.
     fn first_choice(&self, link: &Link) -> Hook {
         match self.choice(&link.name) {
-            // No driver is there that could have XDP.
-            _ if link.loopback => Hook::Tc,
+            // No driver is there that could have XDP, or no frame that it could see.
+            _ if link.loopback || link.bare => Hook::Tc,
             HookChoice::Xdp => Hook::Xdp,
             HookChoice::Tc => Hook::Tc,
             HookChoice::Auto if link.kind.unfit_for_xdp().is_none() => Hook::Xdp,
@@ -169,7 +169,7 @@ impl Links {
     /// Makes the program run on an interface, at the hook that suits it.
     pub(super) fn attach(&mut self, link: &Link) -> Result<Hook, AttachError> {
         match self.first_choice(link) {
-            Hook::Tc => return self.attach_at_tc(&link.name, link.index),
+            Hook::Tc => return self.attach_at_tc(&link.name, link.index, link.bare),
             Hook::Xdp if link.kind == LinkKind::Bond => {
                 return Err(AttachError::Bond(link.name.clone()));
             }
@@ -181,7 +181,7 @@ impl Links {
                     interface,
                     reason, "no XDP in the driver: packets are taken at TC"
                 );
-                self.attach_at_tc(&link.name, link.index)
+                self.attach_at_tc(&link.name, link.index, link.bare)
             }
             attached => attached,
         }
@@ -237,22 +237,28 @@ impl Links {
         &mut self,
         interface: &str,
         ifindex: u32,
+        bare: bool,
     ) -> Result<Hook, AttachError> {
-        self.put_at_tc(interface, ifindex)?;
+        self.put_at_tc(interface, ifindex, bare)?;
         // Only now: for a moment it is on both, and no packet meets neither.
         remove(&self.xdp_dir.join(file_name(interface)))?;
         Ok(Hook::Tc)
     }
 
     /// Has the program run at TC, whatever is at XDP.
-    pub(super) fn put_at_tc(&mut self, interface: &str, ifindex: u32) -> Result<(), AttachError> {
+    pub(super) fn put_at_tc(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        bare: bool,
+    ) -> Result<(), AttachError> {
         let path = self.tc_dir.join(file_name(interface));
         if !has_tc_links() {
             let pin = self.filters_dir.join(file_name(interface));
-            clsact::attach(self.program.tc()?, interface, &pin)
+            clsact::attach(self.program.tc(bare)?, interface, &pin)
                 .map_err(|source| attach_error(interface, source))?;
-        } else if !self.take_over_tc(interface, ifindex, &path)? {
-            let tc = self.program.tc()?;
+        } else if !self.take_over_tc(interface, ifindex, bare, &path)? {
+            let tc = self.program.tc(bare)?;
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
             let made = tc
                 .attach_with_options(interface, TcAttachType::Ingress, order)
@@ -285,6 +291,7 @@ impl Links {
         &mut self,
         interface: &str,
         ifindex: u32,
+        bare: bool,
         path: &Path,
     ) -> Result<bool, AttachError> {
         let Some(pinned) = pinned(interface, ifindex, path, LinkType::Tcx)? else {
@@ -292,7 +299,7 @@ impl Links {
         };
         let link = SchedClassifierLink::try_from(pinned)
             .map_err(|source| link_error(interface, source))?;
-        let tc = self.program.tc()?;
+        let tc = self.program.tc(bare)?;
         let attached = tc.attach_to_link(link).and_then(|id| tc.take_link(id));
         taken_over(interface, attached.map(drop), path)
     }

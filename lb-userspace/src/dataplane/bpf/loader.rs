@@ -22,6 +22,8 @@ use crate::{bpffs, model::TableSizes, root_cause::told};
 /// The names of the kernel programs in their object: the one at XDP, and the one at TC.
 const XDP: &str = "ebb";
 const TC: &str = "ebb_tc";
+/// And the one at TC for devices whose packets have no link header.
+const TC_BARE: &str = "ebb_tc_bare";
 
 /// The programs that count what is lost behind XDP, and the tracepoints that they are for.
 const LOSSES: [(&str, &str); 4] = [
@@ -153,12 +155,13 @@ impl Program {
         Ok(())
     }
 
-    /// The one at TC.
-    pub(super) fn tc(&mut self) -> Result<&mut SchedClassifier, LoadError> {
-        let program = self.0.program_mut(TC);
+    /// The one at TC, for devices whose packets have a link header, or for `bare` ones.
+    pub(super) fn tc(&mut self, bare: bool) -> Result<&mut SchedClassifier, LoadError> {
+        let name = if bare { TC_BARE } else { TC };
+        let program = self.0.program_mut(name);
         let program: &mut SchedClassifier = program
             .and_then(|program| program.try_into().ok())
-            .ok_or(LoadError::NoProgram(TC))?;
+            .ok_or(LoadError::NoProgram(name))?;
         loaded(program.load())?;
         Ok(program)
     }

@@ -8,8 +8,8 @@
 use lb_common::{
     abi::{
         address::Address,
-        backend::Backend,
-        exit::Exit,
+        backend::{self, BARE, Backend},
+        exit::{self, Exit},
         flow::{Flow, FlowKey, NAT, Ports},
     },
     checksum,
@@ -32,6 +32,7 @@ const NOBODY: wire::Mac = [0; 3];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) ifindex: u32,
+    protocol: u16,
     bytes: [u8; MAX_LEN],
     len: usize,
 }
@@ -40,6 +41,7 @@ impl Frame {
     fn new(ifindex: u32) -> Self {
         Self {
             ifindex,
+            protocol: 0,
             bytes: [0; MAX_LEN],
             len: 0,
         }
@@ -58,6 +60,10 @@ impl packet_socket::Frame for Frame {
 
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    fn protocol(&self) -> u16 {
+        self.protocol
     }
 }
 
@@ -86,13 +92,14 @@ impl<A: Address> Flows<'_, A> {
             NOBODY => self.forward.client_mac,
             router => router,
         };
-        let macs = lb_common::abi::backend::macs(mac::bytes(to), mac::bytes(exit.from));
+        let macs = backend::macs(mac::bytes(to), mac::bytes(exit.from));
+        let macs = (exit.flags & exit::BARE == 0).then_some(macs);
         // What the client has acknowledged, and what the backend has sent.
         let sent = self.reply.map(|reply| reply.seq);
         let ifindex = exit.ifindex;
         candidates(self.forward.ack, sent).map(move |seq| {
             let mut frame = Frame::new(ifindex);
-            ethernet::<A>(&mut frame, macs);
+            link(&mut frame, macs, kind::<A>());
             segment(
                 &mut frame,
                 &Segment {
@@ -127,7 +134,7 @@ impl<A: Address> Flows<'_, A> {
         candidates(older, Some(self.forward.seq)).filter_map(move |seq| {
             let mut frame = Frame::new(backend.ifindex);
             match Mode::of_byte(backend.mode)? {
-                Mode::Nat | Mode::Dsr => ethernet::<A>(&mut frame, backend.macs),
+                Mode::Nat | Mode::Dsr => link(&mut frame, macs_to(&backend), kind::<A>()),
                 Mode::Ipip => outer::<A>(&mut frame, varied, &backend),
             }
             segment(
@@ -151,16 +158,25 @@ fn candidates(older: u32, later: Option<u32>) -> impl Iterator<Item = u32> {
     std::iter::once(older).chain(later)
 }
 
-fn ethernet<A: Address>(frame: &mut Frame, macs: [u32; 3]) {
-    let kind = if A::V6 {
+const fn kind<A: Address>() -> u16 {
+    if A::V6 {
         wire::ETHERTYPE_IPV6
     } else {
         wire::ETHERTYPE_IPV4
-    };
-    link(frame, macs, kind);
+    }
 }
 
-fn link(frame: &mut Frame, macs: [u32; 3], kind: u16) {
+/// `None` where frames to the backend have no link header.
+fn macs_to(backend: &Backend) -> Option<[u32; 3]> {
+    (backend.flags & BARE == 0).then_some(backend.macs)
+}
+
+/// The link header, if there is to be one.
+fn link(frame: &mut Frame, macs: Option<[u32; 3]>, kind: u16) {
+    frame.protocol = kind;
+    let Some(macs) = macs else {
+        return;
+    };
     let mut header = wire::Ethernet([0; wire::ETHERNET_LEN]);
     header.set_mac_words(macs);
     header.set_kind(kind);
@@ -176,7 +192,7 @@ fn outer<A: Address>(frame: &mut Frame, varied: u32, backend: &Backend) {
         varied,
     };
     let kind = Outer::to(backend);
-    link(frame, backend.macs, kind.ethertype());
+    link(frame, macs_to(backend), kind.ethertype());
     match kind {
         Outer::V4 => {
             let mut header = wire::Ipv4([0; wire::IPV4_LEN]);

@@ -15,7 +15,7 @@ use std::{
 use lb_common::{
     abi::{
         address::words_of,
-        backend::{AT_TC, Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
+        backend::{AT_TC, BARE, Backend, LoadBalancer, REACHABLE, TAKES_NEW, V6},
         config::MAX_INTERFACES,
     },
     hash, wire,
@@ -647,6 +647,7 @@ impl State {
             ifindex: link.index,
             hook,
             is_loopback: link.loopback,
+            is_bare: link.bare,
         };
         self.exits.served.insert(link.name.clone(), served);
         Ok(())
@@ -667,7 +668,7 @@ impl State {
         {
             for (name, served) in &mut *served {
                 if is_at(served, Hook::Xdp) && links.may_choose(name) {
-                    served.hook = links.attach_at_tc(name, served.ifindex)?;
+                    served.hook = links.attach_at_tc(name, served.ifindex, served.is_bare)?;
                 }
             }
         }
@@ -675,7 +676,7 @@ impl State {
         if any_at_tc {
             for (name, served) in &*served {
                 if is_at(served, Hook::Xdp) {
-                    links.put_at_tc(name, served.ifindex)?;
+                    links.put_at_tc(name, served.ifindex, served.is_bare)?;
                 }
             }
         }
@@ -756,6 +757,9 @@ impl State {
             && self.exits.is_at_tc(adjacency.ifindex)
         {
             flags |= AT_TC;
+        }
+        if row.adjacency.is_some_and(|adjacency| adjacency.bare) {
+            flags |= BARE;
         }
         if row.takes_new && row.adjacency.is_some() && row.reachable {
             flags |= TAKES_NEW;

@@ -138,6 +138,9 @@ struct Stale {
 /// How long the thread sleeps at most.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What is told of the MAC address of a next hop that has none.
+const NO_MAC: &str = "no MAC address";
+
 /// How long it takes until an interface that could not be served is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -323,7 +326,11 @@ impl Worker {
         match adjacency {
             Ok(adjacency) => Ok(NextHop {
                 interface: self.resolver.name_of(adjacency.ifindex),
-                mac: mac_text(adjacency.to),
+                mac: if adjacency.bare {
+                    NO_MAC.to_owned()
+                } else {
+                    mac_text(adjacency.to)
+                },
             }),
             Err(reason) => Err(reason.to_string()),
         }

@@ -31,7 +31,10 @@ pub(super) enum Unreachable {
          `interfaces`"
     )]
     NotServed { to: IpAddr, interface: String },
-    #[error("the route to {to} leads through {interface}, which is not an Ethernet interface")]
+    #[error(
+        "the route to {to} leads through {interface}, whose link headers are neither Ethernet's \
+         nor none"
+    )]
     NotEthernet { to: IpAddr, interface: String },
     #[error("this host has no address towards {to} on {interface}; give it one")]
     NoSource { to: IpAddr, interface: String },
@@ -58,14 +61,16 @@ struct Hop {
     interface: String,
     /// The backend or the router before it.
     neighbour: IpAddr,
-    from: Mac,
+    /// `None` where nobody has a MAC address: then there is nobody to ask for one.
+    from: Option<Mac>,
     source: IpAddr,
     mtu: u16,
 }
 
 impl Hop {
-    fn end(&self) -> End {
-        (self.ifindex, self.neighbour)
+    /// Whom to ask for a MAC address.
+    fn end(&self) -> Option<End> {
+        self.from.map(|_| (self.ifindex, self.neighbour))
     }
 }
 
@@ -163,8 +168,9 @@ impl Resolver {
     pub(super) fn forget(&mut self, backend: BackendIndex) {
         if let Some(watched) = self.watched.remove(&backend)
             && let Ok(hop) = &watched.hop
+            && let Some(end) = hop.end()
         {
-            self.ends.leave(&hop.end(), &backend);
+            self.ends.leave(&end, &backend);
         }
     }
 
@@ -244,7 +250,7 @@ impl Resolver {
                 continue;
             };
             let old = std::mem::replace(&mut watched.hop, hop.clone());
-            let end = |hop: &Result<Hop, Unreachable>| hop.as_ref().ok().map(Hop::end);
+            let end = |hop: &Result<Hop, Unreachable>| hop.as_ref().ok().and_then(Hop::end);
             let (before, after) = (end(&old), end(hop));
             if before != after {
                 if let Some(before) = before {
@@ -294,9 +300,9 @@ impl Resolver {
         let Some(link) = link else {
             return Err(Unreachable::NotServed { to, interface });
         };
-        let Some(from) = link.mac else {
+        if link.mac.is_none() && !link.bare {
             return Err(Unreachable::NotEthernet { to, interface });
-        };
+        }
         let source = route.source.filter(|s| s.is_ipv4() == to.is_ipv4());
         let Some(source) = source else {
             return Err(Unreachable::NoSource { to, interface });
@@ -306,7 +312,7 @@ impl Resolver {
             ifindex,
             interface,
             neighbour: route.gateway.unwrap_or(to),
-            from,
+            from: link.mac,
             source,
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         })
@@ -322,14 +328,19 @@ fn adjacency(
         Ok(hop) => hop,
         Err(reason) => return Some(Err(reason.clone())),
     };
-    match ends.is(&hop.end()) {
-        Is::There(to) => Some(Ok(Adjacency {
-            ifindex: hop.ifindex,
-            to,
-            from: hop.from,
-            source: hop.source,
-            mtu: hop.mtu,
-        })),
+    let by = |to| Adjacency {
+        ifindex: hop.ifindex,
+        to,
+        from: hop.from.unwrap_or_default(),
+        source: hop.source,
+        mtu: hop.mtu,
+        bare: hop.from.is_none(),
+    };
+    let Some(end) = hop.end() else {
+        return Some(Ok(by(Mac::default())));
+    };
+    match ends.is(&end) {
+        Is::There(to) => Some(Ok(by(to))),
         Is::Silent => Some(Err(Unreachable::Silent {
             neighbour: hop.neighbour,
             interface: hop.interface.clone(),

@@ -61,7 +61,7 @@ fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
         solicited: Vec::new(),
         is_full: false,
     };
-    let mut resolver = Resolver::new(vec!["eth0".to_owned(), "tun0".to_owned()]);
+    let mut resolver = Resolver::new(vec!["eth0".to_owned(), "ib0".to_owned(), "tun0".to_owned()]);
     let link = |index, name: &str, mac| Link {
         index,
         name: name.to_owned(),
@@ -71,11 +71,13 @@ fn host(route: Route, neighbour: NeighbourIs) -> (Fake, Resolver) {
         mtu: 1500,
         kind: LinkKind::Other,
         xdp: None,
+        bare: name == "tun0",
     };
     resolver.set_links(vec![
         link(1, "eth0", Some([2, 0, 0, 0, 0, 1])),
         link(2, "eth1", Some([2, 0, 0, 0, 0, 2])),
-        link(3, "tun0", None),
+        link(3, "ib0", None),
+        link(4, "tun0", None),
     ]);
     (kernel, resolver)
 }
@@ -319,6 +321,17 @@ fn reasons_that_change_all_the_time_are_told_together_and_ways_at_once() {
     let news = resolver.news();
     assert_eq!(news.len(), 18);
     assert!(news.iter().all(|(_, reason)| silent(reason)));
+}
+
+#[test]
+fn where_nobody_has_a_mac_address_nobody_is_asked_for_one() {
+    let (mut kernel, mut resolver) = host(direct(4), NeighbourIs::Unknown);
+    watch(&mut resolver, &mut kernel, "10.0.1.11", Instant::now());
+    let adjacency = news(&mut resolver).unwrap().unwrap();
+    assert!(adjacency.bare, "{adjacency:?}");
+    assert_eq!((adjacency.to, adjacency.from), Default::default());
+    assert!(kernel.solicited.is_empty(), "{:?}", kernel.solicited);
+    resolver.forget(1);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn eth0() -> Link {
         mtu: 1500,
         kind: LinkKind::Other,
         xdp: None,
+        bare: false,
     }
 }
 
