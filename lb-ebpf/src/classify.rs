@@ -4,7 +4,9 @@ use lb_common::abi::{
     address::Address,
     counter::Verdict,
     flow::FlowKey,
-    vip::{FILTER_BITS, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+    vip::{
+        FILTER_BITS, FILTER_WORDS, Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit,
+    },
 };
 
 use crate::{family::Family, maps};
@@ -20,10 +22,33 @@ pub(crate) enum Ours {
 /// False if no VIP and no nat source can have this address.
 #[inline(always)]
 pub(crate) fn maybe_ours<A: Address>(address: A) -> bool {
-    let bit = filter_bit(address) & (FILTER_BITS - 1);
     maps::FILTER
         .get(0)
-        .and_then(|filter| filter.get((bit / 64) as usize))
+        .is_some_and(|filter| has(filter, address))
+}
+
+/// False if a packet between these two is for no VIP, for no nat source, and not from a
+/// backend that answers clients by their own addresses.
+#[inline(always)]
+pub(crate) fn maybe_between<A: Address>(from: A, to: A) -> bool {
+    maps::FILTER
+        .get(0)
+        .is_some_and(|filter| has(filter, to) || filter[FILTER_WORDS] != 0 && has(filter, from))
+}
+
+/// Whether there are flows whose packets to the backend come from their clients' addresses.
+#[inline(always)]
+pub(crate) fn some_keep_their_source() -> bool {
+    maps::FILTER
+        .get(0)
+        .is_some_and(|filter| filter[FILTER_WORDS] != 0)
+}
+
+#[inline(always)]
+fn has<A: Address>(filter: &Filter, address: A) -> bool {
+    let bit = filter_bit(address) & (FILTER_BITS - 1);
+    filter
+        .get((bit / 64) as usize)
         .is_some_and(|word| word >> (bit % 64) & 1 != 0)
 }
 

@@ -40,7 +40,9 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     let mut packet = Packet::default();
     let place = (L3 as u8, l4 as u8, ip.payload_protocol());
     if !packet::transport::<H, A>(&cursor, ip, place, true, &mut packet)? {
-        return if classify::maybe_ours(ip.to()) || is_icmp_error::<H, A>(&cursor, place) {
+        return if classify::maybe_between(ip.from(), ip.to())
+            || is_icmp_error::<H, A>(&cursor, place)
+        {
             Ok(Fast::Look)
         } else {
             Err(Verdict::NotOurs)
@@ -50,7 +52,7 @@ pub(crate) fn path<H: Hook, A: Family>(mut cursor: Cursor<H>) -> Result<Fast, Ve
     // stay in registers.
     let key = packet.key;
     let Some(entry) = Entry::established(&key) else {
-        return if classify::maybe_ours(ip.to()) {
+        return if classify::maybe_between(ip.from(), ip.to()) {
             Ok(Fast::Miss)
         } else {
             Err(Verdict::NotOurs)

@@ -6,7 +6,7 @@
 
 use lb_common::abi::{
     address::{Addr4, Addr6},
-    flow::FlowKey,
+    flow::{FlowKey, KEEPS_SOURCE},
     nat_port::{self, Class, PROBES, ROW_LEN, Taken, Words},
 };
 
@@ -51,10 +51,13 @@ pub(crate) trait NatPorts: Family {
     fn put_port(reply: &FlowKey<Self>, class: u32);
 }
 
-/// The port of a flow, by the tuple of its backend's packets, is of this class from now on.
+/// The port of a flow in this `state`, by the tuple of its backend's packets, is of this class
+/// from now on. One that keeps its client's port has none of ours.
 #[inline(always)]
-pub(crate) fn put<A: NatPorts>(reply: &FlowKey<A>, class: Class) {
-    A::put_port(reply, class as u32);
+pub(crate) fn put<A: NatPorts>(state: u32, reply: &FlowKey<A>, class: Class) {
+    if state & KEEPS_SOURCE == 0 {
+        A::put_port(reply, class as u32);
+    }
 }
 
 /// The number of the row of a flow.

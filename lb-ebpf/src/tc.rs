@@ -63,9 +63,9 @@ fn ebb_tc_bare(context: TcContext) -> i32 {
 fn is_for_us<A: Ip>(hook: Tc) -> bool {
     let cursor = Cursor::new(hook);
     let icmp = if A::V6 { wire::ICMPV6 } else { wire::ICMP };
-    cursor
-        .read::<A::Header>(0)
-        .is_ok_and(|header| classify::maybe_ours(header.to()) || header.payload_protocol() == icmp)
+    cursor.read::<A::Header>(0).is_ok_and(|header| {
+        classify::maybe_between(header.from(), header.to()) || header.payload_protocol() == icmp
+    })
 }
 
 #[inline(always)]

@@ -139,7 +139,8 @@ impl Balancer {
             slots: maglev::MAX_SLOTS as u32,
             mode: service.mode().byte(),
             over_share: 0,
-            pad: [0; 6],
+            keeps_source: 0,
+            pad: [0; 5],
         };
         let (vip, source) = (service.vip(), service.source());
         self.filled

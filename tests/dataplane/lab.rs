@@ -15,7 +15,9 @@ use lb_userspace::{
         BackendView, Change, Event, LbView, ListenerView, Member, View,
         bpf::{Config, Kernel, StartError, unload},
     },
-    model::{Arrivals, Dscp, HookChoice, ListenerKey, Mode, Protocol, TableSizes, UdpSettings},
+    model::{
+        Arrivals, Dscp, HookChoice, ListenerKey, Mode, NatSource, Protocol, TableSizes, UdpSettings,
+    },
     object,
 };
 use tests::lab::{
@@ -187,6 +189,7 @@ pub(super) fn view(mode: Mode) -> View {
         mode,
         idle_timeout: Duration::from_secs(350),
         close_rate: 0,
+        nat_source: NatSource::Ebb,
     };
     let key = ListenerKey {
         protocol: Protocol::Tcp,

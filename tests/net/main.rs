@@ -4,6 +4,7 @@
 //! They need root, and are run by `cargo xtask test`.
 
 mod bare_devices;
+mod client_source;
 mod faults;
 mod flood;
 mod health_checks;

@@ -174,7 +174,8 @@ impl World {
             slots: SLOTS as u32,
             mode: self.mode.byte(),
             over_share: 0,
-            pad: [0; 6],
+            keeps_source: 0,
+            pad: [0; 5],
         };
         for (lb, vip) in [(0, VIP4), (1, VIP6)] {
             let vip: IpAddr = vip.parse().unwrap();

@@ -80,7 +80,9 @@ pub struct LoadBalancer {
     /// In which tables of established flows it has more than its share while they are
     /// short of room: [`over_share`]. What is left there is for the others.
     pub over_share: u8,
-    pub pad: [u8; 6],
+    /// 1 if nat leaves the client's address and port in its packets.
+    pub keeps_source: u8,
+    pub pad: [u8; 5],
 }
 const _: () = assert!(size_of::<LoadBalancer>() == 16);
 

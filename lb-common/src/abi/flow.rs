@@ -163,6 +163,10 @@ pub const FRAGMENTS: u32 = 1 << 24;
 /// client, and holds its end of the tuple in TIME-WAIT after that (nat).
 pub const TIME_WAIT: u32 = 1 << 25;
 
+/// `Flow::state`: packets to the backend come from the client's own address and port, and no
+/// port of ebb's is bound (nat).
+pub const KEEPS_SOURCE: u32 = 1 << 26;
+
 plain!(
     Ports,
     FlowKey<Addr4>,

@@ -20,4 +20,4 @@ pub mod vip;
 
 /// Raised with every change of a layout or of the meaning of a field. The agent
 /// keeps pinned maps only if this number is theirs.
-pub const SCHEMA: u32 = 7;
+pub const SCHEMA: u32 = 8;

@@ -45,11 +45,14 @@ plain!(
 const _: () = assert!(size_of::<VipKey<Addr4>>() == 8 && size_of::<VipKey<Addr6>>() == 20);
 const _: () = assert!(size_of::<Listener<Addr4>>() == 12 && size_of::<Listener<Addr6>>() == 24);
 
-/// A bit per hash value of an address: unset means that no VIP and no nat source
-/// has it, which lets what is not ours go by after one look.
+/// A bit per hash value of an address: unset means that no VIP, no nat source and no backend
+/// that answers clients has it, which lets what is not ours go by after one look.
 pub const FILTER_BITS: u32 = 4096;
-/// The filter as the single value of its map.
-pub type Filter = [u64; FILTER_BITS as usize / 64];
+/// The filter as the single value of its map: its bits, and whether the *source* of a packet
+/// counts as well, for backends that answer clients by their own addresses.
+pub type Filter = [u64; FILTER_WORDS + 1];
+/// Words of bits. The one behind them is 1 if sources count.
+pub const FILTER_WORDS: usize = FILTER_BITS as usize / 64;
 
 /// The bit of an address in the filter.
 #[inline(always)]

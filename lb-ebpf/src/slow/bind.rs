@@ -9,7 +9,7 @@ use lb_common::{
     abi::{
         address::{Addr4, Addr6},
         counter::Verdict,
-        flow::{Ports, ticks},
+        flow::{KEEPS_SOURCE, Ports, ticks},
         nat_port::{self, Class, Taken},
     },
     hash, tcp,
@@ -89,9 +89,9 @@ pub(crate) fn bind<A: Binds>() -> Step {
 enum Start {
     /// Where to look for one.
     Search(u32),
-    /// The one that the client had.
+    /// The one that the client had, or has.
     Found,
-    /// No address to come from.
+    /// No address to come from, or another flow comes from the same one.
     None,
 }
 
@@ -102,6 +102,13 @@ fn start<A: Binds>(now: u32) -> Result<Start, Verdict> {
     } = family::room::<A>()?;
     if !source(packet, scratch)? {
         return Ok(Start::None);
+    }
+    if scratch.value.state & KEEPS_SOURCE != 0 {
+        return Ok(if keep(scratch, now) {
+            Start::Found
+        } else {
+            Start::None
+        });
     }
     if scratch.comes_back != 0 && again(scratch, now) {
         return Ok(Start::Found);
@@ -128,7 +135,12 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
     } else {
         settings.nat_pool_v4
     } as u32;
-    scratch.value.peer = if pool == 0 {
+    let mut port = 0;
+    scratch.value.peer = if lb.keeps_source != 0 {
+        port = packet.key.ports.source();
+        scratch.value.state |= KEEPS_SOURCE;
+        packet.key.source
+    } else if pool == 0 {
         A::from_words(backend.source)
     } else {
         let hash = packet.key.hash(settings.nat_seed ^ lb.seed);
@@ -138,10 +150,26 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
         }
     };
     let address = A::from_words(backend.address);
-    let ports = Ports::new(0, u16::from_be(listener.backend_port));
+    let ports = Ports::new(port, u16::from_be(listener.backend_port));
+    scratch.value.ports = ports;
     scratch.other = flow::reply_key(address, scratch.value.peer, ports, packet.key.protocol);
     write_reply(&scratch.value, packet, &mut scratch.reply);
     Ok(true)
+}
+
+/// Has the flow come from its client's own address and port. False if another one does, which
+/// came to the same backend by another listener. What is left of a handshake of this very
+/// client and listener is in nobody's way.
+#[inline(always)]
+fn keep<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
+    if Entry::established(&scratch.other).is_some() {
+        return false;
+    }
+    let listener = scratch.value.listener;
+    match half_open::entry(&scratch.other, now) {
+        Some(entry) if entry.get(|flow| flow.listener) != listener => false,
+        _ => half_open::put(&scratch.other, &scratch.reply, now),
+    }
 }
 
 /// Finds a port of the row and binds it; writes it into the forward entry.
@@ -171,11 +199,11 @@ fn again<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
         other.ports = had.ports;
         scratch.value.ports = had.ports.swapped();
         if Entry::established(other).is_none() && half_open::put_new(other, &scratch.reply, now) {
-            ports::put(other, Class::Unanswered);
+            ports::put(scratch.value.state, other, Class::Unanswered);
             return true;
         }
     }
-    ports::put(had, Class::Free);
+    ports::put(scratch.value.state, had, Class::Free);
     false
 }
 

@@ -10,7 +10,7 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{NAT, REPLY},
+        flow::{KEEPS_SOURCE, NAT, REPLY},
     },
     tcp,
 };
@@ -121,7 +121,7 @@ fn retire<A: HalfOpen>(
     let here = A::flows().remove(&packet.key).is_ok();
     let there = state & NAT != 0 && A::flows().remove(&scratch.other).is_ok();
     let removed = if state & REPLY != 0 { there } else { here };
-    if state & NAT != 0 && here && there {
+    if state & (NAT | KEEPS_SOURCE) == NAT && here && there {
         let reply_key = if state & REPLY != 0 {
             &packet.key
         } else {

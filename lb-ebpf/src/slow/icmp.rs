@@ -4,7 +4,7 @@ use lb_common::{
     abi::{
         backend::Backend,
         counter::Verdict,
-        flow::{FRAGMENTS, FlowKey, HALF_OPEN, NAT, Ports, REPLY},
+        flow::{FRAGMENTS, FlowKey, HALF_OPEN, KEEPS_SOURCE, NAT, Ports, REPLY},
         rate::Kind,
     },
     checksum, tcp, wire,
@@ -46,15 +46,17 @@ pub(crate) fn message<H: Hook, A: HalfOpen>(cursor: Cursor<H>, room: &mut Room<A
     {
         return Ok(next);
     }
-    if ours == Ours::No {
+    let is_error = icmp_error::is_one::<A>(kind);
+    // About a packet that kept its client's address, an error is to that.
+    if ours == Ours::No && !(is_error && classify::some_keep_their_source()) {
         return Err(Verdict::NotOurs);
     }
     if classify::is_martian(datagram.source) {
         return Err(Verdict::DropMartian);
     }
-    if icmp_error::is_one::<A>(kind) {
+    if is_error {
         let is_too_big = icmp_error::is_too_big::<A>(kind, code);
-        return follow(cursor, room, is_too_big, told);
+        return follow(cursor, room, ours == Ours::No, is_too_big, told);
     }
     let echo = if A::V6 {
         wire::ICMPV6_ECHO
@@ -102,6 +104,8 @@ fn answer_echo<H: Hook, A: Ip>(
 /// A checksum of layer 4 in there is left as it is: who gets the error has only
 /// the beginning of what it covers.
 ///
+/// `is_to_client`: it is to an address that is not ours.
+///
 /// `told`: the word with the MTU, if it is about a packet's length. No `Option`: what is in
 /// one that is nothing the compiler would save without having written it, which the verifier
 /// takes for a fault.
@@ -109,6 +113,7 @@ fn answer_echo<H: Hook, A: Ip>(
 fn follow<H: Hook, A: HalfOpen>(
     mut cursor: Cursor<H>,
     room: &mut Room<A>,
+    is_to_client: bool,
     is_too_big: bool,
     told: u32,
 ) -> Step {
@@ -155,6 +160,9 @@ fn follow<H: Hook, A: HalfOpen>(
         .or_else(|| half_open::handshake(&packet.key, now))
         .ok_or(Verdict::IcmpNoFlow)?;
     let backend = entry.backend()?;
+    if is_to_client && entry.state() & KEEPS_SOURCE == 0 {
+        return Err(Verdict::NotOurs);
+    }
     if entry.is_disowned(backend) {
         return Err(Verdict::IcmpNoFlow);
     }
@@ -166,7 +174,7 @@ fn follow<H: Hook, A: HalfOpen>(
     }
     if is_too_big {
         let mtu = icmp_error::believed_mtu::<A>(told)?;
-        if entry.state() & (NAT | REPLY) == NAT {
+        if entry.state() & (NAT | REPLY | KEEPS_SOURCE) == NAT {
             path::note(&packet.key.source, mtu, now);
             if !has_to_be_told(entry) {
                 let_fragments(entry, packet, backend, scratch)?;

@@ -118,7 +118,7 @@ fn farewell<A: HalfOpen>(
     entry.other_key(&packet.key, backend, &mut scratch.other)?;
     let sent = Entry::established(&scratch.other).map(|reply| reply.numbers().seq);
     if sent == Some(packet.segment.ack) {
-        nat_port::put(&scratch.other, Class::Closed);
+        nat_port::put(entry.state(), &scratch.other, Class::Closed);
     }
     Ok(())
 }
@@ -165,7 +165,7 @@ fn judge<A: HalfOpen>(
         flow::count(index, |row| row.closed += 1);
         // Nothing of it is left at the backend, or nothing that anybody waits for.
         if sees_both && (before | add) & (tcp::WAS_RESET | TIME_WAIT) != 0 {
-            nat_port::put(reply, Class::Closed);
+            nat_port::put(before, reply, Class::Closed);
         }
     }
     if !sees_both && tcp::is_closing(before | add) && !tcp::is_closing(before) {

@@ -154,7 +154,7 @@ fn answer<A: HalfOpen>(packet: &Packet<A>, entry: Entry<A>, forward: Option<Entr
         }
         entry.set_numbers(tcp::Numbers { seq: next_seq, ack });
         if entry.add_state(ANSWERED) & ANSWERED == 0 && entry.state() & NAT != 0 {
-            nat_port::put(&packet.key, Class::Answered);
+            nat_port::put(entry.state(), &packet.key, Class::Answered);
         }
         return Meaning::Part;
     }
@@ -244,7 +244,7 @@ fn mend_reply<A: HalfOpen>(
     if Entry::established(&scratch.other).is_none()
         && half_open::put_new(&scratch.other, &scratch.reply, now)
     {
-        nat_port::put(&scratch.other, Class::Unanswered);
+        nat_port::put(entry.state(), &scratch.other, Class::Unanswered);
         return Ok(());
     }
     half_open::remove(&packet.key, now);
@@ -322,7 +322,7 @@ fn promote<A: HalfOpen>(
         } else {
             Class::Answered
         };
-        nat_port::put(reply_key, class);
+        nat_port::put(scratch.value.state, reply_key, class);
         half_open::remove(&scratch.other, now);
     }
     flow::count(scratch.value.backend, |row| row.opened += 1);
@@ -356,7 +356,7 @@ pub(crate) fn forget<A: HalfOpen>(
             } else {
                 &scratch.other
             };
-            nat_port::put(reply_key, Class::Free);
+            nat_port::put(entry.state(), reply_key, Class::Free);
         }
     }
     half_open::remove(&packet.key, now);

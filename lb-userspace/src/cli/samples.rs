@@ -66,6 +66,7 @@ pub(super) fn load_balancer() -> LoadBalancer {
             },
             idle_timeout: 350,
             close_rate: 0,
+            nat_source: "ebb".to_owned(),
         },
         backends: vec![
             Backend {

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     model::{
         AttributesSpec, BackendId, BackendSpec, BadCheck, Declaration, HealthCheck, Invalid,
-        LbName, LbSpec, ListenerKey, Listeners, Mode, Protocol, Target, Together, Weight, spec,
+        LbName, LbSpec, ListenerKey, Listeners, Mode, NatSource, Protocol, Target, Together,
+        Weight, spec,
     },
     wire::{self, Listener, NewBackend, checked},
 };
@@ -209,11 +210,14 @@ fn attributes(written: &WrittenAttributes, findings: &mut Findings<'_>) -> Attri
         }
         rate
     });
+    let sources = NatSource::ALL.map(|source| (source.name(), source));
+    let nat_source = written.nat_source.as_ref();
     AttributesSpec {
         draining: written.draining_enabled.as_ref().map(|at| at.value),
         drain_timeout: number(written.draining_timeout.as_ref(), findings),
         idle_timeout: number(written.idle_timeout.as_ref(), findings),
         close_rate,
+        nat_source: nat_source.and_then(|at| one_of(at, "a nat_source", &sources, findings)),
     }
 }
 

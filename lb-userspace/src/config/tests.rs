@@ -10,7 +10,7 @@ use std::{
 use super::{diagnostic::Findings, written::*, *};
 use crate::model::{
     Arrivals, AskedCheck, AttributesSpec, BackendId, BackendSpec, Declaration, Dscp, HookChoice,
-    LbName, LbSpec, ListenerKey, Mode, OnUnhealthy, Protocol, TableSizes, TunnelSource,
+    LbName, LbSpec, ListenerKey, Mode, NatSource, OnUnhealthy, Protocol, TableSizes, TunnelSource,
     UdpSettings, checked,
 };
 
@@ -147,6 +147,7 @@ fn declaration() -> Declaration {
             drain_timeout: Some(checked(10).unwrap()),
             idle_timeout: Some(checked(60).unwrap()),
             close_rate: Some(100),
+            nat_source: Some(NatSource::Client),
         },
         health_check: Some(check.try_into().unwrap()),
     };
@@ -265,6 +266,7 @@ fn every_key_that_is_known_is_in_the_file() {
                 draining_timeout: Some(_),
                 idle_timeout: Some(_),
                 close_rate: Some(_),
+                nat_source: Some(_),
             },
         health_check: Some(check),
     } = &load_balancers[0].value

@@ -140,6 +140,7 @@ pub(super) struct WrittenAttributes {
     pub(super) draining_timeout: Option<At<i64>>,
     pub(super) idle_timeout: Option<At<i64>>,
     pub(super) close_rate: Option<At<i64>>,
+    pub(super) nat_source: Option<At<String>>,
 }
 
 /// Reads a document. What is wrong with it goes to `findings`.
@@ -328,6 +329,7 @@ fn attributes(table: &mut Table<'_, '_, '_>) -> WrittenAttributes {
         draining_timeout,
         idle_timeout: table.get("idle_timeout", integer),
         close_rate: table.get("close_rate", integer),
+        nat_source: table.get("nat_source", string),
     }
 }
 

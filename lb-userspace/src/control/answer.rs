@@ -18,7 +18,7 @@ use crate::{
     dataplane::{Counters, FlowRecord, NatPortFill},
     model::{
         AttributesSpec, BackendCounters, BackendId, BackendIndex, DrainTimeout, HealthCheck,
-        Invalid, Leave, ListenerKey, Protocol, spec,
+        Invalid, LbName, Leave, ListenerKey, NatSource, Protocol, spec,
     },
     state::life::Health,
     wire::{self, FlowSort, HealthByHand, checked},
@@ -31,6 +31,9 @@ const FLOWS_DEFAULT: usize = 1000;
 /// So many backends that cannot be reached are warned of by name: a router that is
 /// gone may be in the way to all of them.
 const NAMED: usize = 50;
+
+/// A backend that has been sent so many packets has had the time to answer one.
+const ASKED: u64 = 5;
 
 impl Control {
     pub(super) fn answer(&mut self, by: &str, request: Request) {
@@ -92,9 +95,11 @@ impl Control {
         let mut flows = 0;
         let mut warnings = self.parts.dataplane.warnings();
         let mut unreachable = 0_usize;
+        let mut silent = Vec::new();
         let beside = self.beside(&counters);
         for (lb, id, backend) in self.state().backends() {
-            flows += beside.counters(&backend).active();
+            let counted = beside.counters(&backend);
+            flows += counted.active();
             if backend.life.is_gone() {
                 continue;
             }
@@ -103,6 +108,18 @@ impl Control {
                 if unreachable <= NAMED {
                     warnings.push(format!("{lb}/{id} is not reachable: {reason}"));
                 }
+            }
+            if silent.len() < NAMED
+                && self.keeps_source(lb)
+                && counted.packets_in >= ASKED
+                && counted.packets_out == 0
+            {
+                silent.push(format!(
+                    "{lb}/{id} was sent {} packets from its clients' own addresses, and no answer \
+                     came by ebb: with nat-source=client the backend's route to its clients has to \
+                     lead here",
+                    counted.packets_in
+                ));
             }
             if !backend.life.is_registered() {
                 tally.draining += 1;
@@ -117,6 +134,7 @@ impl Control {
         }
         warnings.extend(self.guard.warnings());
         warnings.extend(self.late_checks());
+        warnings.extend(silent);
         warnings.extend(self.trouble.warnings());
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -146,6 +164,11 @@ impl Control {
                 .collect(),
             warnings,
         })
+    }
+
+    fn keeps_source(&self, lb: &LbName) -> bool {
+        let lb = self.state().desired.load_balancers.get(lb);
+        lb.is_some_and(|lb| lb.mode.translates() && lb.attributes.nat_source == NatSource::Client)
     }
 
     /// The load balancers whose health checks cannot be made in time once their

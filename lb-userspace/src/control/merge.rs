@@ -247,6 +247,7 @@ fn complete(spec: AttributesSpec) -> AttributesSpec {
         drain_timeout: Some(all.drain_timeout),
         idle_timeout: Some(all.idle_timeout),
         close_rate: Some(all.close_rate),
+        nat_source: Some(all.nat_source),
     }
 }
 
@@ -274,6 +275,7 @@ fn changed(before: AttributesSpec, after: AttributesSpec) -> AttributesSpec {
             default.idle_timeout,
         ),
         close_rate: one(before.close_rate, after.close_rate, default.close_rate),
+        nat_source: one(before.nat_source, after.nat_source, default.nat_source),
     }
 }
 

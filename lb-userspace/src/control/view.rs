@@ -38,6 +38,7 @@ fn add(view: &mut View, name: &LbName, lb: Lb<'_>) {
             mode: lb.mode,
             idle_timeout: lb.attributes.idle_timeout.duration(),
             close_rate: lb.attributes.close_rate,
+            nat_source: lb.attributes.nat_source,
         },
     );
     for (key, backend_port) in &lb.listeners {

@@ -14,8 +14,8 @@ pub mod memory;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::model::{
-    BackendCounters, BackendIndex, Epoch, Full, Hook, LbIndex, ListenerKey, Mode, NextHop,
-    Protocol, TableSizes,
+    BackendCounters, BackendIndex, Epoch, Full, Hook, LbIndex, ListenerKey, Mode, NatSource,
+    NextHop, Protocol, TableSizes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct LbView {
     pub idle_timeout: Duration,
     /// Forced closes per second; 0 is no limit.
     pub close_rate: u32,
+    pub nat_source: NatSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::{fmt, ops::RangeInclusive};
 use super::{
     attributes::Attributes,
     invalid::{CLOSE_RATE, DRAIN_TIMEOUT, IDLE_TIMEOUT},
+    nat_source::NatSource,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,7 @@ pub enum Attribute {
     DrainingTimeout,
     IdleTimeout,
     CloseRate,
+    NatSource,
 }
 
 /// What an attribute may be.
@@ -22,6 +24,7 @@ pub enum Attribute {
 pub enum Takes {
     Flag,
     Number(RangeInclusive<u32>, Unit),
+    OneOf(&'static [&'static str]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub enum Unit {
 pub enum Value {
     Flag(bool),
     Number(u32),
+    Word(&'static str),
 }
 
 /// A row of the table.
@@ -49,11 +53,12 @@ struct Row {
 
 impl Attribute {
     /// In the order in which they are shown.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::DrainingEnabled,
         Self::DrainingTimeout,
         Self::IdleTimeout,
         Self::CloseRate,
+        Self::NatSource,
     ];
 
     fn row(self) -> Row {
@@ -85,6 +90,13 @@ impl Attribute {
                 query_api: None,
                 takes: Takes::Number(CLOSE_RATE, Unit::FlowsPerSecond),
                 help: "at most how many flows are closed by force in a second",
+            },
+            Self::NatSource => Row {
+                command_line: "nat-source",
+                file: "nat_source",
+                query_api: None,
+                takes: Takes::OneOf(&NatSource::NAMES),
+                help: "whose address backends see in nat; for the client's, they answer by ebb",
             },
         }
     }
@@ -132,6 +144,7 @@ impl Attribute {
             Self::DrainingTimeout => Value::Number(attributes.drain_timeout.get()),
             Self::IdleTimeout => Value::Number(attributes.idle_timeout.get()),
             Self::CloseRate => Value::Number(attributes.close_rate),
+            Self::NatSource => Value::Word(attributes.nat_source.name()),
         }
     }
 }
@@ -141,7 +154,7 @@ impl Value {
     pub fn flag(self) -> Option<bool> {
         match self {
             Self::Flag(flag) => Some(flag),
-            Self::Number(_) => None,
+            Self::Number(_) | Self::Word(_) => None,
         }
     }
 
@@ -149,7 +162,15 @@ impl Value {
     pub fn number(self) -> Option<u32> {
         match self {
             Self::Number(number) => Some(number),
-            Self::Flag(_) => None,
+            Self::Flag(_) | Self::Word(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Flag(_) | Self::Number(_) => None,
         }
     }
 }
@@ -158,6 +179,7 @@ impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => f.write_str("true or false"),
+            Self::OneOf(words) => f.write_str(&words.join(" or ")),
             Self::Number(range, unit) => {
                 write!(f, "{} to {} {unit}", range.start(), range.end())?;
                 match unit {
@@ -183,6 +205,7 @@ impl fmt::Display for Value {
         match self {
             Self::Flag(flag) => flag.fmt(f),
             Self::Number(number) => number.fmt(f),
+            Self::Word(word) => f.write_str(word),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The attributes of a load balancer: in force, and as asked for.
 
-use super::values::{DrainTimeout, IdleTimeout};
+use super::{
+    nat_source::NatSource,
+    values::{DrainTimeout, IdleTimeout},
+};
 
 /// What is left out is not asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,6 +12,7 @@ pub struct AttributesSpec {
     pub drain_timeout: Option<DrainTimeout>,
     pub idle_timeout: Option<IdleTimeout>,
     pub close_rate: Option<u32>,
+    pub nat_source: Option<NatSource>,
 }
 
 /// The attributes in force.
@@ -19,6 +23,7 @@ pub struct Attributes {
     pub idle_timeout: IdleTimeout,
     /// Forced closes per second; 0 is no limit.
     pub close_rate: u32,
+    pub nat_source: NatSource,
 }
 
 impl Default for Attributes {
@@ -28,6 +33,7 @@ impl Default for Attributes {
             drain_timeout: DrainTimeout::DEFAULT,
             idle_timeout: IdleTimeout::DEFAULT,
             close_rate: 0,
+            nat_source: NatSource::Ebb,
         }
     }
 }
@@ -41,6 +47,7 @@ impl Attributes {
             drain_timeout: spec.drain_timeout.unwrap_or(self.drain_timeout),
             idle_timeout: spec.idle_timeout.unwrap_or(self.idle_timeout),
             close_rate: spec.close_rate.unwrap_or(self.close_rate),
+            nat_source: spec.nat_source.unwrap_or(self.nat_source),
         }
     }
 

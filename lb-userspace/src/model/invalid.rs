@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::health_check::BadCheck;
+use super::{health_check::BadCheck, nat_source::NatSource};
 
 /// The seconds that a drain may take.
 pub const DRAIN_TIMEOUT: std::ops::RangeInclusive<u32> = 1..=3600;
@@ -33,6 +33,8 @@ pub enum Invalid {
     DrainTimeout { given: i64 },
     #[error("the idle timeout must be {} to {} seconds, not {given}", IDLE_TIMEOUT.start(), IDLE_TIMEOUT.end())]
     IdleTimeout { given: i64 },
+    #[error("nat_source must be {}, not {given:?}", NatSource::NAMES.join(" or "))]
+    NatSource { given: String },
     #[error("a weight must be {} to {}, not {given}", WEIGHT.start(), WEIGHT.end())]
     Weight { given: i64 },
     #[error("{address} cannot be {what}: it is {why}")]
@@ -117,6 +119,7 @@ impl Invalid {
             Self::PortZero { .. } => "bad_port",
             Self::DrainTimeout { .. } => "bad_timeout",
             Self::IdleTimeout { .. } => "bad_idle_timeout",
+            Self::NatSource { .. } => "bad_nat_source",
             Self::Weight { .. } => "bad_weight",
             Self::Address { .. } => "bad_address",
             Self::NoListener { .. } => "no_listener",

@@ -25,6 +25,7 @@ mod index;
 mod invalid;
 mod listener;
 mod mac;
+mod nat_source;
 mod next_hop;
 mod roster;
 pub mod spec;
@@ -48,6 +49,7 @@ pub use invalid::{CLOSE_RATE, DRAIN_TIMEOUT, ID_MAX, IDLE_TIMEOUT, Invalid, NAME
 pub use lb_common::mode::Mode;
 pub use listener::{ListenerKey, NotAListener, Protocol};
 pub use mac::{Mac, mac_text};
+pub use nat_source::NatSource;
 pub use next_hop::NextHop;
 pub use roster::{HealthReport, Key, Roster, Subject};
 pub use spec::{BackendSpec, Declaration, LbSpec, Listeners, checked, unicast};

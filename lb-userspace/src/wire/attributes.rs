@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attributes {
     pub connection_draining: ConnectionDraining,
@@ -10,6 +10,8 @@ pub struct Attributes {
     pub idle_timeout: u32,
     /// Forced closes per second; 0 is no limit.
     pub close_rate: u32,
+    /// Whose address backends see in `nat`: `ebb` or `client`.
+    pub nat_source: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +23,7 @@ pub struct ConnectionDraining {
 }
 
 /// What is left out stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttributesPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +32,8 @@ pub struct AttributesPatch {
     pub idle_timeout: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_rate: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_source: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

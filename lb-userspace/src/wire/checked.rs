@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{attributes, backend, drain, health, listener, load_balancer};
 use crate::model::{
     AskedCheck, Attributes, AttributesSpec, BackendCounters, BackendId, BackendSpec, BadCheck,
-    DrainOutcome, HealthCheck, Invalid, LbName, LbSpec, ListenerKey, Listeners, Mode, NextHop,
-    checked, unicast,
+    DrainOutcome, HealthCheck, Invalid, LbName, LbSpec, ListenerKey, Listeners, Mode, NatSource,
+    NextHop, checked, unicast,
 };
 
 impl From<Attributes> for attributes::Attributes {
@@ -18,6 +18,7 @@ impl From<Attributes> for attributes::Attributes {
             },
             idle_timeout: attributes.idle_timeout.get(),
             close_rate: attributes.close_rate,
+            nat_source: attributes.nat_source.name().to_owned(),
         }
     }
 }
@@ -32,8 +33,13 @@ impl TryFrom<attributes::AttributesPatch> for AttributesSpec {
             drain_timeout: draining.timeout.map(checked).transpose()?,
             idle_timeout: patch.idle_timeout.map(checked).transpose()?,
             close_rate: patch.close_rate,
+            nat_source: patch.nat_source.map(nat_source).transpose()?,
         })
     }
+}
+
+fn nat_source(given: String) -> Result<NatSource, Invalid> {
+    NatSource::of_name(&given).ok_or(Invalid::NatSource { given })
 }
 
 /// # Errors

@@ -305,11 +305,13 @@ impl fmt::Display for Short<'_> {
             connection_draining: draining,
             idle_timeout,
             close_rate,
+            nat_source,
         } = self.0;
         let switch = if draining.enabled { "on" } else { "off" };
         write!(
             f,
-            "draining {switch} {} s, idle {idle_timeout} s, close rate {close_rate}/s",
+            "draining {switch} {} s, idle {idle_timeout} s, close rate {close_rate}/s, nat source \
+             {nat_source}",
             draining.timeout
         )
     }

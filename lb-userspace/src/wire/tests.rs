@@ -60,6 +60,7 @@ fn attributes() -> Attributes {
         },
         idle_timeout: 350,
         close_rate: 100,
+        nat_source: "client".to_owned(),
     }
 }
 
@@ -71,6 +72,7 @@ fn attributes_patch() -> AttributesPatch {
         }),
         idle_timeout: Some(600),
         close_rate: Some(0),
+        nat_source: Some("ebb".to_owned()),
     }
 }
 
@@ -242,6 +244,7 @@ fn what_a_request_leaves_out_has_the_meaning_that_it_always_had() {
                 connection_draining: None,
                 idle_timeout: None,
                 close_rate: None,
+                nat_source: None,
             },
             health_check: Some(HealthCheck {
                 target: "TCP:80".to_owned(),

@@ -263,6 +263,7 @@ pub(crate) fn attributes() -> Attributes {
         },
         idle_timeout: 350,
         close_rate: 0,
+        nat_source: "ebb".to_owned(),
     }
 }
 

@@ -73,7 +73,7 @@ mod tests {
             "name": name, "mode": "nat", "listeners": [], "backends": backends,
             "attributes": {
                 "connection_draining": { "enabled": true, "timeout": 300 },
-                "idle_timeout": 350, "close_rate": 0,
+                "idle_timeout": 350, "close_rate": 0, "nat_source": "ebb",
             },
             "created": "",
         }))

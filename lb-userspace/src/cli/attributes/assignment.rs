@@ -23,6 +23,11 @@ pub(in crate::cli) enum AssignmentError {
     },
     #[error("\"{0}\" is neither true nor false")]
     Flag(String),
+    #[error("\"{value}\" is not one of {}", words.join(", "))]
+    Word {
+        value: String,
+        words: &'static [&'static str],
+    },
     #[error("\"{value}\" is not a whole number from {} to {} ({unit})", range.start(), range.end())]
     Number {
         value: String,
@@ -57,6 +62,7 @@ impl FromStr for Assignment {
         let value = match attribute.takes() {
             Takes::Flag => Value::Flag(flag(value)?),
             Takes::Number(range, unit) => Value::Number(number(value, range, unit)?),
+            Takes::OneOf(words) => Value::Word(word(value, words)?),
         };
         Ok(Self(attribute, value))
     }
@@ -66,6 +72,14 @@ fn flag(value: &str) -> Result<bool, AssignmentError> {
     value
         .parse()
         .map_err(|_| AssignmentError::Flag(value.to_owned()))
+}
+
+fn word(value: &str, words: &'static [&'static str]) -> Result<&'static str, AssignmentError> {
+    let known = words.iter().find(|word| **word == value);
+    known.copied().ok_or_else(|| AssignmentError::Word {
+        value: value.to_owned(),
+        words,
+    })
 }
 
 fn number(value: &str, range: RangeInclusive<u32>, unit: Unit) -> Result<u32, AssignmentError> {
@@ -94,6 +108,7 @@ pub(in crate::cli) fn patch(assignments: &[Assignment]) -> AttributesPatch {
             }
             Attribute::IdleTimeout => patch.idle_timeout = value.number(),
             Attribute::CloseRate => patch.close_rate = value.number(),
+            Attribute::NatSource => patch.nat_source = value.word().map(str::to_owned),
         }
     }
     patch
@@ -123,6 +138,7 @@ mod tests {
                 }),
                 idle_timeout: Some(350),
                 close_rate: None,
+                nat_source: None,
             }
         );
     }
@@ -145,6 +161,7 @@ mod tests {
             ("connection-draining.timeout=3601", "from 1 to 3600"),
             ("idle-timeout=5m", "from 1 to 4000"),
             ("close-rate=-1", "from 0 to"),
+            ("nat-source=server", "one of ebb, client"),
         ] {
             let refused = typed.parse::<Assignment>().expect_err(typed).to_string();
             assert!(refused.contains(error), "{typed}: {refused}");

@@ -19,12 +19,13 @@ fn value(attribute: Attribute, attributes: &Attributes) -> String {
         Attribute::DrainingTimeout => Value::Number(draining.timeout),
         Attribute::IdleTimeout => Value::Number(attributes.idle_timeout),
         Attribute::CloseRate => Value::Number(attributes.close_rate),
+        Attribute::NatSource => return attributes.nat_source.clone(),
     };
     match (attribute.takes(), value) {
         (Takes::Number(_, Unit::FlowsPerSecond), Value::Number(0)) => "0 (no limit)".to_owned(),
         (Takes::Number(_, Unit::FlowsPerSecond), rate) => format!("{rate} flows/s"),
         (Takes::Number(_, Unit::Seconds), seconds) => format!("{seconds} s"),
-        (Takes::Flag, flag) => flag.to_string(),
+        (Takes::Flag | Takes::OneOf(_), value) => value.to_string(),
     }
 }
 

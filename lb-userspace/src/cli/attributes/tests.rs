@@ -17,6 +17,10 @@ fn edges(attribute: Attribute) -> (Vec<String>, Vec<String>) {
             vec!["true".to_owned(), "false".to_owned()],
             vec!["1".to_owned(), "\"yes\"".to_owned()],
         ),
+        Takes::OneOf(words) => (
+            words.iter().map(|word| (*word).to_owned()).collect(),
+            vec!["nobody".to_owned()],
+        ),
         Takes::Number(range, _) => (
             [range.start(), range.end()].map(u32::to_string).to_vec(),
             [i64::from(*range.start()) - 1, i64::from(*range.end()) + 1]
@@ -46,6 +50,10 @@ fn the_command_line_takes_what_the_table_says_and_nothing_beyond() {
 }
 
 fn document(attribute: Attribute, value: &str) -> Result<LbSpec, String> {
+    let value = match attribute.takes() {
+        Takes::OneOf(_) => format!("\"{value}\""),
+        Takes::Flag | Takes::Number(..) => value.to_owned(),
+    };
     let text = format!(
         "interfaces = [\"eth0\"]\n[[load_balancer]]\nname = \"web\"\nmode = \"nat\"\n\
          listeners = [{{ protocol = \"tcp\", address = \"192.0.2.10\", port = 80 }}]\n\
@@ -84,6 +92,7 @@ fn the_admin_api_has_these_attributes_and_no_other() {
         let value = match attribute.default() {
             Value::Flag(flag) => json!(flag),
             Value::Number(number) => json!(number),
+            Value::Word(word) => json!(word),
         };
         let mut at = &mut expected;
         for key in attribute.file().split('.') {

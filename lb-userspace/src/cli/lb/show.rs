@@ -72,6 +72,7 @@ web
   connection-draining.timeout  300 s
   idle-timeout                 350 s
   close-rate                   0 (no limit)
+  nat-source                   ebb
 
 BACKEND  ADDRESS    WEIGHT  STATE           FLOWS  NOTE
 web-1    10.0.1.11       1  draining           12  12 of 40 flows left, 4m32s to the deadline

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     dataplane::{Dataplane, LbView, ListenerView, Member, memory::World},
-    model::{ListenerKey, Mode, Protocol},
+    model::{ListenerKey, Mode, NatSource, Protocol},
 };
 
 fn listener(lb: u16, port: u16, backend_port: u16) -> ListenerView {
@@ -35,6 +35,7 @@ fn view() -> impl Strategy<Value = View> {
                 mode: Mode::Nat,
                 idle_timeout: Duration::from_secs(seconds),
                 close_rate: 0,
+                nat_source: NatSource::Ebb,
             };
             view.lbs.insert(index, lb);
             view.tables.insert(index, Vec::new());

@@ -12,7 +12,7 @@ use std::{
 
 use lb_common::abi::{
     address::{Addr4, Addr6},
-    flow::{Flow, FlowKey, REPLY},
+    flow::{Flow, FlowKey, KEEPS_SOURCE, REPLY},
 };
 use tracing::info;
 
@@ -172,7 +172,7 @@ fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
 /// Binds the ports that open flows have.
 fn bind_again<A: Family>(maps: &Maps) -> Result<(), TableError> {
     let bind = |key: &FlowKey<A>, flow: &Flow<A>| {
-        if flow.state & REPLY != 0 {
+        if flow.state & (REPLY | KEEPS_SOURCE) == REPLY {
             maps.nat_ports.bind(key, flow.state);
         }
     };

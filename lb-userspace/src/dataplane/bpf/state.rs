@@ -38,8 +38,8 @@ use super::{
 use crate::{
     dataplane::{Attachment, BackendView, Change, DataplaneError, LbView, ListenerView, Member},
     model::{
-        BackendIndex, Counted, Dscp, Epoch, Hook, LbIndex, ListenerKey, Mode, OnUnhealthy, Room,
-        TableSizes, TunnelSource, UdpSettings,
+        BackendIndex, Counted, Dscp, Epoch, Hook, LbIndex, ListenerKey, Mode, NatSource,
+        OnUnhealthy, Room, TableSizes, TunnelSource, UdpSettings,
     },
     netlink::Link,
 };
@@ -264,8 +264,14 @@ impl State {
             slots,
             mode: view.mode.byte(),
             over_share: self.over_share.get(&view.index).copied().unwrap_or(0),
-            pad: [0; 6],
+            keeps_source: keeps_source(view).into(),
+            pad: [0; 5],
         };
+        if keeps_source(view) {
+            let backends = self.backends.values().filter(|row| row.lb == view.index);
+            self.vips
+                .expect_from(&self.maps, backends.map(|row| row.address))?;
+        }
         self.maps.lbs.put(&index, &row)?;
         let known = self.lbs.insert(view.index, view.clone());
         self.retimed |= known.as_ref() != Some(view);
@@ -738,6 +744,10 @@ impl State {
         };
         self.touched.insert(index);
         let value = self.compose(row);
+        if self.lbs.get(&row.lb).is_some_and(keeps_source) {
+            // Its answers are known as such before there is one.
+            self.vips.expect_from(&self.maps, [row.address])?;
+        }
         if self.nat_pool.is_empty() {
             // An address that ebb translates to is known as such before a packet
             // comes back to it.
@@ -823,6 +833,11 @@ pub enum ServeError {
 
 fn no_backend(backend: BackendIndex) -> DataplaneError {
     DataplaneError::Refused(format!("there is no backend with the index {backend}"))
+}
+
+/// Whether backends see the clients' own addresses.
+fn keeps_source(view: &LbView) -> bool {
+    view.mode.translates() && view.nat_source == NatSource::Client
 }
 
 /// The address that ebb translates to for this backend.

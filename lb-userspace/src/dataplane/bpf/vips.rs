@@ -15,18 +15,22 @@ use std::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        vip::{FILTER_BITS, Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit},
+        backend::V6,
+        vip::{
+            FILTER_BITS, FILTER_WORDS, Filter, Listener, NAT_SOURCE, VIP_ITSELF, VipKey, filter_bit,
+        },
     },
     wire,
 };
 
 use super::{
+    adjacency::address_of,
     maps::{Family, Maps},
     table::TableError,
 };
 use crate::{
     dataplane::{DataplaneError, ListenerView},
-    model::{Counted, Full, ListenerKey, Protocol},
+    model::{Counted, Full, ListenerKey, Mode, Protocol},
 };
 
 pub(super) fn protocol_number(protocol: Protocol) -> u8 {
@@ -65,6 +69,8 @@ pub(super) struct Vips {
     /// The indices that no listener has, IPv4 and IPv6.
     free: [BTreeSet<u16>; 2],
     nat_sources: BTreeSet<IpAddr>,
+    /// Backends that answer clients by their own addresses. They stay, for so do flows.
+    senders: BTreeSet<IpAddr>,
     filter: FilterCounts,
 }
 
@@ -80,13 +86,47 @@ impl Vips {
                 all(maps.v6.listeners.max_entries()),
             ],
             nat_sources: BTreeSet::new(),
+            senders: BTreeSet::new(),
             filter: FilterCounts::default(),
         };
         vips.recover_family::<Addr4>(maps)?;
         vips.recover_family::<Addr6>(maps)?;
+        vips.recover_senders(maps)?;
         // Addresses that nobody has any more may have their bits in it.
         maps.filter.put(&0, &vips.filter.bits())?;
         Ok(vips)
+    }
+
+    fn recover_senders(&mut self, maps: &Maps) -> Result<(), TableError> {
+        let keeps: Vec<bool> = (0..maps.lbs.max_entries())
+            .map(|lb| Ok(maps.lbs.at(lb)?.keeps_source != 0))
+            .collect::<Result<_, TableError>>()?;
+        if !keeps.contains(&true) {
+            return Ok(());
+        }
+        maps.backends.each(|_, row| {
+            let is_there = Mode::of_byte(row.mode).is_some();
+            if is_there && keeps.get(usize::from(row.lb)) == Some(&true) {
+                let address = address_of(row.address, row.flags & V6 != 0);
+                if self.senders.insert(address) {
+                    self.filter.add_sender(address);
+                }
+            }
+        })
+    }
+
+    /// These backends answer clients by their own addresses.
+    pub(super) fn expect_from(
+        &mut self,
+        maps: &Maps,
+        backends: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<(), TableError> {
+        for address in backends {
+            if self.senders.insert(address) {
+                self.filter.add_sender(address);
+            }
+        }
+        self.write_filter(maps)
     }
 
     fn recover_family<A: Family>(&mut self, maps: &Maps) -> Result<(), TableError> {
@@ -358,10 +398,11 @@ fn vip_key<A>(key: &ListenerKey, address: A) -> VipKey<A> {
     }
 }
 
-/// How many times each bit of the filter is needed: once for each listener and
-/// each nat source.
+/// How many times each bit of the filter is needed: once for each listener, each nat source
+/// and each backend that answers clients.
 struct FilterCounts {
     counts: Vec<u32>,
+    has_senders: bool,
     is_written: bool,
 }
 
@@ -369,6 +410,7 @@ impl Default for FilterCounts {
     fn default() -> Self {
         Self {
             counts: vec![0; FILTER_BITS as usize],
+            has_senders: false,
             is_written: false,
         }
     }
@@ -381,6 +423,13 @@ impl FilterCounts {
         self.is_written &= *count > 1;
     }
 
+    /// One whose packets count although they are to nobody of ours.
+    fn add_sender(&mut self, address: IpAddr) {
+        self.add(address);
+        self.is_written &= self.has_senders;
+        self.has_senders = true;
+    }
+
     fn remove(&mut self, address: IpAddr) {
         let count = &mut self.counts[bit(address)];
         *count -= 1;
@@ -388,7 +437,8 @@ impl FilterCounts {
     }
 
     fn bits(&self) -> Filter {
-        let mut filter = [0; FILTER_BITS as usize / 64];
+        let mut filter = [0; FILTER_WORDS + 1];
+        filter[FILTER_WORDS] = self.has_senders.into();
         for (bit, _) in self.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
             filter[bit / 64] |= 1 << (bit % 64);
         }
@@ -429,6 +479,8 @@ mod tests {
         for address in &addresses {
             filter.remove(*address);
         }
-        assert_eq!(filter.bits(), [0; 64], "nobody's bit is left");
+        assert_eq!(filter.bits(), [0; FILTER_WORDS + 1], "nobody's bit is left");
+        filter.add_sender(addresses[0]);
+        assert_eq!(filter.bits()[FILTER_WORDS], 1, "sources count");
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bad::BadDocument,
-    desired::{HealthCheck, Mode, read_listeners, write_listeners},
+    desired::{HealthCheck, Mode, NatSource, read_listeners, write_listeners},
 };
 use crate::model::{
     AttributesSpec, BackendId, BackendSpec, Declaration, DrainTimeout, IdleTimeout, LbName, LbSpec,
@@ -46,6 +46,8 @@ pub struct Attributes {
     pub idle_timeout: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_rate: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_source: Option<NatSource>,
 }
 
 pub(super) fn write(declaration: &Declaration) -> Declared {
@@ -66,6 +68,7 @@ pub(super) fn write(declaration: &Declaration) -> Declared {
                 drain_timeout: spec.attributes.drain_timeout.map(DrainTimeout::get),
                 idle_timeout: spec.attributes.idle_timeout.map(IdleTimeout::get),
                 close_rate: spec.attributes.close_rate,
+                nat_source: spec.attributes.nat_source.map(Into::into),
             },
             health_check: spec.health_check.clone().map(Into::into),
         };
@@ -93,6 +96,7 @@ pub fn read(declared: Declared) -> Result<Declaration, BadDocument> {
                 drain_timeout: lb.attributes.drain_timeout.map(checked).transpose()?,
                 idle_timeout: lb.attributes.idle_timeout.map(checked).transpose()?,
                 close_rate: lb.attributes.close_rate,
+                nat_source: lb.attributes.nat_source.map(Into::into),
             },
             health_check: lb.health_check.map(TryInto::try_into).transpose()?,
         };

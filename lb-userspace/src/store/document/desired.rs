@@ -47,6 +47,41 @@ pub struct Attributes {
     pub idle_timeout: u32,
     /// Forced closes per second; 0 is no limit.
     pub close_rate: u32,
+    /// Documents before it have none.
+    #[serde(default, skip_serializing_if = "NatSource::is_default")]
+    pub nat_source: NatSource,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NatSource {
+    #[default]
+    Ebb,
+    Client,
+}
+
+impl NatSource {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<model::NatSource> for NatSource {
+    fn from(source: model::NatSource) -> Self {
+        match source {
+            model::NatSource::Ebb => Self::Ebb,
+            model::NatSource::Client => Self::Client,
+        }
+    }
+}
+
+impl From<NatSource> for model::NatSource {
+    fn from(source: NatSource) -> Self {
+        match source {
+            NatSource::Ebb => Self::Ebb,
+            NatSource::Client => Self::Client,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +166,7 @@ impl From<&desired::LoadBalancer> for LoadBalancer {
                 drain_timeout: lb.attributes.drain_timeout.get(),
                 idle_timeout: lb.attributes.idle_timeout.get(),
                 close_rate: lb.attributes.close_rate,
+                nat_source: lb.attributes.nat_source.into(),
             },
             health_check: lb.health_check.clone().map(Into::into),
             backends: backends
@@ -159,6 +195,7 @@ impl TryFrom<LoadBalancer> for desired::LoadBalancer {
                 drain_timeout: checked(lb.attributes.drain_timeout)?,
                 idle_timeout: checked(lb.attributes.idle_timeout)?,
                 close_rate: lb.attributes.close_rate,
+                nat_source: lb.attributes.nat_source.into(),
             },
             health_check: lb.health_check.map(TryInto::try_into).transpose()?,
             backends,

@@ -161,6 +161,7 @@ fn a_document_of_each_kind_is_written_as_it_always_was() {
             drain_timeout: 300,
             idle_timeout: 350,
             close_rate: 100,
+            nat_source: desired::NatSource::Client,
         },
         health_check: Some(check()),
         backends: backends.collect(),
@@ -215,6 +216,7 @@ fn a_document_of_each_kind_is_written_as_it_always_was() {
             drain_timeout: Some(60),
             idle_timeout: Some(600),
             close_rate: Some(0),
+            nat_source: Some(desired::NatSource::Ebb),
         },
         health_check: Some(check()),
     };

@@ -346,11 +346,12 @@ function healthCheck() {
 }
 
 function attributes() {
-  const { connection_draining, idle_timeout, close_rate } = one.attributes;
+  const { connection_draining, idle_timeout, close_rate, nat_source } = one.attributes;
   facts($("settings"), [
     ["Connection draining", drainingText(connection_draining)],
     ["Idle timeout", plural(idle_timeout, "second")],
     ["Forced closes", close_rate ? `at most ${close_rate} per second` : "as fast as possible"],
+    ["Backends see", nat_source === "client" || one.mode !== "nat" ? "the client's address" : "ebb's address"],
   ]);
 }
 

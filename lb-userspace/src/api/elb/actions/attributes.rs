@@ -74,6 +74,7 @@ impl Action for Modify {
                 connection_draining: self.draining,
                 idle_timeout: self.idle_timeout,
                 close_rate: None,
+                nat_source: None,
             };
             attributes = desk.control.set_attributes(&self.name, patch).await?;
         }
@@ -99,7 +100,7 @@ impl Action for Modify {
         };
         let mut xml = Xml::default();
         xml.text("LoadBalancerName", &self.name);
-        shown.write(&mut xml, attributes, &extras);
+        shown.write(&mut xml, &attributes, &extras);
         Ok(xml)
     }
 }
@@ -192,7 +193,7 @@ impl Action for Describe {
             additional: true,
         };
         let mut xml = Xml::default();
-        all.write(&mut xml, known.lb.attributes, &known.extras);
+        all.write(&mut xml, &known.lb.attributes, &known.extras);
         Ok(xml)
     }
 }
@@ -212,7 +213,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn write(self, xml: &mut Xml, attributes: Attributes, extras: &Extras) {
+    fn write(self, xml: &mut Xml, attributes: &Attributes, extras: &Extras) {
         xml.within("LoadBalancerAttributes", |xml| {
             if self.cross_zone {
                 xml.within("CrossZoneLoadBalancing", |xml| {
@@ -322,7 +323,7 @@ mod tests {
         };
         let mut xml = Xml::default();
         let attributes = Attributes::from(model::Attributes::default());
-        all.write(&mut xml, attributes, &Extras::default());
+        all.write(&mut xml, &attributes, &Extras::default());
         let mut expected = Xml::default();
         expected.within("LoadBalancerAttributes", |xml| {
             let ours = Attribute::ALL.into_iter();

@@ -126,6 +126,7 @@ impl Create {
                 }),
                 idle_timeout: Some(IDLE_TIMEOUT),
                 close_rate: None,
+                nat_source: None,
             },
             elb: self.extras.to_value()?,
         };

@@ -23,7 +23,7 @@ use lb_common::{
     abi::{
         backend::{Backend, REACHABLE},
         exit::Exit,
-        flow::{ANSWERED, Flow, FlowKey, NAT, SETTLED, TIME_WAIT},
+        flow::{ANSWERED, Flow, FlowKey, KEEPS_SOURCE, NAT, SETTLED, TIME_WAIT},
         vip::Listener,
     },
     tcp::CLOSED,
@@ -89,7 +89,7 @@ impl Closer {
             let backend = self.backend(forward.backend)?;
             let reply_key = reply_key(key, &forward, &backend);
             reply = entries.take_same(&reply_key, &forward)?;
-            if reply.is_some() {
+            if reply.is_some() && forward.state & KEEPS_SOURCE == 0 {
                 self.taken.ports.push(maps.nat_ports.of(&reply_key));
             }
         }
@@ -109,7 +109,8 @@ impl Closer {
         }
         let began = stage == Stage::HalfOpen && reply.is_some_and(|r| r.state & ANSWERED != 0);
         let is_remembered = began || forward.state & (CLOSED | TIME_WAIT) == CLOSED | TIME_WAIT;
-        if is_remembered && key.protocol == u32::from(wire::TCP) {
+        let is_ours = forward.state & KEEPS_SOURCE == 0;
+        if is_ours && is_remembered && key.protocol == u32::from(wire::TCP) {
             // The next flow on this port is to find nothing there of this one.
             let frames = self.resets_for_backend(&flows)?;
             self.taken.reminders.extend(frames);
@@ -154,7 +155,7 @@ impl Closer {
         seen: &Flow<A>,
     ) -> Result<(), TableError> {
         let entries = entries::<A>(&self.maps, stage);
-        if entries.take_same(key, seen)?.is_some() {
+        if entries.take_same(key, seen)?.is_some() && seen.state & KEEPS_SOURCE == 0 {
             self.maps.nat_ports.free(self.maps.nat_ports.of(key));
         }
         Ok(())

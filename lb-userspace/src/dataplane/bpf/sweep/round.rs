@@ -16,7 +16,7 @@ use std::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        flow::{Flow, FlowKey, HALF_OPEN_TICKS, NAT, REPLY},
+        flow::{Flow, FlowKey, HALF_OPEN_TICKS, KEEPS_SOURCE, NAT, REPLY},
     },
     tcp::CLOSED,
 };
@@ -186,7 +186,7 @@ impl Visit<'_> {
         };
         if stays {
             self.tally.name(flow);
-            if flow.state & REPLY != 0
+            if flow.state & (REPLY | KEEPS_SOURCE) == REPLY
                 && let Some(protocol) = protocol_of(key.protocol)
             {
                 let port = self.closer.maps().nat_ports.of(key);
@@ -297,7 +297,8 @@ impl Visit<'_> {
         flow: &Flow<A>,
     ) -> Result<bool, TableError> {
         let may_go = self.stage == Stage::HalfOpen || flow.state & CLOSED != 0;
-        if self.short_of_ports.is_empty() || flow.state & NAT == 0 || !may_go {
+        let has_port = flow.state & (NAT | KEEPS_SOURCE) == NAT;
+        if self.short_of_ports.is_empty() || !has_port || !may_go {
             return Ok(false);
         }
         let row = self.closer.port_of(key, flow)?.row;
