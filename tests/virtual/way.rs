@@ -1,6 +1,12 @@
 //! The ways through the balancer's host.
 
-use std::{io::Write as _, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_userspace::model::Mode;
@@ -8,7 +14,9 @@ use tests::{
     hook::Hook,
     lab::{
         agent::{Ebb, Settings},
+        process::Process,
         site::{Site, VIP_V4},
+        wait,
     },
 };
 
@@ -18,18 +26,31 @@ pub(crate) enum Way {
     Routing,
     /// nftables: destination NAT and masquerading, with connection tracking.
     Nftables,
+    /// HAProxy in its mode `tcp`: a connection to the client and one to the server.
+    Haproxy,
+    /// nginx as a balancer of connections, likewise.
+    NginxStream,
     EbbTc,
     /// With what XDP asks of virtual pairs: no offloads, and a program at the other ends.
     EbbXdp,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 4] = [Self::Routing, Self::Nftables, Self::EbbTc, Self::EbbXdp];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Routing,
+        Self::Nftables,
+        Self::Haproxy,
+        Self::NginxStream,
+        Self::EbbTc,
+        Self::EbbXdp,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Routing => "plain routing",
             Self::Nftables => "nftables DNAT and masquerade",
+            Self::Haproxy => "HAProxy (tcp)",
+            Self::NginxStream => "nginx (stream)",
             Self::EbbTc => "ebb nat, tc",
             Self::EbbXdp => "ebb nat, xdp",
         }
@@ -50,7 +71,7 @@ impl Way {
     /// Makes the way passable.
     pub(crate) fn open(self, site: &Site) -> Result<Path<'_>> {
         let vip = VIP_V4.to_string();
-        let mut ebb = None;
+        let mut runs = Runs::InTheKernel;
         let server = match self {
             Self::Routing => {
                 site.route()?;
@@ -58,25 +79,75 @@ impl Way {
             }
             Self::Nftables => {
                 site.balancer.sysctl("net/ipv4/ip_forward", "1")?;
-                let address = format!("{vip}/32");
-                site.balancer
-                    .run("ip", &["address", "add", &address, "dev", "c0"])?;
+                own(site, &vip)?;
                 translate(site)?;
+                vip
+            }
+            Self::Haproxy => {
+                own(site, &vip)?;
+                let to = site.backends[0].host.v4;
+                let configuration = format!(
+                    "global\n    maxconn 4096\n\
+                     defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    \
+                     timeout server 60s\n\
+                     listen web\n    bind {VIP_V4}:80\n    server one {to}:8080\n"
+                );
+                runs = Runs::Proxy(proxy(site, "haproxy", &["-db", "-f"], &configuration)?);
+                vip
+            }
+            Self::NginxStream => {
+                own(site, &vip)?;
+                let to = site.backends[0].host.v4;
+                let configuration = format!(
+                    "load_module {NGINX_STREAM};\ndaemon off;\nmaster_process off;\n\
+                     pid {dir}/stream.pid;\nerror_log stderr;\n\
+                     events {{ worker_connections 4096; }}\n\
+                     stream {{ server {{ listen {VIP_V4}:80; proxy_pass {to}:8080; }} }}\n",
+                    dir = site.dir().display(),
+                );
+                runs = Runs::Proxy(proxy(site, "nginx", &["-c"], &configuration)?);
                 vip
             }
             Self::EbbTc | Self::EbbXdp => {
                 let started = Ebb::start(site, &Settings::default())?;
                 started.wait_in_service()?;
-                ebb = Some(started);
+                runs = Runs::Ebb(started);
                 vip
             }
         };
         Ok(Path {
             site,
             server,
-            _ebb: ebb,
+            _runs: runs,
         })
     }
+}
+
+/// Where Debian's package puts it.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/// Gives the VIP to the balancer's host.
+fn own(site: &Site, vip: &str) -> Result<()> {
+    let address = format!("{vip}/32");
+    site.balancer
+        .run("ip", &["address", "add", &address, "dev", "c0"])
+        .map(drop)
+}
+
+/// Starts a proxy on the balancer's host, and waits until it takes connections.
+fn proxy(site: &Site, program: &str, options: &[&str], configuration: &str) -> Result<Process> {
+    let file = site.dir().join(format!("{program}-balancer.conf"));
+    fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut command = site.balancer.command(program);
+    command.args(options).arg(&file);
+    let what = format!("{program} on the balancer");
+    let mut process = Process::start(&what, &mut command, &file.with_extension("log"))?;
+    let vip = SocketAddr::from((VIP_V4, 80));
+    wait::until_true(&what, Duration::from_secs(10), || {
+        process.expect_running()?;
+        site.balancer.enter(|| TcpStream::connect(vip).is_ok())
+    })?;
+    Ok(process)
 }
 
 fn translate(site: &Site) -> Result<()> {
@@ -107,8 +178,14 @@ fn translate(site: &Site) -> Result<()> {
 pub(crate) struct Path<'s> {
     site: &'s Site,
     server: String,
-    /// Stopped when this is dropped.
-    _ebb: Option<Ebb<'s>>,
+    _runs: Runs<'s>,
+}
+
+/// What there is to stop when the way is gone.
+enum Runs<'s> {
+    InTheKernel,
+    Proxy(#[expect(dead_code, reason = "it is stopped when it is dropped")] Process),
+    Ebb(#[expect(dead_code, reason = "as above")] Ebb<'s>),
 }
 
 impl Path<'_> {

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     scale: bool,
     /// Measure the CPU time that a client's bytes and requests take between virtual
-    /// devices instead, against routing and nftables.
+    /// devices instead, against routing, nftables, HAProxy and nginx.
     #[arg(long = "virtual", conflicts_with = "scale")]
     between_virtual_devices: bool,
     /// Passed on to the bench; `-- --help` tells what it takes.

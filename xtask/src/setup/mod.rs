@@ -75,7 +75,17 @@ const LAB_PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// What balancers are measured against.
-const RIVALS: [(&str, &str); 1] = [("nft", "nftables")];
+const RIVALS: [(&str, &str); 3] = [
+    ("nft", "nftables"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx-light"),
+];
+
+/// What makes nginx a balancer of connections, and the package that has it.
+const NGINX_STREAM: (&str, &str) = (
+    "/usr/lib/nginx/modules/ngx_stream_module.so",
+    "libnginx-mod-stream",
+);
 
 /// Programs that the console's test runs, and the packages that have them.
 const BROWSER_PROGRAMS: [(&str, &str); 2] = [
@@ -142,7 +152,13 @@ pub(crate) fn browser() -> Result<()> {
 
 /// What the bench between virtual devices measures ebb against.
 pub(crate) fn rivals() -> Result<()> {
-    programs("what ebb is measured against", &RIVALS)
+    const WHAT: &str = "what ebb is measured against";
+    programs(WHAT, &RIVALS)?;
+    let (module, package) = NGINX_STREAM;
+    if !Path::new(module).exists() {
+        apt::install(WHAT, &[package])?;
+    }
+    Ok(())
 }
 
 /// What makes the disk of a whole host.
