@@ -140,7 +140,8 @@ impl Balancer {
             mode: service.mode().byte(),
             over_share: 0,
             keeps_source: 0,
-            pad: [0; 5],
+            pad: 0,
+            pools: Default::default(),
         };
         let (vip, source) = (service.vip(), service.source());
         self.filled

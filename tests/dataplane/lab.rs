@@ -92,6 +92,7 @@ impl Lab {
                 ..TableSizes::default()
             },
             nat_pool: Vec::new(),
+            nat_pools: BTreeMap::new(),
             nat_ports: None,
             tunnel_sources: Vec::new(),
             tunnel_dscp: Dscp::Copy,

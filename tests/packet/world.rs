@@ -175,7 +175,8 @@ impl World {
             mode: self.mode.byte(),
             over_share: 0,
             keeps_source: 0,
-            pad: [0; 5],
+            pad: 0,
+            pools: Default::default(),
         };
         for (lb, vip) in [(0, VIP4), (1, VIP6)] {
             let vip: IpAddr = vip.parse().unwrap();

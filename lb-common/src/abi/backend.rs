@@ -52,7 +52,7 @@ pub const fn macs(destination: [u8; 6], source: [u8; 6]) -> [u32; 3] {
     ]
 }
 
-plain!(Backend, LoadBalancer, Slots);
+plain!(Backend, LoadBalancer, Pool, Slots);
 const _: () = assert!(size_of::<Backend>() == 64);
 
 /// May take new flows.
@@ -82,9 +82,20 @@ pub struct LoadBalancer {
     pub over_share: u8,
     /// 1 if nat leaves the client's address and port in its packets.
     pub keeps_source: u8,
-    pub pad: [u8; 5],
+    pub pad: u8,
+    /// The addresses that nat translates to, in IPv4 and in IPv6.
+    pub pools: [Pool; 2],
 }
-const _: () = assert!(size_of::<LoadBalancer>() == 16);
+const _: () = assert!(size_of::<LoadBalancer>() == 20);
+
+/// A part of the table of addresses that nat may translate to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Pool {
+    pub first: u16,
+    /// 0: the backend's own source.
+    pub len: u16,
+}
 
 /// The bit of a family's table in [`LoadBalancer::over_share`].
 #[inline(always)]

@@ -10,9 +10,6 @@ pub struct Settings {
     /// The first and the last port that nat may use, in the host's order.
     pub nat_port_first: u16,
     pub nat_port_last: u16,
-    /// How many addresses the nat pools have; 0: use the backend's own source.
-    pub nat_pool_v4: u16,
-    pub nat_pool_v6: u16,
     /// How many low bits of the outer source address of a tunnel vary by flow.
     pub tunnel_bits_v4: u8,
     pub tunnel_bits_v6: u8,
@@ -26,7 +23,7 @@ pub struct Settings {
 }
 
 plain!(Settings);
-const _: () = assert!(size_of::<Settings>() == 64);
+const _: () = assert!(size_of::<Settings>() == 60);
 
 /// How many interfaces the program is attached to at most.
 pub const MAX_INTERFACES: u32 = 64;

@@ -130,21 +130,18 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
         .get(listener.lb as u32)
         .ok_or(Verdict::DropInternal)?;
     let settings = maps::SETTINGS.get(0).ok_or(Verdict::DropInternal)?;
-    let pool = if A::V6 {
-        settings.nat_pool_v6
-    } else {
-        settings.nat_pool_v4
-    } as u32;
+    let pool = lb.pools[A::V6 as usize];
     let mut port = 0;
     scratch.value.peer = if lb.keeps_source != 0 {
         port = packet.key.ports.source();
         scratch.value.state |= KEEPS_SOURCE;
         packet.key.source
-    } else if pool == 0 {
+    } else if pool.len == 0 {
         A::from_words(backend.source)
     } else {
         let hash = packet.key.hash(settings.nat_seed ^ lb.seed);
-        match A::nat_pool().get(hash::below(hash, pool) as u32) {
+        let index = pool.first as u32 + hash::below(hash, pool.len as u32) as u32;
+        match A::nat_pool().get(index) {
             Some(address) => *address,
             None => return Ok(false),
         }

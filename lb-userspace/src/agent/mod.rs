@@ -312,6 +312,7 @@ fn dataplane(settings: &Settings, events: EventSink) -> Result<Box<dyn Dataplane
         bpffs_dir: settings.bpffs_dir.clone(),
         tables: settings.tables,
         nat_pool: settings.nat.pool.clone(),
+        nat_pools: settings.nat.pools.clone(),
         nat_ports: settings.nat.ports.map(|(first, last)| first..=last),
         tunnel_sources: settings.ipip.sources.clone(),
         udp: settings.udp,

@@ -45,6 +45,8 @@ pub struct Nat {
     /// Source addresses towards backends; none: the address of the interface
     /// that leads there.
     pub pool: Vec<IpAddr>,
+    /// Other ones for load balancers, by their names.
+    pub pools: BTreeMap<String, Vec<IpAddr>>,
     /// The first and the last source port; none: the widest range outside the
     /// host's own.
     pub ports: Option<(u16, u16)>,

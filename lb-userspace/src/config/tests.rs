@@ -57,6 +57,7 @@ fn settings(vip_pool: VipPool) -> Settings {
         },
         nat: Nat {
             pool: vec![ip("10.0.1.1"), ip("fd00:1::1")],
+            pools: BTreeMap::from([("web".to_owned(), vec![ip("10.0.1.2")])]),
             ports: Some((1024, 32_767)),
         },
         ipip: Ipip {
@@ -189,10 +190,12 @@ fn every_key_that_is_known_is_in_the_file() {
                 half_open: Some(_),
                 maglev: Some(_),
             },
-        nat: WrittenNat {
-            pool: Some(_),
-            ports: Some(_),
-        },
+        nat:
+            WrittenNat {
+                pool: Some(_),
+                pools: _,
+                ports: Some(_),
+            },
         ipip: WrittenIpip {
             source: Some(_),
             dscp: Some(_),

@@ -1,7 +1,7 @@
 //! From the settings as written to those that the agent can run with.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -251,33 +251,42 @@ fn nat(
     host: Option<&Host>,
     findings: &mut Findings<'_>,
 ) -> Nat {
-    let mut pool = Vec::new();
-    if let Some(At { value: list, span }) = written.pool {
+    let mut known = BTreeSet::new();
+    let mut add = |At { value: list, span }: At<Vec<At<String>>>, findings: &mut Findings<'_>| {
         if list.is_empty() {
             let hint = "leave it out to use the address of the interface that leads to the backend";
             findings.add(&span, "the nat pool is empty", Some(hint.to_owned()));
         }
-        if list.len() > MAX_NAT_POOL as usize {
-            let message = format!("the nat pool has more than {MAX_NAT_POOL} addresses");
-            findings.add(&span, message, None);
-        }
+        let mut pool = Vec::new();
         for At { value: text, span } in list {
             let Some(address) = address(&text, &span, "an address of the nat pool", findings)
             else {
                 continue;
             };
-            if pool.contains(&address) {
-                let message = format!("{address} is twice in the nat pool");
-                findings.add(&span, message, None);
-            } else if let Some(lb) = owner(declaration, address) {
+            if let Some(lb) = owner(declaration, address) {
                 let message =
                     format!("{address} is the address of a listener of load balancer \"{lb}\"");
                 let hint = "what comes back to an address of the nat pool is for open flows, \
                             and what comes to a listener is for new ones: give the pool another";
                 findings.add(&span, message, Some(hint.to_owned()));
-            } else {
+            } else if known.insert(address) {
                 pool.push(address);
+            } else {
+                let message = format!("{address} is twice in the nat pool");
+                findings.add(&span, message, None);
             }
+        }
+        if known.len() > MAX_NAT_POOL as usize {
+            let message = format!("the nat pool has more than {MAX_NAT_POOL} addresses");
+            findings.add(&span, message, None);
+        }
+        pool
+    };
+    let pool = written.pool.map_or_else(Vec::new, |at| add(at, findings));
+    let mut pools = BTreeMap::new();
+    for (lb, at) in written.pools {
+        if let Some(name) = findings.keep(&at.span, LbName::try_from(lb)) {
+            pools.insert(name.to_string(), add(at, findings));
         }
     }
     let ports = written.ports.and_then(|At { value, span }| {
@@ -306,7 +315,7 @@ fn nat(
         }
         range
     });
-    Nat { pool, ports }
+    Nat { pool, pools, ports }
 }
 
 /// The load balancer that listens at an address.

@@ -41,6 +41,7 @@ pub(super) struct WrittenTables {
 #[derive(Debug, Default)]
 pub(super) struct WrittenNat {
     pub(super) pool: Option<At<Vec<At<String>>>>,
+    pub(super) pools: Vec<(String, At<Vec<At<String>>>)>,
     pub(super) ports: Option<At<String>>,
 }
 
@@ -204,6 +205,7 @@ fn tables(table: &mut Table<'_, '_, '_>) -> WrittenTables {
 fn nat(table: &mut Table<'_, '_, '_>) -> WrittenNat {
     WrittenNat {
         pool: table.list("pool", string),
+        pools: table.entries("pools", strings),
         ports: table.get("ports", string),
     }
 }
@@ -369,22 +371,12 @@ impl<'t, 'd, 'f> Table<'t, 'd, 'f> {
     fn list<T>(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(&Value<'_>, &mut Findings<'_>) -> Option<T>,
+        read: impl FnMut(&Value<'_>, &mut Findings<'_>) -> Option<T>,
     ) -> Option<At<Vec<At<T>>>> {
         let value = self.value(key)?;
         let span = value.span();
-        let Some(items) = value.get_ref().as_array() else {
-            expected("an array", value, self.findings);
-            return None;
-        };
-        let items = items
-            .iter()
-            .filter_map(|item| {
-                let span = item.span();
-                read(item, self.findings).map(|value| At { value, span })
-            })
-            .collect();
-        Some(At { value: items, span })
+        let value = items(value, self.findings, read)?;
+        Some(At { value, span })
     }
 
     fn table<T>(
@@ -459,6 +451,26 @@ fn string(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<String> {
         expected("a string", value, findings);
     }
     text
+}
+
+fn strings(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<Vec<At<String>>> {
+    items(value, findings, string)
+}
+
+fn items<T>(
+    value: &Value<'_>,
+    findings: &mut Findings<'_>,
+    mut read: impl FnMut(&Value<'_>, &mut Findings<'_>) -> Option<T>,
+) -> Option<Vec<At<T>>> {
+    let Some(items) = value.get_ref().as_array() else {
+        expected("an array", value, findings);
+        return None;
+    };
+    let read = |item: &Value<'_>| {
+        let span = item.span();
+        read(item, findings).map(|value| At { value, span })
+    };
+    Some(items.iter().filter_map(read).collect())
 }
 
 fn boolean(value: &Value<'_>, findings: &mut Findings<'_>) -> Option<bool> {

@@ -1,3 +1,4 @@
-//! nat at rate: ports come back as fast as connections go.
+//! Where nat's packets come from, and at rate: ports come back as fast as connections go.
 
+mod pools;
 mod rate;

@@ -32,6 +32,8 @@ pub struct Config {
     /// Source addresses for nat; empty: the address of the interface that leads
     /// to the backend.
     pub nat_pool: Vec<IpAddr>,
+    /// Other ones for load balancers, by their names.
+    pub nat_pools: BTreeMap<String, Vec<IpAddr>>,
     /// Ports for nat; `None`: the widest range that the host does not use itself.
     pub nat_ports: Option<RangeInclusive<u16>>,
     /// Outer sources for ipip, at most one per address family; without one, the
@@ -52,7 +54,9 @@ pub enum ConfigError {
     TooManyInterfaces(usize),
     #[error("{0} MAC addresses are configured; the kernel's settings hold {MAX_MACS}")]
     TooManyMacs(usize),
-    #[error("the nat pool has {count} {family} addresses; the kernel's table holds {MAX_NAT_POOL}")]
+    #[error(
+        "the nat pools have {count} {family} addresses; the kernel's table holds {MAX_NAT_POOL}"
+    )]
     PoolTooLarge { family: &'static str, count: usize },
     #[error("the nat ports {first}-{last} are not a range; give at least one port from 1024 on")]
     Ports { first: u16, last: u16 },
@@ -80,16 +84,17 @@ impl Config {
         if self.interfaces.len() > MAX_INTERFACES as usize {
             return Err(ConfigError::TooManyInterfaces(self.interfaces.len()));
         }
-        let pool = |v6: bool| -> Result<u16, ConfigError> {
-            let count = self.nat_pool.iter().filter(|a| a.is_ipv6() == v6).count();
-            match u16::try_from(count) {
-                Ok(n) if u32::from(n) <= MAX_NAT_POOL => Ok(n),
-                _ => Err(ConfigError::PoolTooLarge {
-                    family: if v6 { "IPv6" } else { "IPv4" },
-                    count,
-                }),
+        let pool = |v6: bool| -> Result<(), ConfigError> {
+            let pools = self.nat_pools.values().chain([&self.nat_pool]).flatten();
+            let count = pools.filter(|a| a.is_ipv6() == v6).count();
+            if count > MAX_NAT_POOL as usize {
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                return Err(ConfigError::PoolTooLarge { family, count });
             }
+            Ok(())
         };
+        pool(false)?;
+        pool(true)?;
         let bits = |v6: bool| -> Result<u8, ConfigError> {
             match self.tunnel_source(v6) {
                 Some(TunnelSource { address, bits }) if bits > 32 => {
@@ -109,8 +114,6 @@ impl Config {
         Ok(Settings {
             nat_port_first: first,
             nat_port_last: last,
-            nat_pool_v4: pool(false)?,
-            nat_pool_v6: pool(true)?,
             tunnel_bits_v4: bits(false)?,
             tunnel_bits_v6: bits(true)?,
             least_mtu_v4: self.arrivals.least_mtu,
@@ -192,6 +195,7 @@ mod tests {
             bpffs_dir: PathBuf::from("/sys/fs/bpf/ebb"),
             tables: TableSizes::default(),
             nat_pool: Vec::new(),
+            nat_pools: BTreeMap::new(),
             nat_ports: Some(2000..=3000),
             tunnel_sources: Vec::new(),
             tunnel_dscp: Dscp::Copy,
@@ -226,6 +230,10 @@ mod tests {
         assert!(matches!(reversed, Err(ConfigError::Ports { .. })));
         assert!(matches!(
             with(|c| c.nat_pool = vec![[10, 0, 0, 1].into(); 257]),
+            with(|c| {
+                c.nat_pool = vec![[10, 0, 0, 1].into(); 200];
+                c.nat_pools = [("web".to_owned(), vec![[10, 0, 0, 2].into(); 57])].into();
+            }),
             Err(ConfigError::PoolTooLarge { count: 257, .. })
         ));
     }
@@ -239,7 +247,6 @@ mod tests {
             bits: 16,
         }];
         let settings = config.settings(7).unwrap();
-        assert_eq!((settings.nat_pool_v4, settings.nat_pool_v6), (1, 1));
         assert_eq!((settings.tunnel_bits_v4, settings.tunnel_bits_v6), (0, 16));
         assert_eq!(settings.nat_seed, 7);
     }

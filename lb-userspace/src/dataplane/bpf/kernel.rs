@@ -23,7 +23,9 @@ use super::{
     link::Links,
     loader::{self, LoadError, Loaded},
     maps::{Family, Maps},
-    nexthop, rules,
+    nexthop,
+    pools::Pools,
+    rules,
     shared::{Fill, Shared},
     slots::Wanted,
     state::{Disowned, Found, Pace, ServeError, State},
@@ -164,8 +166,9 @@ fn write_settings(maps: &Maps, config: &Config) -> Result<(), StartError> {
         bind_again::<Addr4>(maps)?;
         bind_again::<Addr6>(maps)?;
     }
-    fill_pool(&maps.v4.nat_pool, config)?;
-    fill_pool(&maps.v6.nat_pool, config)?;
+    let pools = Pools::new(&config.nat_pool, &config.nat_pools);
+    fill_pool(&maps.v4.nat_pool, pools.addresses(false))?;
+    fill_pool(&maps.v6.nat_pool, pools.addresses(true))?;
     Ok(maps.settings.put(&0, &settings)?)
 }
 
@@ -181,8 +184,11 @@ fn bind_again<A: Family>(maps: &Maps) -> Result<(), TableError> {
     family.flows.each(bind)
 }
 
-fn fill_pool<A: Family>(pool: &table::Table<u32, A>, config: &Config) -> Result<(), TableError> {
-    let addresses = config.nat_pool.iter().filter_map(|a| A::of(*a));
+fn fill_pool<A: Family>(
+    pool: &table::Table<u32, A>,
+    addresses: &[IpAddr],
+) -> Result<(), TableError> {
+    let addresses = addresses.iter().filter_map(|a| A::of(*a));
     for (index, address) in (0..).zip(addresses) {
         pool.put(&index, &address)?;
     }

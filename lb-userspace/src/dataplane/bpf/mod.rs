@@ -40,6 +40,7 @@ mod maps;
 mod nat_ports;
 mod nexthop;
 mod passing;
+mod pools;
 mod reset;
 mod resize;
 mod rules;

@@ -29,6 +29,7 @@ use super::{
     exits::{ExitNumber, Exits, GONE, RouterRow, Routers, Served},
     link::{AttachError, Links},
     maps::{Maps, Tables},
+    pools::Pools,
     rules::{BackendRule, LbRule, Rules},
     slots::{MaglevTables, Wanted},
     sources::NatSources,
@@ -90,7 +91,7 @@ pub(super) struct State {
     /// Those whose next epoch is not in the kernel yet, because a paced close goes on.
     paced: BTreeSet<BackendIndex>,
     exits: Exits,
-    nat_pool: BTreeSet<IpAddr>,
+    pools: Pools,
     tunnel_v4: Option<TunnelSource>,
     tunnel_v6: Option<TunnelSource>,
     udp: UdpSettings,
@@ -116,7 +117,8 @@ impl State {
         config: &Config,
     ) -> Result<Self, TableError> {
         let mut vips = Vips::recover(&maps)?;
-        vips.add_nat_sources(&maps, config.nat_pool.iter().copied())?;
+        let pools = Pools::new(&config.nat_pool, &config.nat_pools);
+        vips.add_nat_sources(&maps, pools.all())?;
         Ok(Self {
             vips,
             exits: Exits::recover(&maps)?,
@@ -129,7 +131,7 @@ impl State {
             members: BTreeMap::new(),
             backends: BTreeMap::new(),
             paced: BTreeSet::new(),
-            nat_pool: config.nat_pool.iter().copied().collect(),
+            pools,
             tunnel_v4: config.tunnel_source(false),
             tunnel_v6: config.tunnel_source(true),
             udp: config.udp,
@@ -153,7 +155,8 @@ impl State {
         for index in touched {
             let row = self.backends.get(&index);
             let present = row.filter(|row| !row.retired);
-            self.sources.set(index, present.and_then(nat_source));
+            let source = present.and_then(|row| self.nat_source(row));
+            self.sources.set(index, source);
             let rule = row.map(|row| BackendRule {
                 lb: row.lb,
                 epoch: row.epoch,
@@ -167,11 +170,8 @@ impl State {
             });
             changed.push((index, rule));
         }
-        let nat_sources = if self.nat_pool.is_empty() {
-            self.sources.all()
-        } else {
-            self.nat_pool.clone()
-        };
+        let mut nat_sources = self.pools.all();
+        nat_sources.append(&mut self.sources.all());
         let retired_listeners = self.vips.retired();
         let is_news = !changed.is_empty()
             || self.rules.nat_sources != nat_sources
@@ -265,7 +265,8 @@ impl State {
             mode: view.mode.byte(),
             over_share: self.over_share.get(&view.index).copied().unwrap_or(0),
             keeps_source: keeps_source(view).into(),
-            pad: [0; 5],
+            pad: 0,
+            pools: self.pools.of(&view.name),
         };
         if keeps_source(view) {
             let backends = self.backends.values().filter(|row| row.lb == view.index);
@@ -748,13 +749,20 @@ impl State {
             // Its answers are known as such before there is one.
             self.vips.expect_from(&self.maps, [row.address])?;
         }
-        if self.nat_pool.is_empty() {
+        if let Some(source) = self.nat_source(row) {
             // An address that ebb translates to is known as such before a packet
             // comes back to it.
-            let source = nat_source(row);
-            self.vips.add_nat_sources(&self.maps, source)?;
+            self.vips.add_nat_sources(&self.maps, [source])?;
         }
         Ok(self.maps.backends.put(&u32::from(index), &value)?)
+    }
+
+    /// The address that ebb translates to for this backend, if its load balancer has no pool.
+    fn nat_source(&self, row: &Row) -> Option<IpAddr> {
+        let source = row.mode.translates().then_some(row.adjacency?.source)?;
+        let lb = self.lbs.get(&row.lb).map_or("", |view| &view.name);
+        let pool = self.pools.of(lb)[usize::from(source.is_ipv6())];
+        (pool.len == 0).then_some(source)
     }
 
     fn compose(&self, row: &Row) -> Backend {
@@ -838,9 +846,4 @@ fn no_backend(backend: BackendIndex) -> DataplaneError {
 /// Whether backends see the clients' own addresses.
 fn keeps_source(view: &LbView) -> bool {
     view.mode.translates() && view.nat_source == NatSource::Client
-}
-
-/// The address that ebb translates to for this backend.
-fn nat_source(row: &Row) -> Option<IpAddr> {
-    row.mode.translates().then_some(row.adjacency?.source)
 }
