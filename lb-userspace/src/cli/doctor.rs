@@ -13,11 +13,16 @@ use super::{
     table::{Cell, Table},
     ui::{BAD, CAUTION, GOOD, Ui},
 };
-use crate::doctor::{Facts, Finding, Mend, Verdict, examine};
+use crate::{
+    api::client::Client,
+    doctor::{Facts, Finding, Mend, Verdict, examine},
+    wire::Status,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --fix nothing is changed. No agent needs to be running. Exits with 0 if ebb can run
+Without --fix nothing is changed. No agent needs to be running; one that is says what it is
+short of. Exits with 0 if ebb can run
 here, warnings or not, and with 1 if something must be fixed first.
 
 What --fix changes lasts until the host restarts where the host's own configuration, of its
@@ -45,7 +50,7 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &Args, client: &Client, ui: &Ui) -> Result<Exit, CliError> {
     let look = || examine(&Facts::gather(&args.config, &args.interfaces));
     let mut findings = look();
     if args.fix {
@@ -57,6 +62,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
             findings = look();
         }
     }
+    // One that does not run, or may not be asked, says nothing.
+    if let Ok(status) = client.status().await {
+        findings.extend(of_the_agent(&status));
+    }
     let report = Report { findings };
     ui.result(&report, || render(&report.findings))?;
     let bad = report
@@ -65,6 +74,30 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<Exit, CliError> {
         .filter(|finding| finding.verdict == Verdict::Bad)
         .count();
     Ok(if bad == 0 { Exit::Done } else { Exit::Sick })
+}
+
+/// What the agent that runs says of itself.
+fn of_the_agent(status: &Status) -> Vec<Finding> {
+    let finding = |what: &str, verdict, found| Finding {
+        what: what.to_owned(),
+        verdict,
+        found,
+        mend: None,
+    };
+    let runs = format!("version {} runs (process {})", status.version, status.pid);
+    let mut findings = vec![finding("agent", Verdict::Good, runs)];
+    let ports = status.nat_ports.iter().map(|row| {
+        let found = format!(
+            "{} of {} are in use from {} to {} ({})",
+            row.used, row.limit, row.source, row.target, row.protocol
+        );
+        // That they run short is among the warnings.
+        finding("agent: nat ports", Verdict::Good, found)
+    });
+    findings.extend(ports);
+    let warnings = status.warnings.iter();
+    findings.extend(warnings.map(|text| finding("agent", Verdict::Warning, text.clone())));
+    findings
 }
 
 /// Shows each command that mends something of the host, runs it if `agreed`, and says
@@ -127,7 +160,10 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::{cli::samples::plain, doctor::Words};
+    use crate::{
+        cli::samples::{self, plain},
+        doctor::Words,
+    };
 
     fn finding(what: &str, verdict: Verdict, found: &str, mend: Option<Mend>) -> Finding {
         Finding {
@@ -164,6 +200,18 @@ mod tests {
             };
             assert_eq!(ran.into_inner(), expected);
         }
+    }
+
+    #[test]
+    fn an_agent_that_runs_says_what_it_is_short_of() {
+        let text = render(&of_the_agent(&samples::status()));
+        assert_eq!(
+            plain(&text),
+            "         WHAT              FOUND\n\
+             ok       agent             version 0.1.0 runs (process 42)\n\
+             ok       agent: nat ports  1146 of 31744 are in use from 10.0.1.1 to 10.0.1.11:8080 (tcp)\n\
+             warning  agent             eth2 is missing: its traffic is not balanced\n"
+        );
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn run(args: Args, ui: &Ui) -> Result<Exit, CliError> {
         Command::Apply(args) => wait_for(apply::run(&args, &client, ui)),
         Command::Init(args) => init::run(&args, ui),
         Command::CheckConfig(args) => check_config::run(&args, ui),
-        Command::Doctor(args) => doctor::run(&args, ui),
+        Command::Doctor(args) => wait_for(doctor::run(&args, &client, ui)),
         Command::Decap(args) => wait_for(decap::run(&args, ui)),
         Command::Completions(args) => completions::run(&args, Args::command(), ui),
         Command::Man(args) => man::run(&args, Args::command(), ui),
