@@ -56,8 +56,9 @@ const NONE: u32 = 2;
 /// Its flow is a handshake, and younger than those that are to be ended.
 const YOUNG: u32 = 3;
 
-/// Finds a source port for the new flow in the room and binds it by the reply entry; or
-/// refuses the packet.
+/// Finds a source port for the new flow in the room, binds it by the reply entry, and writes
+/// the flow's own; or refuses the packet. A port is offered to others only when both are
+/// there: who takes it ends the flow in both tables.
 #[inline(always)]
 pub(crate) fn bind<A: Binds>() -> Step {
     let now = clock::now();
@@ -78,9 +79,6 @@ pub(crate) fn bind<A: Binds>() -> Step {
             Verdict::ResetNoPort,
             Verdict::UnreachableNoPort,
         );
-    }
-    if !half_open::put(&packet.key, &scratch.value, now) {
-        return Err(Verdict::DropInternal);
     }
     Ok(Next::Send)
 }
@@ -104,13 +102,13 @@ fn start<A: Binds>(now: u32) -> Result<Start, Verdict> {
         return Ok(Start::None);
     }
     if scratch.value.state & KEEPS_SOURCE != 0 {
-        return Ok(if keep(scratch, now) {
+        return Ok(if keep(packet, scratch, now) {
             Start::Found
         } else {
             Start::None
         });
     }
-    if scratch.comes_back != 0 && again(scratch, now) {
+    if scratch.comes_back != 0 && again(packet, scratch, now) {
         return Ok(Start::Found);
     }
     Ok(Start::Search(A::row(&scratch.other)))
@@ -158,14 +156,17 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
 /// came to the same backend by another listener. What is left of a handshake of this very
 /// client and listener is in nobody's way.
 #[inline(always)]
-fn keep<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
+fn keep<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>, now: u32) -> bool {
     if Entry::established(&scratch.other).is_some() {
         return false;
     }
     let listener = scratch.value.listener;
     match half_open::entry(&scratch.other, now) {
         Some(entry) if entry.get(|flow| flow.listener) != listener => false,
-        _ => half_open::put(&scratch.other, &scratch.reply, now),
+        _ => {
+            half_open::put(&scratch.other, &scratch.reply, now)
+                && half_open::put(&packet.key, &scratch.value, now)
+        }
     }
 }
 
@@ -188,14 +189,17 @@ fn search<A: Binds>(row: u32, now: u32) -> bool {
 /// Binds the port that this client's last flow had, if the backend is the same. If not,
 /// nobody has it now.
 #[inline(always)]
-fn again<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
+fn again<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>, now: u32) -> bool {
     let (had, other) = (&scratch.again, &mut scratch.other);
     let is_same = (had.source, had.destination) == (other.source, other.destination)
         && had.ports.source() == other.ports.source();
     if is_same {
         other.ports = had.ports;
         scratch.value.ports = had.ports.swapped();
-        if Entry::established(other).is_none() && half_open::put_new(other, &scratch.reply, now) {
+        if Entry::established(other).is_none()
+            && half_open::put_new(other, &scratch.reply, now)
+            && half_open::put(&packet.key, &scratch.value, now)
+        {
             ports::put(scratch.value.state, other, Class::Unanswered);
             return true;
         }
@@ -226,7 +230,9 @@ fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32>
             _ => return Some(AGAIN),
         }
     }
-    let scratch = &mut family::room::<A>().ok()?.scratch;
+    let Room {
+        packet, scratch, ..
+    } = family::room::<A>().ok()?;
     if Entry::established(&scratch.other).is_some()
         || !half_open::put_new(&scratch.other, &scratch.reply, now)
     {
@@ -235,6 +241,11 @@ fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32>
     // A packet on another CPU may just have established the flow that was here.
     if Entry::established(&scratch.other).is_some() {
         half_open::remove(&scratch.other, now);
+        return Some(AGAIN);
+    }
+    if !half_open::put(&packet.key, &scratch.value, now) {
+        half_open::remove(&scratch.other, now);
+        row.put(place, Class::Free);
         return Some(AGAIN);
     }
     row.put(place, Class::Unanswered);
