@@ -1,6 +1,6 @@
 //! iperf3: bulk transfers, both ways.
 
-use std::{net::IpAddr, time::Duration};
+use std::{cell::Cell, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -13,20 +13,35 @@ pub const PORT: u16 = 5201;
 /// An iperf3 server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
-    _process: Process,
+    process: Process,
+    /// Transfers so far.
+    made: Cell<usize>,
 }
 
 impl Server {
     pub fn start(site: &Site, host: &Host) -> Result<Self> {
         let mut command = host.command("iperf3");
-        command.args(["--server", "--port", &PORT.to_string()]);
+        command.args(["--server", "--forceflush", "--port", &PORT.to_string()]);
         let log = site.dir().join(format!("iperf3-{}.log", host.name));
         let mut process = Process::start("iperf3", &mut command, &log)?;
         wait::until_true("iperf3 to listen", Duration::from_secs(10), || {
             process.expect_running()?;
             Ok(host.run("ss", &["-Hltn"])?.contains(&format!(":{PORT} ")))
         })?;
-        Ok(Self { _process: process })
+        Ok(Self {
+            process,
+            made: Cell::new(0),
+        })
+    }
+
+    /// Transfers for a second and a half, and returns how many bytes arrived.
+    pub fn transfer(&self, client: &Host, to: IpAddr, direction: Direction) -> Result<u64> {
+        // It serves one client at a time, and resets another who comes before it is done.
+        let made = self.made.replace(self.made.get() + 1);
+        wait::until_true("iperf3 to be done", Duration::from_secs(10), || {
+            Ok(self.process.printed().matches("Server listening").count() > made)
+        })?;
+        transfer(client, to, direction)
     }
 }
 
@@ -37,8 +52,7 @@ pub enum Direction {
     ToClient,
 }
 
-/// Transfers for a second and a half, and returns how many bytes arrived.
-pub fn transfer(client: &Host, to: IpAddr, direction: Direction) -> Result<u64> {
+fn transfer(client: &Host, to: IpAddr, direction: Direction) -> Result<u64> {
     let mut command = client.command("iperf3");
     command.args(["--json", "--time", "1.5", "--connect-timeout", "3000"]);
     command.args(["--port", &PORT.to_string(), "--client", &to.to_string()]);

@@ -86,11 +86,11 @@ fn of_both_families(site: &Site) -> String {
 fn on_a_rough_road(
     mode: Mode,
     manner: Manner,
-    act: impl FnOnce(&Site) -> Result<()>,
+    act: impl FnOnce(&Site, &iperf::Server) -> Result<()>,
 ) -> Result<()> {
     let site = Site::with_backends(mode, 1)?;
     let road = site.roughen(manner)?;
-    let _iperf = iperf::Server::start(&site, &site.backends[0].host)?;
+    let iperf = iperf::Server::start(&site, &site.backends[0].host)?;
     play_with(&site, &of_both_families(&site), |site, ebb| {
         for name in [LB, "web-v6"] {
             wait::until_true(&format!("{name} to take new flows"), SOON * 3, || {
@@ -98,7 +98,7 @@ fn on_a_rough_road(
                 Ok(shown.backends.iter().all(|backend| backend.takes_new))
             })?;
         }
-        act(site)?;
+        act(site, &iperf)?;
         println!("lost and late: {:?}", road.suffered());
         nobody_was_refused(ebb)?;
         // Every connection has ended, and ebb knows: a drain has nothing to wait for. But
@@ -121,10 +121,10 @@ fn transfers_over_a_link_that_loses_and_reorders_are_never_refused(mode: Mode) -
         by: Duration::from_millis(3),
         delay: Duration::from_millis(2),
     };
-    on_a_rough_road(mode, manner, |site| {
+    on_a_rough_road(mode, manner, |site, iperf| {
         for vip in [VIP_V4.into(), VIP_V6.into()] {
             for direction in [Direction::ToServer, Direction::ToClient] {
-                let bytes = iperf::transfer(&site.client, vip, direction)?;
+                let bytes = iperf.transfer(&site.client, vip, direction)?;
                 println!("{vip}, {direction:?}: {bytes} bytes");
                 ensure!(bytes > 128 << 10, "{vip}, {direction:?}: {bytes} bytes");
             }
@@ -140,7 +140,7 @@ fn downloads_over_a_long_way_fill_their_windows_and_are_never_refused(mode: Mode
         by: Duration::ZERO,
         delay: Duration::from_millis(40),
     };
-    on_a_rough_road(mode, manner, |site| {
+    on_a_rough_road(mode, manner, |site, _| {
         for vip in [VIP_V4.into(), VIP_V6.into()] {
             let url = format!("http://{}/file", SocketAddr::new(vip, 80));
             let name = if vip.is_ipv6() { "six" } else { "four" };

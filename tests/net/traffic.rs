@@ -112,16 +112,16 @@ fn narrow(sources: Option<[&str; 2]>) -> Result<()> {
         router.run("ip", &[&["route", "add"], &to[..]].concat())?;
     }
     let _tunnel = Tunnel::open(&site, host)?;
-    let _iperf = iperf::Server::start(&site, host)?;
+    let iperf = iperf::Server::start(&site, host)?;
     let ebb = Ebb::start_with(&site, &configuration).with_context(|| site.describe())?;
-    let uploaded = upload(&site, &ebb);
+    let uploaded = upload(&site, &ebb, &iperf);
     if uploaded.is_err() {
         print!("{}{}", ebb.describe(), site.describe());
     }
     uploaded
 }
 
-fn upload(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
+fn upload(site: &Site, ebb: &Ebb<'_>, iperf: &iperf::Server) -> Result<()> {
     for (name, vip, _) in load_balancers(site.mode) {
         wait::until_true("the backend to take new flows", SOON * 3, || {
             let found = show(ebb, name)?.backends;
@@ -132,7 +132,8 @@ fn upload(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
             Ok(verdicts.get("icmp_tunnel_too_big").copied().unwrap_or(0))
         };
         let before = told(ebb)?;
-        let bytes = iperf::transfer(&site.client, vip, Direction::ToServer)
+        let bytes = iperf
+            .transfer(&site.client, vip, Direction::ToServer)
             .with_context(|| format!("iperf3 by {name}"))?;
         ensure!(bytes > 1 << 20, "iperf3 by {name}: {bytes} bytes");
         ensure!(told(ebb)? > before, "nobody was told, by {name}");
@@ -192,16 +193,16 @@ fn everything(mode: Mode) -> Result<()> {
     let _tunnel = (mode == Mode::Ipip)
         .then(|| Tunnel::open(&site, host))
         .transpose()?;
-    let _iperf = iperf::Server::start(&site, host)?;
+    let iperf = iperf::Server::start(&site, host)?;
     let ebb = Ebb::start_with(&site, &configuration(&site)).with_context(|| site.describe())?;
-    let played = play(&site, &ebb);
+    let played = play(&site, &ebb, &iperf);
     if played.is_err() {
         print!("{}{}", ebb.describe(), site.describe());
     }
     played
 }
 
-fn play(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
+fn play(site: &Site, ebb: &Ebb<'_>, iperf: &iperf::Server) -> Result<()> {
     let load_balancers = load_balancers(site.mode);
     for (name, ..) in &load_balancers {
         wait::until_true("the backend to take new flows", SOON * 3, || {
@@ -213,7 +214,8 @@ fn play(site: &Site, ebb: &Ebb<'_>) -> Result<()> {
     }
     for (name, vip, _) in &load_balancers {
         for direction in [Direction::ToServer, Direction::ToClient] {
-            let bytes = iperf::transfer(&site.client, *vip, direction)
+            let bytes = iperf
+                .transfer(&site.client, *vip, direction)
                 .with_context(|| format!("iperf3 by {name}, {direction:?}"))?;
             ensure!(
                 bytes > 1 << 20,

@@ -228,14 +228,19 @@ mod tests {
         #[expect(clippy::reversed_empty_ranges, reason = "that is the mistake tested")]
         let reversed = with(|c| c.nat_ports = Some(3000..=2000));
         assert!(matches!(reversed, Err(ConfigError::Ports { .. })));
-        assert!(matches!(
-            with(|c| c.nat_pool = vec![[10, 0, 0, 1].into(); 257]),
-            with(|c| {
+        let pools: [fn(&mut Config); 2] = [
+            |c| c.nat_pool = vec![[10, 0, 0, 1].into(); 257],
+            |c| {
                 c.nat_pool = vec![[10, 0, 0, 1].into(); 200];
                 c.nat_pools = [("web".to_owned(), vec![[10, 0, 0, 2].into(); 57])].into();
-            }),
-            Err(ConfigError::PoolTooLarge { count: 257, .. })
-        ));
+            },
+        ];
+        for pools in pools {
+            assert!(matches!(
+                with(pools),
+                Err(ConfigError::PoolTooLarge { count: 257, .. })
+            ));
+        }
     }
 
     #[test]
