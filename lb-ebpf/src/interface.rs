@@ -1,6 +1,9 @@
 //! The interface that a packet came in by, and whether its frame is to us there.
 
-use lb_common::{abi::counter::Verdict, wire};
+use lb_common::{
+    abi::{counter::Verdict, exit::LOOPBACK},
+    wire,
+};
 use lb_ebpf::{cursor::Cursor, hook::Hook};
 
 use crate::maps;
@@ -26,8 +29,12 @@ pub(crate) fn number<H: Hook>(cursor: &Cursor<H>) -> Result<u16, Verdict> {
 /// Whether the packet is this host's own, on its way to this host.
 #[inline(always)]
 pub(crate) fn is_loopback<H: Hook>(cursor: &Cursor<H>) -> bool {
-    // Of every network namespace it is the first (LOOPBACK_IFINDEX); XDP is not there.
-    H::REACHES_ALL && cursor.ifindex() == 1
+    // No XDP is there.
+    H::REACHES_ALL
+        && number(cursor)
+            .ok()
+            .and_then(|number| maps::EXITS.get(number as u32))
+            .is_some_and(|interface| interface.flags & LOOPBACK != 0)
 }
 
 /// Whether the frame is addressed to the interface that it came in by, or to a MAC

@@ -32,11 +32,6 @@ impl Row {
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn put(self, place: u32, class: Class) {
-        put_nat_port(self.0, place, class as u32);
-    }
-
     /// What was taken is of its class again.
     #[inline(always)]
     pub(crate) fn put_back(self, place: u32, class: u32) {

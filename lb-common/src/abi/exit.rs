@@ -42,6 +42,8 @@ pub struct Exit {
 pub const AT_TC: u8 = 1 << 0;
 /// What leaves by the interface has no link header.
 pub const BARE: u8 = 1 << 1;
+/// The interface is the host's loopback device.
+pub const LOOPBACK: u8 = 1 << 2;
 
 /// How many ways out there are room for, interfaces and routers.
 pub const MAX_EXITS: u32 = 1024;

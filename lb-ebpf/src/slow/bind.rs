@@ -80,6 +80,10 @@ pub(crate) fn bind<A: Binds>() -> Step {
             Verdict::UnreachableNoPort,
         );
     }
+    if !half_open::put(&packet.key, &scratch.value, now) {
+        return Err(Verdict::DropInternal);
+    }
+    ports::put(scratch.value.state, &scratch.other, Class::Unanswered);
     Ok(Next::Send)
 }
 
@@ -102,13 +106,13 @@ fn start<A: Binds>(now: u32) -> Result<Start, Verdict> {
         return Ok(Start::None);
     }
     if scratch.value.state & KEEPS_SOURCE != 0 {
-        return Ok(if keep(packet, scratch, now) {
+        return Ok(if keep(scratch, now) {
             Start::Found
         } else {
             Start::None
         });
     }
-    if scratch.comes_back != 0 && again(packet, scratch, now) {
+    if scratch.comes_back != 0 && again(scratch, now) {
         return Ok(Start::Found);
     }
     Ok(Start::Search(A::row(&scratch.other)))
@@ -156,17 +160,14 @@ fn source<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>) -> Result<bool
 /// came to the same backend by another listener. What is left of a handshake of this very
 /// client and listener is in nobody's way.
 #[inline(always)]
-fn keep<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>, now: u32) -> bool {
+fn keep<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
     if Entry::established(&scratch.other).is_some() {
         return false;
     }
     let listener = scratch.value.listener;
     match half_open::entry(&scratch.other, now) {
         Some(entry) if entry.get(|flow| flow.listener) != listener => false,
-        _ => {
-            half_open::put(&scratch.other, &scratch.reply, now)
-                && half_open::put(&packet.key, &scratch.value, now)
-        }
+        _ => half_open::put(&scratch.other, &scratch.reply, now),
     }
 }
 
@@ -189,18 +190,14 @@ fn search<A: Binds>(row: u32, now: u32) -> bool {
 /// Binds the port that this client's last flow had, if the backend is the same. If not,
 /// nobody has it now.
 #[inline(always)]
-fn again<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>, now: u32) -> bool {
+fn again<A: Binds>(scratch: &mut Scratch<A>, now: u32) -> bool {
     let (had, other) = (&scratch.again, &mut scratch.other);
     let is_same = (had.source, had.destination) == (other.source, other.destination)
         && had.ports.source() == other.ports.source();
     if is_same {
         other.ports = had.ports;
         scratch.value.ports = had.ports.swapped();
-        if Entry::established(other).is_none()
-            && half_open::put_new(other, &scratch.reply, now)
-            && half_open::put(&packet.key, &scratch.value, now)
-        {
-            ports::put(scratch.value.state, other, Class::Unanswered);
+        if Entry::established(other).is_none() && half_open::put_new(other, &scratch.reply, now) {
             return true;
         }
     }
@@ -208,7 +205,7 @@ fn again<A: Binds>(packet: &Packet<A>, scratch: &mut Scratch<A>, now: u32) -> bo
     false
 }
 
-/// Takes the next port of a class and binds it.
+/// Takes the next port of a class and binds it. It is in no class yet.
 #[inline(always)]
 fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32> {
     let row = Row(row);
@@ -230,9 +227,7 @@ fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32>
             _ => return Some(AGAIN),
         }
     }
-    let Room {
-        packet, scratch, ..
-    } = family::room::<A>().ok()?;
+    let scratch = &mut family::room::<A>().ok()?.scratch;
     if Entry::established(&scratch.other).is_some()
         || !half_open::put_new(&scratch.other, &scratch.reply, now)
     {
@@ -243,12 +238,6 @@ fn try_one<A: Binds>(row: u32, class: u32, now: u32, spared: u32) -> Option<u32>
         half_open::remove(&scratch.other, now);
         return Some(AGAIN);
     }
-    if !half_open::put(&packet.key, &scratch.value, now) {
-        half_open::remove(&scratch.other, now);
-        row.put(place, Class::Free);
-        return Some(AGAIN);
-    }
-    row.put(place, Class::Unanswered);
     Some(DONE)
 }
 

@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use lb_common::abi::{
     address::{Addr4, Addr6, Address, words_of},
     config::MAX_INTERFACES,
-    exit::{AT_TC, BARE, Exit, INTERFACE_BITS, Reach, RouteKey, RouterKey},
+    exit::{AT_TC, BARE, Exit, INTERFACE_BITS, LOOPBACK, Reach, RouteKey, RouterKey},
 };
 use tracing::info;
 
@@ -169,7 +169,9 @@ impl Exits {
             ifindex: link.index,
             from: mac::words(link.mac.unwrap_or_default()),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-            flags: old.map_or(0, |old| old.flags & AT_TC) | if link.bare { BARE } else { 0 },
+            flags: old.map_or(0, |old| old.flags & AT_TC)
+                | if link.bare { BARE } else { 0 }
+                | if link.loopback { LOOPBACK } else { 0 },
             ..Exit::default()
         };
         self.interfaces.insert(number, row);
