@@ -73,6 +73,17 @@ pub(crate) fn is_martian<A: Family>(source: A) -> bool {
     !source.is_of_a_host() || maybe_ours(source) && address(source) != Ours::No
 }
 
+/// Whether there is a listener at this address and port.
+#[inline(always)]
+pub(crate) fn is_listener<A: Family>(address: A, port: u16, protocol: u32) -> bool {
+    let key = VipKey {
+        address,
+        port: port.to_be(),
+        protocol: protocol as u16,
+    };
+    index(&key).is_some_and(|index| index < NAT_SOURCE)
+}
+
 /// The listener that the packet is for, with its index.
 #[inline(always)]
 pub(crate) fn listener<A: Family>(

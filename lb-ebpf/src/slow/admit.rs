@@ -123,11 +123,11 @@ pub(crate) fn admit<H: Hook, A: HalfOpen>(
 /// listener's, too. What begins a connection is no answer.
 #[inline(always)]
 fn is_an_answer<A: HalfOpen>(packet: &Packet<A>) -> bool {
-    let reversed = FlowKey {
-        source: packet.key.destination,
-        destination: packet.key.source,
-        ports: packet.key.ports.swapped(),
-        protocol: packet.key.protocol,
-    };
-    !packet.opens() && classify::listener(&reversed).is_ok()
+    let FlowKey {
+        source,
+        ports,
+        protocol,
+        ..
+    } = packet.key;
+    !packet.opens() && classify::is_listener(source, ports.source(), protocol)
 }
