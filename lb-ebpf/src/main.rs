@@ -10,8 +10,9 @@
 //! - [`maps`], [`family`]: the tables, and which of them a family uses.
 //! - [`clock`]: the time. [`rate`]: a limit to what we send ourselves.
 //! - [`interface`]: where a packet came in.
-//! - [`exit`]: the way out to a client.
 //! - [`flow`], [`half_open`]: the flows, established and not yet.
+//! - [`exit`]: the way out to a client, and whether a hook reaches it.
+//! - [`nat_port`]: the ports that nat has bound.
 //! - [`classify`], [`select`]: whose packet it is, and which backend's.
 //! - [`parse`]: packets of any shape.
 //! - [`path`]: what is known of the way to a client.
@@ -19,7 +20,7 @@
 //! - [`reset`], [`icmp_error`]: answers made of the packet itself.
 //! - [`fast`]: the hit path, and what is not ours. [`slow`]: everything else.
 //! - [`program`]: what the programs of all hooks have in common. [`mod@xdp`], [`tc`]: the
-//!   ones at XDP and at TC. [`lost`]: what the kernel has lost after them.
+//!   ones at XDP and at TC, where devices without link headers have one of their own. [`lost`]: what the kernel has lost after them.
 //!
 //! A step returns what it found, or the [verdict](lb_common::abi::counter::Verdict)
 //! that ends the way.

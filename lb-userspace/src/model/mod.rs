@@ -4,9 +4,8 @@
 //! - [`values`]: checked numbers and names; [`invalid`]: why one was refused;
 //! - [`Mode`], [`listener`], [`index`]: how packets are forwarded, what clients
 //!   connect to, and the kernel's numbers for all of it;
-//! - [`HookChoice`], [`TunnelSource`], [`UdpSettings`], [`Arrivals`]: how the kernel program is run;
 //! - [`HookChoice`], [`TunnelSource`], [`Dscp`], [`UdpSettings`], [`Arrivals`]: how the kernel program is run;
-//! - [`attributes`], [`health_check`], [`target`]: how a load balancer is set;
+//! - [`attributes`], [`NatSource`], [`health_check`], [`target`]: how a load balancer is set;
 //!   [`attribute`]: what each attribute is called and takes, said once;
 //! - [`spec`]: all that somebody wants of one; [`together`]: the rules that no
 //!   load balancer can be checked against alone;

@@ -6,12 +6,13 @@
 //! - [`loader`], [`schema`]: the program and its maps, pinned so that they
 //!   outlive the agent, checked before they are taken over; [`resize`]: those that
 //!   can be had in another size;
-//! - [`link`]: the program on its interfaces;
+//! - [`link`]: the program on its interfaces; [`clsact`]: at TC, before the kernel had links;
 //! - [`maps`], [`table`](mod@table), [`half_open`], [`syscall`]: typed access to the maps;
 //! - [`state`]: what the kernel has been told, and the writes that tell it more,
 //!   with [`vips`] (listeners, filter), [`slots`] (Maglev tables), [`passing`] (until no
 //!   packet in flight goes by what was before), [`adjacency`] (how a backend is reached),
-//!   [`exits`] (how clients are) and [`sources`] (what nat translates to);
+//!   [`exits`] (how clients are), [`pools`] and [`sources`] (what nat translates to);
+//! - [`nat_ports`]: which ports nat has bound;
 //! - [`nexthop`]: the thread that finds those adjacencies, and the routers to clients;
 //! - [`sweep`]: the thread that ends flows, with [`rules`] (what it goes by),
 //!   [`reset`] (what it says to their ends);
