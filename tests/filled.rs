@@ -22,7 +22,7 @@ use lb_common::abi::{
 use crate::hook::Hook;
 
 /// What its tables have room for, in entries of each family.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     pub flows: u32,
     pub half_open: u32,
@@ -71,12 +71,20 @@ impl Filled {
                 .load()
                 .context("the verifier refuses ebb_tc")?,
         }
-        filled.set_nat_ports(1024, 32_767)?;
-        filled.array("EXITS")?.set(0, interface, 0)?;
-        filled
-            .hash("INTERFACE_BY_IFINDEX")?
-            .insert(interface.ifindex, 0_u32, 0)?;
+        filled.begin(interface)?;
         Ok(filled)
+    }
+
+    /// Writes to maps that are empty what they have to hold before there is a service.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn begin(&mut self, interface: Exit) -> Result<()> {
+        self.set_nat_ports(1024, 32_767)?;
+        self.array("EXITS")?.set(0, interface, 0)?;
+        self.hash("INTERFACE_BY_IFINDEX")?
+            .insert(interface.ifindex, 0_u32, 0)?;
+        Ok(())
     }
 
     /// Has the verifier accept one of the object's programs.
@@ -135,9 +143,24 @@ impl Filled {
     where
         Reach<A>: Pod,
     {
-        let mut routes: LpmTrie<_, Reach<A>, u32> = self.map_mut(name)?.try_into()?;
         let key = Key::new(INTERFACE_BITS + len, Reach { ifindex, address });
-        Ok(routes.insert(&key, exit, 0)?)
+        Ok(self.routes(name)?.insert(&key, exit, 0)?)
+    }
+
+    /// # Errors
+    /// If there is none of this name and family.
+    pub fn routes<A>(&mut self, name: &str) -> Result<LpmTrie<&mut MapData, Reach<A>, u32>>
+    where
+        Reach<A>: Pod,
+    {
+        let map = self.map_mut(name)?;
+        map.try_into().with_context(|| format!("map {name}"))
+    }
+
+    /// The names of all maps.
+    #[must_use]
+    pub fn maps(&self) -> Vec<String> {
+        self.ebpf.maps().map(|(name, _)| name.to_owned()).collect()
     }
 
     /// # Errors

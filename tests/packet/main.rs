@@ -23,6 +23,7 @@ mod hostile_frames;
 mod hostile_stream;
 mod hostile_tables;
 mod icmp;
+mod loaded;
 mod mistakes;
 mod model;
 mod nat;

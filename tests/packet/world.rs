@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, HashMap, MapData},
     programs::{TestRun, TestRunOptions, TestRunResult},
 };
 use lb_common::{
@@ -22,12 +22,12 @@ use lb_common::{
 };
 
 pub(crate) use lb_common::mode::Mode;
-use tests::{
-    filled::{Filled, Room},
-    hook::Hook,
-};
+use tests::{filled::Room, hook::Hook};
 
-use crate::frame::{self, Mac, Seen, Segment};
+use crate::{
+    frame::{self, Mac, Seen, Segment},
+    loaded::{self, Loaded},
+};
 
 /// XDP actions (`linux/bpf.h`).
 pub(crate) const ABORTED: u32 = 0;
@@ -72,7 +72,7 @@ const SLOTS: usize = 251;
 pub(crate) const PORT: u16 = 80;
 
 pub(crate) struct World {
-    filled: Filled,
+    filled: Loaded,
     pub(crate) mode: Mode,
     backends: u16,
     /// The interface that leads to each backend, by its index.
@@ -118,15 +118,8 @@ impl World {
             ..Exit::default()
         };
         let room = Room { flows, half_open };
-        let filled = Filled::load(
-            lb_userspace::object::OBJECT,
-            Hook::of_run(),
-            room,
-            interface,
-        )
-        .expect("the kernel takes the program");
         let mut world = Self {
-            filled,
+            filled: Loaded::get(room, interface),
             mode,
             backends,
             led_by: BTreeMap::new(),
@@ -331,44 +324,20 @@ impl World {
 
     /// As if nothing had been answered in this second.
     pub(crate) fn reset_rates(&mut self) {
-        let mut rates: PerCpuArray<&mut MapData, Rate> =
-            self.filled.per_cpu("RATES").expect("an array");
-        let cpus = aya::util::nr_cpus().expect("a number of CPUs");
-        for kind in 0..rates.len() {
-            let none = PerCpuValues::try_from(vec![Rate::default(); cpus]).expect("one for each");
-            rates.set(kind, none, 0).expect("a writable table");
-        }
+        loaded::zero_per_cpu::<Rate>(&mut self.filled, "RATES");
     }
 
     /// Empties the tables of flows, their ports, and fragments, and forgets what was answered.
     pub(crate) fn clear(&mut self) {
         self.reset_rates();
         self.filled.forget_nat_ports().unwrap();
-        self.empty::<FlowKey<Addr4>, Flow<Addr4>>(&["FLOWS_V4"]);
-        self.empty::<FlowKey<Addr6>, Flow<Addr6>>(&["FLOWS_V6"]);
-        self.empty_buckets::<Bucket<Addr4>>("HALF_V4");
-        self.empty_buckets::<Bucket<Addr6>>("HALF_V6");
-        self.empty::<FragmentKey<Addr4>, FragmentPorts>(&["FRAGMENTS_V4"]);
-        self.empty::<FragmentKey<Addr6>, FragmentPorts>(&["FRAGMENTS_V6"]);
-    }
-
-    fn empty<K: aya::Pod, V: aya::Pod>(&mut self, tables: &[&str]) {
-        for name in tables {
-            let mut table = self.hash::<K, V>(name);
-            let keys: Vec<K> = table.keys().map(|k| k.expect("a readable table")).collect();
-            for key in keys {
-                table.remove(&key).expect("nobody else removes");
-            }
-        }
-    }
-
-    fn empty_buckets<B: aya::Pod + bytemuck::Zeroable>(&mut self, table: &str) {
-        let mut buckets = self.array::<B>(table);
-        for index in 0..buckets.len() {
-            buckets
-                .set(index, B::zeroed(), 0)
-                .expect("a writable table");
-        }
+        let filled = &mut self.filled;
+        loaded::remove_all::<FlowKey<Addr4>, Flow<Addr4>>(filled, "FLOWS_V4");
+        loaded::remove_all::<FlowKey<Addr6>, Flow<Addr6>>(filled, "FLOWS_V6");
+        loaded::zero::<Bucket<Addr4>>(filled, "HALF_V4");
+        loaded::zero::<Bucket<Addr6>>(filled, "HALF_V6");
+        loaded::remove_all::<FragmentKey<Addr4>, FragmentPorts>(filled, "FRAGMENTS_V4");
+        loaded::remove_all::<FragmentKey<Addr6>, FragmentPorts>(filled, "FRAGMENTS_V6");
     }
 
     /// Makes room for one flow.
