@@ -120,6 +120,11 @@ pub(crate) static CLOSED_BY_AGENT: Array<u64, { limits::BACKENDS as usize }> = A
 #[btf_map]
 pub(crate) static VERDICT_COUNTERS: PerCpuArray<u64, { VERDICTS as usize }> = PerCpuArray::new();
 
+/// Not 0 where the programs at XDP have one at TC behind them, which counts what they pass.
+/// The agent writes it.
+#[btf_map]
+pub(crate) static TC_COUNTS: Array<u32, 1> = Array::new();
+
 /// The last jiffy that a packet saw, and the time in ticks then (see
 /// [`crate::clock`]).
 #[btf_map]

@@ -278,8 +278,20 @@ fn act<H: Hook, A: HalfOpen>(
 /// Counts a verdict and gives the action that it stands for.
 #[inline(always)]
 pub(crate) fn end<H: Hook>(hook: H, verdict: Verdict) -> u32 {
-    count(verdict as u32);
+    if !is_left_to_tc::<H>(verdict) {
+        count(verdict as u32);
+    }
     hook.end(verdict.what())
+}
+
+/// Whether the packet comes to a program of ours once more, which has the last word on it.
+#[inline(always)]
+fn is_left_to_tc<H: Hook>(verdict: Verdict) -> bool {
+    // That it was passed up is a count of its own.
+    !H::REACHES_ALL
+        && matches!(verdict.what(), What::Pass)
+        && !matches!(verdict, Verdict::PassUp)
+        && maps::TC_COUNTS.get(0).is_some_and(|counts| *counts != 0)
 }
 
 #[inline(always)]

@@ -9,13 +9,13 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         address::{Addr4, Addr6},
-        counter::What,
+        counter::Verdict,
     },
     wire,
 };
 use lb_ebpf::{
     cursor::Cursor,
-    hook::{Hook as _, tc::Tc},
+    hook::tc::Tc,
     ip::{Ip, IpHeader as _},
 };
 
@@ -49,7 +49,7 @@ fn ebb_tc_bare(context: TcContext) -> i32 {
         _ => false,
     };
     if !may_be_ours {
-        return hook.end(What::Pass) as i32;
+        return end(hook, Verdict::NotOurs) as i32;
     }
     match hook.put_link_header() {
         Ok(()) => run(context, hook) as i32,

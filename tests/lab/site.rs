@@ -258,6 +258,14 @@ packets.hook = "{hook}"
         found.with_context(|| format!("the site has no backend {id}"))
     }
 
+    /// The backends by their IPv6 addresses, as a configuration lists them.
+    pub fn backends_v6(&self) -> String {
+        let hosts = self.backends.iter().map(|backend| &backend.host);
+        hosts
+            .map(|host| format!("{{ id = \"{}\", address = \"{}\" }},", host.name, host.v6))
+            .collect()
+    }
+
     /// The balancer's interfaces that ebb attaches to.
     pub fn interfaces(&self) -> &'static [&'static str] {
         match self.mode {

@@ -40,10 +40,7 @@ fn configuration(site: &Site, source: &str) -> String {
         "idle_timeout =",
         &format!("nat_source = \"{source}\"\nidle_timeout ="),
     );
-    let backends = site.backends.iter().map(|backend| &backend.host);
-    let backends: String = backends
-        .map(|host| format!("{{ id = \"{}\", address = \"{}\" }},", host.name, host.v6))
-        .collect();
+    let backends = site.backends_v6();
     let _ = write!(
         text,
         "[[load_balancer]]\nname = \"web6\"\nmode = \"nat\"\nbackends = [{backends}]\n\

@@ -27,10 +27,7 @@ fn configuration(site: &Site, more: &str) -> String {
         ..Settings::default()
     };
     let mut text = settings.write(site);
-    let backends = site.backends.iter().map(|backend| &backend.host);
-    let backends: String = backends
-        .map(|host| format!("{{ id = \"{}\", address = \"{}\" }},", host.name, host.v6))
-        .collect();
+    let backends = site.backends_v6();
     let _ = write!(
         text,
         "[[load_balancer]]\nname = \"web6\"\nmode = \"nat\"\nbackends = [{backends}]\n\

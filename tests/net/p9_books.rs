@@ -1,9 +1,9 @@
 //! P9: every packet is counted under exactly one verdict; opened − closed is
 //! the number of flows in the table.
 
-use std::time::Duration;
+use std::{net::UdpSocket, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use lb_common::{abi::counter::BackendCounters, tcp::SETTLE_AFTER_MS};
 use lb_userspace::{model::Mode, wire::Flows};
@@ -70,6 +70,33 @@ fn what_a_killed_agent_did_not_note_is_noted_by_the_next(mode: Mode) -> Result<(
         let backend = talk.backend.clone();
         drop(talk);
         ebb.wait_gone(&backend, SOON).map(drop)
+    })
+}
+
+/// An interface at XDP has a program at TC as well, for what XDP cannot send: the loopback
+/// device is at TC.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn what_xdp_passes_to_tc_is_counted_once() -> Result<()> {
+    /// Far more than the host hears besides, of its neighbours and backends.
+    const SENT: u64 = 2_000;
+    play(Mode::Nat, &Settings::default(), |site, ebb| {
+        let passed = || Ok::<_, Error>(ebb.status()?.verdicts["pass_not_ours"]);
+        let before = passed()?;
+        site.client.enter(|| -> Result<()> {
+            let socket = UdpSocket::bind((site.client.v4, 0))?;
+            for _ in 0..SENT {
+                // Nobody listens there: what the socket is told of that is no matter.
+                let _ = socket.send_to(b"not for a VIP", (site.balancer.v4, 9));
+            }
+            Ok(())
+        })??;
+        wait::until_true("the datagrams to be counted", SOON, || {
+            Ok(passed()? >= before + SENT)
+        })?;
+        let counted = passed()? - before;
+        ensure!(counted < SENT * 3 / 2, "{counted} for {SENT}");
+        Ok(())
     })
 }
 

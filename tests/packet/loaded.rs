@@ -123,6 +123,7 @@ fn forget(filled: &mut Filled) {
             "NAT_POOL_V4" => zero::<Addr4>(filled, &name),
             "NAT_POOL_V6" => zero::<Addr6>(filled, &name),
             "LAST_PATH" => zero::<Path>(filled, &name),
+            "TC_COUNTS" => zero::<u32>(filled, &name),
             "TABLE_MARKS" | "CLOSED_BY_AGENT" | "CLOCK" => zero::<u64>(filled, &name),
             "BACKEND_COUNTERS" => zero_per_cpu::<BackendCounters>(filled, &name),
             "VERDICT_COUNTERS" => zero_per_cpu::<u64>(filled, &name),

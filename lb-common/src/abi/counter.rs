@@ -143,7 +143,7 @@ verdicts! {
     /// what was counted when it was sent on.
     DropLost = Drop "drop_redirect_lost",
     /// Leaves by an interface that takes no frames from XDP: passed up to the program at
-    /// TC, which counts it once more.
+    /// TC. Counted besides the verdict that it gets there.
     PassUp = Pass "pass_up_to_tc",
     /// From this host itself, to a listener whose answers do not come by way of ebb (`dsr`,
     /// `ipip`): RST.

@@ -687,6 +687,8 @@ impl State {
                 }
             }
         }
+        // From here on the one at TC counts what the other passes.
+        self.maps.tc_counts.put(&0, &u32::from(any_at_tc))?;
         if self.exits.put_hooks(&self.maps)? {
             let all: Vec<_> = self.backends.keys().copied().collect();
             for backend in all {
