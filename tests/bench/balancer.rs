@@ -1,7 +1,10 @@
 //! ebb's program, attached to nothing, with one load balancer of each kind and
 //! one backend in each.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -197,6 +200,18 @@ impl Balancer {
     /// The counters of a backend, over all CPUs.
     pub(crate) fn counters(&self, service: Service) -> Result<BackendCounters> {
         self.filled.counters(service.index())
+    }
+
+    /// The verdicts that there were, with their numbers.
+    pub(crate) fn verdicts(&self) -> Result<BTreeMap<&'static str, u64>> {
+        let mut verdicts = BTreeMap::new();
+        for verdict in Verdict::ALL {
+            let count = self.verdict(*verdict)?;
+            if count > 0 {
+                verdicts.insert(verdict.name(), count);
+            }
+        }
+        Ok(verdicts)
     }
 
     /// How often this was the verdict.

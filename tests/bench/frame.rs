@@ -4,7 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    Ethernet2Slice, Ipv4Header, LinkSlice, NetSlice, PacketBuilder, SlicedPacket, TcpSlice,
+    TransportSlice,
+};
 
 pub(crate) type Mac = [u8; 6];
 
@@ -59,30 +62,46 @@ pub(crate) fn udp(ends: Ends) -> Result<Vec<u8>> {
 /// Where an IPv4 TCP frame says that it comes from and goes to; an error if one
 /// of its checksums is wrong.
 pub(crate) fn ends_of_tcp4(frame: &[u8]) -> Result<Ends> {
+    let (link, ip, tcp) = headers_of_tcp4(frame)?;
+    let (header, payload) = (tcp.to_header(), tcp.payload());
+    ensure!(
+        ip.header_checksum == ip.calc_header_checksum(),
+        "the IPv4 checksum is wrong: {frame:02x?}"
+    );
+    let right = header.calc_checksum_ipv4_raw(ip.source, ip.destination, payload)?;
+    ensure!(
+        right == header.checksum,
+        "the TCP checksum is wrong: {frame:02x?}"
+    );
+    Ok(ends((link, ip, tcp)))
+}
+
+/// As [`ends_of_tcp4`], whatever the checksums are: those of packets in rotation were
+/// wrong before.
+pub(crate) fn ends_of_rotated(frame: &[u8]) -> Result<Ends> {
+    headers_of_tcp4(frame).map(ends)
+}
+
+type Headers<'a> = (Ethernet2Slice<'a>, Ipv4Header, TcpSlice<'a>);
+
+fn headers_of_tcp4(frame: &[u8]) -> Result<Headers<'_>> {
     let packet = SlicedPacket::from_ethernet(frame).context("not a packet")?;
-    let (Some(etherparse::LinkSlice::Ethernet2(link)), Some(etherparse::NetSlice::Ipv4(ip))) =
-        (&packet.link, &packet.net)
+    let (Some(LinkSlice::Ethernet2(link)), Some(NetSlice::Ipv4(ip))) = (&packet.link, &packet.net)
     else {
         bail!("not IPv4: {frame:02x?}");
     };
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
         bail!("not TCP: {frame:02x?}");
     };
-    let (ip, header) = (ip.header().to_header(), tcp.to_header());
-    ensure!(
-        ip.header_checksum == ip.calc_header_checksum(),
-        "the IPv4 checksum is wrong: {frame:02x?}"
-    );
-    let right = header.calc_checksum_ipv4_raw(ip.source, ip.destination, tcp.payload())?;
-    ensure!(
-        right == header.checksum,
-        "the TCP checksum is wrong: {frame:02x?}"
-    );
-    Ok(Ends {
+    Ok((link.clone(), ip.header().to_header(), tcp.clone()))
+}
+
+fn ends((link, ip, tcp): Headers<'_>) -> Ends {
+    Ends {
         macs: (link.source(), link.destination()),
-        from: SocketAddr::new(ip.source.into(), header.source_port),
-        to: SocketAddr::new(ip.destination.into(), header.destination_port),
-    })
+        from: SocketAddr::new(ip.source.into(), tcp.source_port()),
+        to: SocketAddr::new(ip.destination.into(), tcp.destination_port()),
+    }
 }
 
 /// The frame as it is when a router has taken a hop of it.
@@ -91,7 +110,7 @@ pub(crate) fn one_hop_later(frame: &[u8]) -> Result<Vec<u8>> {
     if frame[12..14] == [0x86, 0xDD] {
         out[14 + 7] -= 1;
     } else {
-        let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..])?;
+        let (mut header, _) = Ipv4Header::from_slice(&frame[14..])?;
         header.time_to_live -= 1;
         out[14 + 8] = header.time_to_live;
         out[14 + 10..14 + 12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());

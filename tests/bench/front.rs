@@ -27,6 +27,8 @@ pub(crate) enum Front {
     Nat,
     /// As [`Self::Tunnel`]; and it becomes a packet of the next flow of so many.
     Rotate { flows: u32 },
+    /// As [`Self::Nat`]; and it becomes a packet of the next flow of so many.
+    RotateNat { flows: u32 },
 }
 
 /// The flow number `n` of those in rotation: the rule of
@@ -76,18 +78,19 @@ impl Fronts {
     }
 
     /// Sets the front program up, and gives the program to run.
-    fn before<'a>(&'a mut self, job: Job<'a>, repeat: u32) -> Result<&'a Xdp> {
+    pub(crate) fn before<'a>(&'a mut self, job: Job<'a>, repeat: u32) -> Result<&'a Xdp> {
         let name = match job.front {
             Front::None => return Ok(job.program),
             Front::Hops => "restore_hops",
             Front::Tunnel => "restore_tunnel",
             Front::Nat => "restore_nat",
             Front::Rotate { flows } => {
-                let next = self.next % flows;
-                self.array::<[u32; 2]>("ROTATION")?
-                    .set(0, [next, flows], 0)?;
-                self.next = ((u64::from(next) + u64::from(repeat)) % u64::from(flows)) as u32;
+                self.rotate(flows, repeat)?;
                 "rotate"
+            }
+            Front::RotateNat { flows } => {
+                self.rotate(flows, repeat)?;
+                "rotate_nat"
             }
         };
         let mut original = Original {
@@ -103,6 +106,15 @@ impl Fronts {
             .context("no map UNDER_TEST")?;
         ProgramArray::try_from(slot)?.set(0, job.program.fd()?, 0)?;
         yardstick::program(&self.ebpf, name)
+    }
+
+    /// Says which flow is the next of so many, before so many runs.
+    fn rotate(&mut self, flows: u32, repeat: u32) -> Result<()> {
+        let next = self.next % flows;
+        self.next = ((u64::from(next) + u64::from(repeat)) % u64::from(flows)) as u32;
+        self.array::<[u32; 2]>("ROTATION")?
+            .set(0, [next, flows], 0)?;
+        Ok(())
     }
 
     /// Runs it and gives the last verdict, and what the packet had become then.

@@ -161,7 +161,7 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
         tables: Tables::Hot,
         target: None,
         katran: None,
-        front: Front::Rotate { flows: NEW },
+        front: Front::RotateNat { flows: NEW },
         action: TX,
         frame: frame::tcp(Service::Nat.client(), SYN, 1000, 0)?,
         counted: Counted::In(Service::Nat),
@@ -229,15 +229,17 @@ pub(crate) fn prove(path: &Path, balancer: &mut Balancer, fronts: &mut Fronts) -
     let counted = path.count(balancer)? - before;
     ensure!(
         action == path.action && first.0 == action,
-        "the verdict is {action} instead of {}",
-        path.action
+        "the action is {} and then {action} instead of {}: {:?}",
+        first.0,
+        path.action,
+        balancer.verdicts()?
     );
     ensure!(
         counted == u64::from(RUNS) + 1,
         "{counted} packets of {} went this way",
         RUNS + 1
     );
-    let rotates = matches!(path.front, Front::Rotate { .. });
+    let rotates = matches!(path.front, Front::Rotate { .. } | Front::RotateNat { .. });
     ensure!(
         rotates || first.1 == out,
         "the packet was not made new: {:02x?} became {out:02x?}",
@@ -254,7 +256,11 @@ pub(crate) fn prove(path: &Path, balancer: &mut Balancer, fronts: &mut Fronts) -
             );
         }
         Counted::In(Service::Nat) => {
-            let ends = frame::ends_of_tcp4(&out)?;
+            let ends = if rotates {
+                frame::ends_of_rotated(&out)?
+            } else {
+                frame::ends_of_tcp4(&out)?
+            };
             ensure!(
                 ends.to == Service::Nat.backend() && ends.macs == (OUR_MAC, BACKEND_MAC),
                 "sent to {ends:?}"

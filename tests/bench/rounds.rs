@@ -153,7 +153,7 @@ impl Bench {
                 Tables::Full => (&mut self.full, million),
             };
             let repeat = match path.front {
-                Front::Rotate { .. } => REPEAT_MANY,
+                Front::Rotate { .. } | Front::RotateNat { .. } => REPEAT_MANY,
                 _ => REPEAT,
             };
             let before = path.count(balancer)?;

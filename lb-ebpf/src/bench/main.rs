@@ -115,13 +115,29 @@ fn rotate(context: XdpContext) -> u32 {
         original.restore_kind(&context)?;
         original.restore_destination(&context)?;
         original.restore_hops(&context)?;
-        let rotation = maps::ROTATION.get_ptr_mut(0)?;
-        // SAFETY: one CPU runs the bench, and user space writes between runs.
-        let rotation = unsafe { &mut *rotation };
-        let [n, flows] = *rotation;
-        rotation[0] = if n + 1 < flows { n + 1 } else { 0 };
-        packet::source(&context, n)
+        next_flow(&context)
     })
+}
+
+/// As [`rotate`], with what nat changes instead of a tunnel's header.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn rotate_nat(context: XdpContext) -> u32 {
+    front(&context, |original| {
+        original.restore_nat(&context)?;
+        original.restore_destination(&context)?;
+        next_flow(&context)
+    })
+}
+
+#[inline(always)]
+fn next_flow(context: &XdpContext) -> Option<()> {
+    let rotation = maps::ROTATION.get_ptr_mut(0)?;
+    // SAFETY: one CPU runs the bench, and user space writes between runs.
+    let rotation = unsafe { &mut *rotation };
+    let [n, flows] = *rotation;
+    rotation[0] = if n + 1 < flows { n + 1 } else { 0 };
+    packet::source(context, n)
 }
 
 /// Counts what arrives, and ends its way.
