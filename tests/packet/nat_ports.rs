@@ -353,3 +353,62 @@ fn a_client_that_comes_back_to_the_same_backend_has_the_port_that_it_had() {
         }
     }
 }
+
+/// RFC 9293, section 3.10.7.4: a connection that is still known answers another's SYN with an
+/// acknowledgement. Where no RST ends it (RFC 1337), that port is of no use for now.
+#[test]
+fn a_syn_that_met_an_earlier_connection_at_the_backend_goes_by_another_port_next_time() {
+    for v6 in [false, true] {
+        let mut world = with_ports(100);
+        let client = client(1, v6);
+        let first = syn(&mut world, client).unwrap();
+        answer(&mut world, first, ACK, 9000, 777, 0);
+        // The client hears of it, and its RST for that connection is forwarded.
+        let reset = world.tcp(Segment {
+            ends: client,
+            flags: RST,
+            seq: 777,
+            ack: 0,
+            payload: 0,
+        });
+        assert_eq!(reset.seen().ends, first, "{}", world.state());
+        let second = syn(&mut world, client).unwrap();
+        assert_ne!(port(second), port(first), "{}", world.state());
+        // And stays there, answered.
+        syn_ack(&mut world, second);
+        assert_eq!(syn(&mut world, client), Some(second), "{}", world.state());
+        let connection = Connection {
+            client,
+            backend: World::index(0, v6),
+            at_backend: second,
+        };
+        from_client(&mut world, &connection, ACK, 1001, 5001);
+        assert_eq!(world.established(v6), 2, "{}", world.state());
+    }
+}
+
+/// Whoever forges such an acknowledgement ends no handshake.
+#[test]
+fn p10_a_stray_acknowledgement_does_not_end_a_handshake() {
+    for v6 in [false, true] {
+        let mut world = with_ports(100);
+        let client = client(1, v6);
+        let at_backend = syn(&mut world, client).unwrap();
+        answer(&mut world, at_backend, ACK, 9000, 777, 0);
+        syn_ack(&mut world, at_backend);
+        let connection = Connection {
+            client,
+            backend: World::index(0, v6),
+            at_backend,
+        };
+        from_client(&mut world, &connection, ACK, 1001, 5001);
+        assert_eq!(world.established(v6), 2, "{}", world.state());
+        close(&mut world, &connection, true);
+        assert_eq!(
+            world.counters(World::index(0, v6)).closed,
+            1,
+            "{}",
+            world.state()
+        );
+    }
+}

@@ -160,7 +160,8 @@ pub const RENEWS: u32 = 1 << 23;
 pub const FRAGMENTS: u32 = 1 << 24;
 
 /// `Flow::state`, on a forward entry: the backend closed first, or at the same time as the
-/// client, and holds its end of the tuple in TIME-WAIT after that (nat).
+/// client, and holds its end of the tuple in TIME-WAIT after that (nat). On one that is half
+/// open: it holds the end of an earlier connection, and so has not answered this one.
 pub const TIME_WAIT: u32 = 1 << 25;
 
 /// `Flow::state`: packets to the backend come from the client's own address and port, and no

@@ -4,7 +4,7 @@ use lb_common::{
     abi::{
         backend::{Backend, TAKES_NEW, over_share},
         counter::Verdict,
-        flow::{ADOPTED, ANSWERED, Flow, FlowKey, HALF_OPEN, NAT, PROVEN_AFTER, REPLY},
+        flow::{ADOPTED, ANSWERED, Flow, FlowKey, HALF_OPEN, NAT, PROVEN_AFTER, REPLY, TIME_WAIT},
         nat_port::Class,
     },
     tcp,
@@ -159,10 +159,17 @@ fn answer<A: HalfOpen>(packet: &Packet<A>, entry: Entry<A>, forward: Option<Entr
         return Meaning::Part;
     }
     if answered && entry.fits(packet) {
-        Meaning::Part
-    } else {
-        Meaning::Unknown
+        return Meaning::Part;
     }
+    if !answered
+        && packet.has(tcp::ACK)
+        && let Some(forward) = forward
+    {
+        // Of an earlier connection on this port, which no RST has ended. The client ends it
+        // in its turn, or its next SYN goes by another port.
+        forward.add_state(TIME_WAIT);
+    }
+    Meaning::Unknown
 }
 
 /// A SYN on a flow that is half-open already. It goes where the first one went if
@@ -178,7 +185,8 @@ fn again<A: HalfOpen>(
     let answered = reply.is_some_and(|reply| reply.state() & ANSWERED != 0);
     let same = entry.has_sent(packet.segment.next_seq);
     let stays = backend.flags & TAKES_NEW != 0 || same && answered;
-    if entry.state() & ADOPTED != 0 || !stays {
+    let is_stuck = entry.state() & TIME_WAIT != 0 && !answered;
+    if entry.state() & ADOPTED != 0 || !stays || is_stuck {
         return Meaning::New;
     }
     if same {
@@ -287,12 +295,12 @@ fn promote<A: HalfOpen>(
         if !half_open::read(&scratch.other, now, &mut scratch.reply) {
             return Err(Verdict::DropInternal);
         }
-        scratch.reply.state &= !HALF_OPEN;
+        scratch.reply.state &= !(HALF_OPEN | TIME_WAIT);
     }
     if !half_open::read(&packet.key, now, &mut scratch.value) {
         return Err(Verdict::DropInternal);
     }
-    scratch.value.state &= !HALF_OPEN;
+    scratch.value.state &= !(HALF_OPEN | TIME_WAIT);
     if nat && !flow::establish(&scratch.other, &scratch.reply) {
         return Ok(None);
     }

@@ -39,6 +39,8 @@ struct Traffic {
     stubborn: bool,
     /// Ports that nat may use, if not all.
     ports: Option<u16>,
+    /// The addresses of IPv4 that it uses, if not the interface's alone.
+    pool: &'static [&'static str],
     lasts: Duration,
 }
 
@@ -51,6 +53,7 @@ impl Default for Traffic {
             stubborn: false,
             // At 2,500 a second each is used again every five seconds.
             ports: Some(12_500),
+            pool: &[],
             lasts: Duration::from_secs(15),
         }
     }
@@ -63,14 +66,20 @@ const PER_SECOND: u64 = 2500;
 const CLOSED: Duration = Duration::from_secs(30);
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-fn configuration(site: &Site, ports: Option<u16>) -> String {
-    let ports = ports.map_or_else(String::new, |ports| {
-        format!("[nat]\nports = \"10000-{}\"\n", 9999 + ports)
+fn configuration(site: &Site, traffic: &Traffic) -> String {
+    let ports = traffic.ports.map_or_else(String::new, |ports| {
+        format!("ports = \"10000-{}\"\n", 9999 + ports)
     });
+    let pool = if traffic.pool.is_empty() {
+        String::new()
+    } else {
+        format!("pool = {:?}\n", traffic.pool)
+    };
     let backend = &site.backends[0].host;
     format!(
         r#"{preamble}
-{ports}
+[nat]
+{ports}{pool}
 [metrics]
 address = "127.0.0.1:9180"
 
@@ -131,8 +140,13 @@ fn with_server(
         if traffic.stubborn { "1" } else { "0" },
     )?;
     let from = addresses(&site, traffic.v6)?;
+    for address in traffic.pool {
+        let own = format!("{address}/32");
+        site.balancer
+            .run("ip", &["address", "add", &own, "dev", "s0"])?;
+    }
     let server = Server::start(backend, PORT, traffic.first)?;
-    play_with(&site, &configuration(&site, traffic.ports), |site, ebb| {
+    play_with(&site, &configuration(&site, traffic), |site, ebb| {
         let lb = if traffic.v6 { "v6" } else { "v4" };
         wait::until_true("the backend in service", Duration::from_secs(10), || {
             Ok(backend_of(ebb, lb)?.takes_new)
@@ -336,4 +350,28 @@ fn no_client_is_refused_beside_a_flood_of_forged_syns() -> Result<()> {
         drop(server);
         ends_with_nothing(site, ebb, HANDSHAKE)
     })
+}
+
+/// It keeps a port for a minute, whatever comes: then there have to be as many ports as a
+/// minute has connections.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_backend_keeps_what_a_reset_would_end() -> Result<()> {
+    let traffic = Traffic {
+        stubborn: true,
+        ports: None,
+        pool: &[
+            "10.0.1.200",
+            "10.0.1.201",
+            "10.0.1.202",
+            "10.0.1.203",
+            "10.0.1.204",
+        ],
+        lasts: Duration::from_secs(20),
+        ..Traffic::default()
+    };
+    at_rate(
+        "nat, the backend does as RFC 1337 says, five addresses",
+        &traffic,
+    )
 }
