@@ -53,7 +53,7 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Ipip6];
+    pub(crate) const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Ipip6];
 
     pub(crate) const fn index(self) -> u16 {
         self as u16
@@ -65,6 +65,11 @@ impl Service {
             Self::Dsr => Mode::Dsr,
             Self::Ipip | Self::Ipip6 => Mode::Ipip,
         }
+    }
+
+    /// Whether its backend is reached by a tunnel.
+    pub(crate) const fn tunnels(self) -> bool {
+        matches!(self.mode(), Mode::Ipip)
     }
 
     fn address(self, v4: [u8; 3], v6: u16) -> IpAddr {
@@ -85,7 +90,7 @@ impl Service {
     }
 
     /// The address that backends see: of nat, or of a tunnel's outer header.
-    fn source(self) -> IpAddr {
+    pub(crate) fn source(self) -> IpAddr {
         self.address([10, 99, 0], 99)
     }
 

@@ -17,7 +17,7 @@ use crate::{
     balancer::{self, Balancer, Service},
     frame::{self, ACK},
     front::{Front, Fronts, Job},
-    report::{Measure, Row},
+    report::{Goal, Measure, Row},
     stats, yardstick,
 };
 
@@ -29,6 +29,8 @@ const FAR: u32 = 11;
 const FRAMES: u32 = 400_000;
 /// So many of them at least have to come back.
 const ENOUGH: u64 = FRAMES as u64 / 100 * 99;
+/// The share is steady if its quartiles are no farther apart.
+const STEADY: f64 = 0.1;
 /// How many the kernel makes at a time: what a driver's poll takes.
 const BATCH: u32 = 64;
 
@@ -71,7 +73,7 @@ impl Veth {
                 .context("cannot start ip")?;
             ensure!(done.success(), "ip {line}: {done}");
         }
-        let mut helpers = yardstick::object(1)?;
+        let mut helpers = yardstick::object(1, 1)?;
         yardstick::program_mut(&mut helpers, "sink")?.attach_to_if_index(NEAR, XdpMode::Driver)?;
         let balancer = Balancer::load(1024, FAR)?;
         let client = Service::Dsr.client();
@@ -111,18 +113,24 @@ impl Veth {
             }
         }
         let shares: Vec<f64> = dsr.iter().zip(&bare).map(|(a, b)| a / b).collect();
-        let row = |name, rates: &[f64], ratios: &[f64], target| Row {
+        let row = |name, rates: &[f64], shares: Option<&[f64]>, goal| Row {
             name,
             measure: Measure::PacketsPerSecond(stats::median(rates).round()),
-            ratio: Some(stats::median(ratios)),
-            spread: stats::spread(ratios),
-            target,
-            katran: None,
+            share: shares.map(stats::median),
+            over_look_up: None,
+            over_forerunner: None,
+            spread: stats::spread(shares.unwrap_or(rates)),
+            steady: stats::spread(shares.unwrap_or(rates)) <= STEADY,
+            goal,
         };
-        let ones = vec![1.0; bare.len()];
         Ok([
-            row("veth-live-bare", &bare, &ones, None),
-            row("veth-live-dsr", &dsr, &shares, Some(0.75)),
+            row("veth-live-bare", &bare, None, None),
+            row(
+                "veth-live-dsr",
+                &dsr,
+                Some(&shares),
+                Some(Goal::Share(0.75)),
+            ),
         ])
     }
 

@@ -21,10 +21,12 @@ pub(crate) fn rows(balancer: &Balancer, flows: u32) -> Result<[Row; 2]> {
             measure: Measure::Bytes(
                 memlock(balancer.filled.map(table)?)? as f64 / f64::from(flows),
             ),
-            ratio: None,
+            share: None,
+            over_look_up: None,
+            over_forerunner: None,
             spread: 0.0,
-            target: None,
-            katran: None,
+            steady: true,
+            goal: None,
         })
     };
     Ok([

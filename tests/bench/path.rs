@@ -11,6 +11,7 @@ use crate::{
     balancer::{self, BACKEND_MAC, Balancer, CLIENT_MAC, OUR_MAC, PASS, Service, TX},
     frame::{self, ACK, Ends, SYN},
     front::{Front, Fronts, Job, rotated},
+    report::Goal,
 };
 
 /// How many flows the rotation has.
@@ -21,7 +22,7 @@ pub(crate) const ROOM: u32 = 1 << 20;
 pub(crate) const AMPLE_ROOM: u32 = 2 * ROOM;
 /// New flows come round only after the table of half-open ones has long
 /// forgotten them.
-const NEW: u32 = 1 << 24;
+pub(crate) const NEW: u32 = 1 << 24;
 
 /// Which tables it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +42,20 @@ enum Counted {
     Under(Verdict),
 }
 
+/// The packet of a path as the balancer of the first generation gets it: the same, or the
+/// nearest that it can have.
+pub(crate) struct Rival {
+    pub(crate) front: Front,
+    pub(crate) frame: Vec<u8>,
+}
+
 /// One way through the program.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
     pub(crate) tables: Tables,
-    /// The net cost may be so many times the baseline's.
-    pub(crate) target: Option<f64>,
-    /// What Katran's comes to, where it has the path.
-    pub(crate) katran: Option<f64>,
+    pub(crate) goal: Option<Goal>,
+    /// What the balancer of the first generation gets.
+    pub(crate) rival: Rival,
     pub(crate) front: Front,
     pub(crate) action: u32,
     pub(crate) frame: Vec<u8>,
@@ -76,35 +83,25 @@ impl Path {
 
 /// The paths with few flows; establishes those that they need.
 pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
+    const HIT: Option<Goal> = Some(Goal::OfForerunner(0.75));
     let mut paths = Vec::new();
-    for (name, service, front, target, katran) in [
-        ("v4-tcp-hit-dsr", Service::Dsr, Front::Hops, 1.6, None),
-        (
-            "v4-tcp-hit-ipip",
-            Service::Ipip,
-            Front::Tunnel,
-            1.9,
-            Some(3.24),
-        ),
-        ("v4-tcp-hit-nat", Service::Nat, Front::Nat, 2.0, None),
-        ("v4-tcp-hit-nat-reply", Service::Nat, Front::Nat, 2.0, None),
-        (
-            "v6-tcp-hit-ipip",
-            Service::Ipip6,
-            Front::Tunnel,
-            2.2,
-            Some(3.26),
-        ),
+    for (name, service, front) in [
+        ("v4-tcp-hit-dsr", Service::Dsr, Front::Hops),
+        ("v4-tcp-hit-ipip", Service::Ipip, Front::Tunnel),
+        ("v4-tcp-hit-nat", Service::Nat, Front::Nat),
+        ("v4-tcp-hit-nat-reply", Service::Nat, Front::Nat),
+        ("v6-tcp-hit-ipip", Service::Ipip6, Front::Tunnel),
     ] {
         let client = service.client();
         balancer.connect(client, service == Service::Nat)?;
         let frame = frame::tcp(client, ACK, 1001, 5001)?;
+        let rival = Rival::of(service, &frame);
         let reply = name.ends_with("reply");
         paths.push(Path {
             name,
             tables: Tables::Hot,
-            target: Some(target),
-            katran,
+            goal: HIT,
+            rival,
             front,
             action: TX,
             frame: if reply {
@@ -120,53 +117,72 @@ pub(crate) fn hot(balancer: &Balancer) -> Result<Vec<Path>> {
             },
         });
     }
+    let frame = converse(balancer, Service::Ipip.client())?;
     paths.push(Path {
         name: "v4-udp-hit-ipip",
         tables: Tables::Hot,
-        target: Some(1.9),
-        katran: Some(4.17),
+        goal: HIT,
+        rival: Rival::of(Service::Ipip, &frame),
         front: Front::Tunnel,
         action: TX,
-        frame: converse(balancer, Service::Ipip.client())?,
+        frame,
         counted: Counted::In(Service::Ipip),
     });
     let stranger = Ends {
         to: "198.51.100.7:80".parse()?,
         ..Service::Dsr.client()
     };
+    let frame = frame::tcp(stranger, ACK, 1001, 5001)?;
     paths.push(Path {
         name: "not-ours",
         tables: Tables::Hot,
-        target: Some(1.0),
-        katran: Some(1.51),
+        goal: HIT,
+        rival: Rival::of(Service::Dsr, &frame),
         front: Front::None,
         action: PASS,
-        frame: frame::tcp(stranger, ACK, 1001, 5001)?,
+        frame,
         counted: Counted::Under(Verdict::NotOurs),
     });
-    // The table of half-open flows is full soon: every SYN evicts another.
-    paths.push(Path {
-        name: "v4-tcp-new-dsr",
-        tables: Tables::Hot,
-        target: Some(12.0),
-        katran: Some(13.2),
-        front: Front::Rotate { flows: NEW },
-        action: TX,
-        frame: frame::tcp(Service::Dsr.client(), SYN, 1000, 0)?,
-        counted: Counted::In(Service::Dsr),
-    });
-    // And here all ports are bound soon: every SYN takes another's.
-    paths.push(Path {
-        name: "v4-tcp-new-nat",
-        tables: Tables::Hot,
-        target: None,
-        katran: None,
-        front: Front::RotateNat { flows: NEW },
-        action: TX,
-        frame: frame::tcp(Service::Nat.client(), SYN, 1000, 0)?,
-        counted: Counted::In(Service::Nat),
-    });
+    // The table of half-open flows is full: every SYN evicts another. In nat all ports are
+    // bound besides: every SYN takes another's.
+    for (name, service, front) in [
+        ("v4-tcp-new-dsr", Service::Dsr, Front::Rotate { flows: NEW }),
+        (
+            "v4-tcp-new-nat",
+            Service::Nat,
+            Front::RotateNat { flows: NEW },
+        ),
+    ] {
+        let frame = frame::tcp(service.client(), SYN, 1000, 0)?;
+        paths.push(Path {
+            name,
+            tables: Tables::Hot,
+            goal: HIT.filter(|_| service == Service::Dsr),
+            rival: Rival {
+                front: Front::Rotate { flows: NEW },
+                frame: frame.clone(),
+            },
+            front,
+            action: TX,
+            frame,
+            counted: Counted::In(service),
+        });
+    }
     Ok(paths)
+}
+
+impl Rival {
+    /// A packet of one flow, which is made new where the service has a tunnel.
+    fn of(service: Service, frame: &[u8]) -> Self {
+        Self {
+            front: if service.tunnels() {
+                Front::Tunnel
+            } else {
+                Front::None
+            },
+            frame: frame.to_vec(),
+        }
+    }
 }
 
 /// A UDP conversation that has gone on for long enough to count as established.
@@ -202,19 +218,24 @@ pub(crate) fn million(balancer: &mut Balancer, order: &[u32], tables: Tables) ->
     for n in order {
         table.insert(rotated(*n, key.destination, client.to.port()), flow, 0)?;
     }
-    let (name, target, katran) = if tables == Tables::Full {
-        ("v4-tcp-million-flows-ipip-full-table", None, None)
+    let (name, goal) = if tables == Tables::Full {
+        ("v4-tcp-million-flows-ipip-full-table", None)
     } else {
-        ("v4-tcp-million-flows-ipip", Some(0.95), Some(1.24))
+        ("v4-tcp-million-flows-ipip", Some(Goal::OfForerunner(0.8)))
     };
+    let front = Front::Rotate { flows: MILLION };
+    let frame = frame::tcp(client, ACK, 1001, 5001)?;
     Ok(Path {
         name,
         tables,
-        target,
-        katran,
-        front: Front::Rotate { flows: MILLION },
+        goal,
+        rival: Rival {
+            front,
+            frame: frame.clone(),
+        },
+        front,
         action: TX,
-        frame: frame::tcp(client, ACK, 1001, 5001)?,
+        frame,
         counted: Counted::In(Service::Ipip),
     })
 }

@@ -10,21 +10,36 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// One thing that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     #[serde(flatten)]
     pub(crate) measure: Measure,
-    /// The median of the rounds' ratios to the baseline.
+    /// Which share of the rate without ebb.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ratio: Option<f64>,
-    /// The distance of the ratio's quartiles, as a share of it.
+    pub(crate) share: Option<f64>,
+    /// How many times the look-up of one flow, or of a million in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) over_look_up: Option<f64>,
+    /// How many times the balancer of the first generation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) over_forerunner: Option<f64>,
+    /// The distance of the quartiles, as a share of the figure.
     pub(crate) spread: f64,
-    /// At most this ratio; of packets per second at least.
+    /// Whether both halves of the rounds tell the same.
+    pub(crate) steady: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) target: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) katran: Option<f64>,
+    pub(crate) goal: Option<Goal>,
+}
+
+/// What is to be reached.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Goal {
+    /// At most so many times the balancer of the first generation.
+    OfForerunner(f64),
+    /// Packets per second: at least this share.
+    Share(f64),
 }
 
 /// A value with its unit.
@@ -48,28 +63,49 @@ impl fmt::Display for Measure {
     }
 }
 
-/// A Markdown table, as in docs/performance.md.
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OfForerunner(most) => write!(f, "≤ {most}"),
+            Self::Share(least) => write!(f, "≥ {least}"),
+        }
+    }
+}
+
+/// A Markdown table, as in docs/performance.md, and what is not to be trusted in it.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| path | net | ratio | spread | target | Katran |\n\
+        "| path | figure | × look-up | × first generation | spread | goal |\n\
          |---|---:|---:|---:|---:|---:|\n",
     );
-    let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.2}"));
     for row in rows {
-        let ratio = row
-            .ratio
-            .map_or_else(|| "–".to_owned(), |n| format!("{n:.2}"));
-        let target = match (row.measure, row.target) {
-            (Measure::PacketsPerSecond(_), Some(target)) => format!("≥ {target}"),
-            (_, target) => number(target),
-        };
+        let goal = row
+            .goal
+            .map_or_else(|| "–".to_owned(), |goal| goal.to_string());
+        let share = row
+            .share
+            .map_or_else(String::new, |share| format!(", {share:.2} of it"));
         let _ = writeln!(
             text,
-            "| {} | {} | {ratio} | {:.0} % | {target} | {} |",
+            "| {} | {}{share} | {} | {} | {:.0} % | {goal} |",
             row.name,
             row.measure,
+            number(row.over_look_up),
+            number(row.over_forerunner),
             row.spread * 100.0,
-            number(row.katran),
+        );
+    }
+    let unsteady: Vec<_> = rows
+        .iter()
+        .filter(|row| !row.steady)
+        .map(|row| row.name)
+        .collect();
+    if !unsteady.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nNot steady to 3 %, so not to be relied on: {}.",
+            unsteady.join(", ")
         );
     }
     text

@@ -1,8 +1,11 @@
 //! Medians.
 
 /// The value that a share `q` of the values lies below, between neighbours in
-/// proportion.
+/// proportion; of no values no number.
 pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = q * (sorted.len() - 1) as f64;

@@ -20,10 +20,11 @@ pub(crate) fn built(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Loads them all, with room for `flows` flows of the baseline.
-pub(crate) fn object(flows: u32) -> Result<Ebpf> {
+/// Loads them all, with room for so many flows of the baseline, and of the forerunner.
+pub(crate) fn object(baseline: u32, forerunner: u32) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
-        .map_max_entries("BASELINE", flows)
+        .map_max_entries("BASELINE", baseline)
+        .map_max_entries("FORERUNNER_FLOWS", forerunner)
         .load(&built("ebb-bench")?)
         .context("cannot load the bench's programs")?;
     for (name, program) in ebpf.programs_mut() {
@@ -66,7 +67,7 @@ pub(crate) struct Yardstick {
 impl Yardstick {
     /// With a table of `size`, and these flows in it.
     pub(crate) fn load(size: u32, flows: impl Iterator<Item = FlowKey<Addr4>>) -> Result<Self> {
-        let mut ebpf = object(size)?;
+        let mut ebpf = object(size, 1)?;
         let map = ebpf.map_mut("BASELINE").context("no map BASELINE")?;
         let mut table: HashMap<&mut MapData, FlowKey<Addr4>, u64> = map.try_into()?;
         for key in flows {
@@ -77,6 +78,10 @@ impl Yardstick {
 
     pub(crate) fn empty(&self) -> Result<&Xdp> {
         program(&self.ebpf, "empty")
+    }
+
+    pub(crate) fn redirect(&self) -> Result<&Xdp> {
+        program(&self.ebpf, "redirect")
     }
 
     pub(crate) fn baseline(&self) -> Result<&Xdp> {

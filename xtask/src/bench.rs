@@ -6,7 +6,7 @@ use std::{env, ffi::OsString, path::PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    build,
+    build::{self, Built},
     command::{self, step},
     kernel, setup,
 };
@@ -65,4 +65,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         cargo.arg("--json").arg(here.join(file));
     }
     step("measuring", || command::run(cargo.args(&args.args)))
+}
+
+/// One round, unoptimized: whether the bench still does what it says, and not how fast.
+pub(crate) fn briefly(built: &Built) -> Result<()> {
+    let mut cargo = build::cargo("test", &built.objects)?;
+    cargo.args(["--package", "tests", "--bench", "path", "--"]);
+    command::run(cargo.args(["--bench", "--rounds", "1"]))
 }

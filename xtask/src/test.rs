@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use crate::{
+    bench,
     build::{self, Built},
     check, clean_lab,
     command::{self, step},
@@ -43,6 +44,8 @@ enum Suite {
     Unit,
     /// Packets through the kernel program, one at a time.
     Packet,
+    /// One round of the bench, which proves each path before it is timed.
+    Bench,
     /// The data plane in the kernel, without an agent above it.
     Dataplane,
     /// The agent's control over a data plane in memory.
@@ -138,7 +141,10 @@ impl Suite {
     /// Whether it is run for the sake of a test's name. To boot another kernel for a
     /// test or two takes somebody who asks for it.
     fn has_names(self) -> bool {
-        !matches!(self, Self::Fuzz | Self::NetAtTc | Self::OldestKernel)
+        !matches!(
+            self,
+            Self::Bench | Self::Fuzz | Self::NetAtTc | Self::OldestKernel
+        )
     }
 
     /// The hooks that the suite's packets go through, one after the other.
@@ -163,6 +169,7 @@ impl Suite {
         match self {
             Self::Unit => "unit and property tests",
             Self::Packet => "packet tests",
+            Self::Bench => "a round of the bench",
             Self::Dataplane => "tests of the data plane",
             Self::Model => "model tests",
             Self::Fuzz => "a little fuzzing",
@@ -192,6 +199,7 @@ impl Suite {
             Self::Hostile => &[&["--package", "tests", "--test", "packet", "--test", "net"]],
             Self::Elb => &[&["--package", "tests", "--test", "elb"]],
             Self::Console => &[&["--package", "tests", "--test", "console"]],
+            Self::Bench => return bench::briefly(built),
             Self::Fuzz => return fuzz::briefly(FUZZ_SECONDS),
             Self::OldestKernel => return guest::run(guest::OLDEST, &args.of_tests()),
             Self::Package => return hosts::run(args.filter.as_deref()),

@@ -12,10 +12,11 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+mod forerunner;
 mod maps;
 mod packet;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use lb_common::{
     abi::{
         address::Addr4,
@@ -34,6 +35,14 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[xdp]
 fn empty(_: XdpContext) -> u32 {
     xdp_action::XDP_TX
+}
+
+/// Sends the packet out of the interface that it came in by, as a redirect.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn redirect(context: XdpContext) -> u32 {
+    // SAFETY: a helper that takes two numbers.
+    unsafe { bpf_redirect(context.ingress_ifindex() as u32, 0) as u32 }
 }
 
 /// The baseline: reads the headers, looks the flow up in an LRU hash with keys

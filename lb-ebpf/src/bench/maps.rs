@@ -1,12 +1,15 @@
 //! The bench's maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use lb_common::abi::{address::Addr4, flow::FlowKey};
 
-use crate::packet::Original;
+use crate::{
+    forerunner::{Key, REALS, RING, Real, Stats, VIPS, Vip},
+    packet::Original,
+};
 
 /// The flows of the baseline; each has the value 1.
 #[btf_map]
@@ -35,3 +38,24 @@ pub(crate) static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Packets that [`super::resets`] has counted: of the flows' clients, and to them.
 #[btf_map]
 pub(crate) static RESETS: PerCpuArray<u64, 2> = PerCpuArray::new();
+
+/// The [forerunner](super::forerunner)'s VIPs, by their numbers.
+#[btf_map]
+pub(crate) static FORERUNNER_VIPS: HashMap<Vip, u32, 512> = HashMap::new();
+/// Its flows: the backend's number.
+#[btf_map]
+pub(crate) static FORERUNNER_FLOWS: LruHashMap<Key, u64, 262_144> = LruHashMap::new();
+#[btf_map]
+pub(crate) static FORERUNNER_RINGS: Array<u32, { (RING * VIPS) as usize }> = Array::new();
+#[btf_map]
+pub(crate) static FORERUNNER_REALS: Array<Real, { REALS as usize }> = Array::new();
+/// The MAC addresses, destination and source, of what it sends.
+#[btf_map]
+pub(crate) static FORERUNNER_MACS: Array<[u32; 3], 1> = Array::new();
+#[btf_map]
+pub(crate) static FORERUNNER_VIP_STATS: PerCpuArray<Stats, { VIPS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static FORERUNNER_TABLE_STATS: PerCpuArray<Stats, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static FORERUNNER_REAL_STATS: PerCpuArray<Stats, { REALS as usize }> =
+    PerCpuArray::new();
