@@ -90,6 +90,8 @@ pub(crate) struct Flow {
     pub(crate) client_mac: Mac,
     pub(crate) state: u32,
     pub(crate) answered: bool,
+    /// The backend has said something else than the answer to a SYN (nat, not yet answered).
+    pub(crate) stuck: bool,
     pub(crate) adopted: bool,
     /// Routers may fragment what the backend sends.
     pub(crate) fragments: bool,
@@ -505,6 +507,7 @@ impl Model {
             client_mac: frame[6..12].try_into().unwrap(),
             state: 0,
             answered: false,
+            stuck: false,
             adopted,
             fragments: false,
             numbers: Numbers {
@@ -671,7 +674,8 @@ impl Model {
             seq, next_seq, ack, ..
         } = packet.segment;
         if flow.reply {
-            let answers = packet.has(ACK) && other.is_some_and(|forward| forward.has_sent(ack));
+            let answers =
+                packet.has(ACK) && other.as_ref().is_some_and(|forward| forward.has_sent(ack));
             if packet.has(RST) {
                 let exact = flow.answered && seq == flow.numbers.seq;
                 return [Step::Forward, Step::Forget][usize::from(answers || exact)];
@@ -684,6 +688,9 @@ impl Model {
                 }
                 return [Step::Forward, Step::Follow][usize::from(answers)];
             }
+            if !flow.answered && packet.has(ACK) && other.is_some() {
+                self.half_open.get_mut(&key).unwrap().stuck = true;
+            }
             let fits = flow.answered && flow.numbers.fits(packet.segment);
             return [Step::Forward, Step::Follow][usize::from(fits)];
         }
@@ -694,7 +701,7 @@ impl Model {
             let answered = other.is_some_and(|reply| reply.answered);
             let same = flow.has_sent(next_seq);
             let stays = self.backends[&flow.backend].takes_new || same && answered;
-            if flow.adopted || !stays {
+            if flow.adopted || !stays || flow.stuck && !answered {
                 return Step::Anew;
             }
             self.mend(packet, flow);

@@ -13,52 +13,10 @@ use aya_ebpf::{
 };
 use lb_common::{hash, tcp, wire};
 
-use crate::{maps, packet::header};
-
-/// The length of a VIP's ring.
-pub(crate) const RING: u32 = 65_537;
-/// How many VIPs there can be.
-pub(crate) const VIPS: u32 = 4;
-/// How many backends.
-pub(crate) const REALS: u32 = 4096;
-
-/// A flow, of either family: an address of IPv4 is the first word.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Key {
-    source: [u32; 4],
-    destination: [u32; 4],
-    ports: u32,
-    protocol: u32,
-}
-
-/// What a packet is for.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Vip {
-    address: [u32; 4],
-    /// As on the wire.
-    port: u32,
-    protocol: u32,
-}
-
-/// A backend.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Real {
-    address: [u32; 4],
-    source: [u32; 4],
-    /// Not 0: by a tunnel.
-    tunnel: u32,
-}
-
-/// Packets and bytes.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Stats {
-    packets: u64,
-    bytes: u64,
-}
+use crate::{
+    maps::{self, Key, RING, Real, Stats, Vip},
+    packet::header,
+};
 
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]

@@ -6,10 +6,7 @@ use aya_ebpf::{
 };
 use lb_common::abi::{address::Addr4, flow::FlowKey};
 
-use crate::{
-    forerunner::{Key, REALS, RING, Real, Stats, VIPS, Vip},
-    packet::Original,
-};
+use crate::packet::Original;
 
 /// The flows of the baseline; each has the value 1.
 #[btf_map]
@@ -38,6 +35,51 @@ pub(crate) static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Packets that [`super::resets`] has counted: of the flows' clients, and to them.
 #[btf_map]
 pub(crate) static RESETS: PerCpuArray<u64, 2> = PerCpuArray::new();
+
+/// The length of a VIP's ring.
+pub(crate) const RING: u32 = 65_537;
+/// How many VIPs there can be.
+const VIPS: u32 = 4;
+/// How many backends.
+const REALS: u32 = 4096;
+
+/// A flow, of either family: an address of IPv4 is the first word.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Key {
+    pub(crate) source: [u32; 4],
+    pub(crate) destination: [u32; 4],
+    pub(crate) ports: u32,
+    pub(crate) protocol: u32,
+}
+
+/// What a packet is for.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Vip {
+    pub(crate) address: [u32; 4],
+    /// As on the wire.
+    pub(crate) port: u32,
+    pub(crate) protocol: u32,
+}
+
+/// A backend.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Real {
+    pub(crate) address: [u32; 4],
+    pub(crate) source: [u32; 4],
+    /// Not 0: by a tunnel.
+    pub(crate) tunnel: u32,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Stats {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
 
 /// The [forerunner](super::forerunner)'s VIPs, by their numbers.
 #[btf_map]
