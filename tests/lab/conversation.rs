@@ -125,9 +125,9 @@ impl Conversation {
 
     /// Talks from now on without a pause, until the connection ends.
     pub fn talk_on(&self) -> Result<()> {
-        let mut stream = self.stream.try_clone()?;
+        let (mut stream, watch) = (self.stream.try_clone()?, Arc::clone(&self.watch));
         thread::spawn(move || {
-            while stream.write_all(&[b'x'; 512]).is_ok() {
+            while watch.write(&mut stream, &[b'x'; 512]).is_ok() {
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -214,6 +214,9 @@ fn connect_from(port: u16, to: SocketAddr) -> Result<TcpStream> {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     bytes: AtomicU64,
+    /// Whether a writer was told of a reset: a socket tells of it once, and who reads
+    /// afterwards finds the end of the stream.
+    writer_was_reset: Mutex<bool>,
     end: Mutex<Option<End>>,
     ended: Condvar,
 }
@@ -235,6 +238,7 @@ impl Watch {
         let mut buffer = [0; 16 << 10];
         let how = loop {
             match stream.read(&mut buffer) {
+                Ok(0) if *self.lock_writer() => break How::Reset,
                 Ok(0) => break How::Closed,
                 Ok(n) => {
                     self.bytes.fetch_add(n as u64, Ordering::Relaxed);
@@ -252,6 +256,23 @@ impl Watch {
             at: Instant::now(),
         });
         self.ended.notify_all();
+    }
+
+    /// Writes to the stream that is read meanwhile.
+    fn write(&self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        // Held while it is written: the reader sees the end no sooner than this.
+        let mut was_reset = self.lock_writer();
+        let written = stream.write_all(bytes);
+        if let Err(error) = &written {
+            *was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
+        }
+        written
+    }
+
+    fn lock_writer(&self) -> MutexGuard<'_, bool> {
+        self.writer_was_reset
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn bytes(&self) -> u64 {
