@@ -9,7 +9,11 @@ use aya::{
     maps::{Array, HashMap, MapData},
     programs::Xdp,
 };
-use lb_common::abi::{address::words_of, backend, flow::FlowKey};
+use lb_common::abi::{
+    address::{Addr4, words_of},
+    backend,
+    flow::FlowKey,
+};
 
 use crate::{
     balancer::{BACKEND_MAC, OUR_MAC, Service},
@@ -58,12 +62,8 @@ pub(crate) struct Forerunner {
 }
 
 impl Forerunner {
-    /// With room for `room` flows, and these in it, to one service.
-    pub(crate) fn load(
-        room: u32,
-        service: Service,
-        flows: impl Iterator<Item = FlowKey<lb_common::abi::address::Addr4>>,
-    ) -> Result<Self> {
+    /// With room for `room` flows, and these in it, of [`Service::Ipip`].
+    pub(crate) fn load(room: u32, flows: impl Iterator<Item = FlowKey<Addr4>>) -> Result<Self> {
         let mut forerunner = Self {
             ebpf: yardstick::object(1, room)?,
         };
@@ -82,7 +82,7 @@ impl Forerunner {
                 ports: flow.ports.0,
                 protocol: flow.protocol,
             };
-            table.insert(key, u64::from(service.index()), 0)?;
+            table.insert(key, u64::from(Service::Ipip.index()), 0)?;
         }
         Ok(forerunner)
     }

@@ -147,8 +147,8 @@ impl Bench {
             full,
             hot_yardstick: Yardstick::load(DEFAULT_ROOM, one.into_iter())?,
             million_yardstick: Yardstick::load(ROOM, all())?,
-            hot_forerunner: Forerunner::load(DEFAULT_ROOM, Service::Ipip, [].into_iter())?,
-            million_forerunner: Forerunner::load(AMPLE_ROOM, Service::Ipip, all())?,
+            hot_forerunner: Forerunner::load(DEFAULT_ROOM, [].into_iter())?,
+            million_forerunner: Forerunner::load(AMPLE_ROOM, all())?,
             paths,
         })
     }
